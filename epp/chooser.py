@@ -1,0 +1,60 @@
+"""Adapters between the director's `Chooser` and what answers it: the semantic router, or just a default model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from epp.datastore.pool import Pool
+from epp.domain import Candidate, Choice, Reason, Refused, Request
+from epp.protocol.openai import conversation
+
+if TYPE_CHECKING:
+    from semantic.router import SemanticRouter
+
+ALIASES = frozenset({"auto", "MoM", "vllm-sr/auto"})
+
+
+class SemanticChooser:
+    """The semantic stage: prompt -> decision -> ordered candidates."""
+
+    def __init__(self, router: SemanticRouter, deadline_s: float) -> None:
+        self._router = router
+        self._deadline_s = deadline_s
+
+    @property
+    def aliases(self) -> frozenset[str]:
+        return self._router.aliases
+
+    async def choose(self, request: Request) -> Choice:
+        found = await self._router.choose(conversation(request), self._deadline_s)
+        return Choice(
+            candidates=tuple(Candidate(model) for model in found.models),
+            decision=found.decision,
+            category=found.category,
+            confidence=found.confidence,
+            classification=found.classification,
+            reason=found.reason,
+        )
+
+
+class DefaultModelChooser:
+    """Semantic routing is off: an alias means the default model, or the pool's only base model."""
+
+    def __init__(self, pool: Pool, default_model: str | None) -> None:
+        self._pool = pool
+        self._default_model = default_model
+
+    @property
+    def aliases(self) -> frozenset[str]:
+        return ALIASES
+
+    async def choose(self, request: Request) -> Choice:
+        model = self._default_model or self._only_model()
+        if model is None:
+            message = f"the model `{request.model}` has no meaning here: semantic routing is off and no default is set"
+            raise Refused(Reason.MODEL_NOT_FOUND, message, "model")
+        return Choice((Candidate(model),), reason=f"semantic routing is off, the default model is {model}")
+
+    def _only_model(self) -> str | None:
+        bases = set(self._pool.models().values()) - ALIASES
+        return bases.pop() if len(bases) == 1 else None

@@ -1,0 +1,71 @@
+"""The last decisions, by id: a bounded ring that `/debug/decisions` reads. Holds names and numbers, never prompts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from epp.domain import Receipt
+
+KEPT_MAX = 2048
+
+
+class Receipts:
+    """Newest last. `wall_offset_s` turns the monotonic times of receipts into wall-clock ones when shown."""
+
+    def __init__(self, wall_offset_s: float = 0.0, kept_max: int = KEPT_MAX) -> None:
+        self._by_id: OrderedDict[str, Receipt] = OrderedDict()
+        self._wall_offset_s = wall_offset_s
+        self._kept_max = kept_max
+
+    def add(self, receipt: Receipt) -> None:
+        """Keep a receipt, which may still change while its request runs; the oldest gives way."""
+        self._by_id[receipt.id] = receipt
+        if len(self._by_id) > self._kept_max:
+            self._by_id.popitem(last=False)
+
+    def get(self, receipt_id: str) -> dict[str, Any] | None:
+        """The rendered receipt of that id, None when it is unknown or has given way."""
+        receipt = self._by_id.get(receipt_id)
+        return None if receipt is None else self.render(receipt)
+
+    def latest(self, count: int) -> Iterator[dict[str, Any]]:
+        """The newest `count`, newest first."""
+        for _, receipt in zip(range(count), reversed(self._by_id.values()), strict=False):
+            yield self.render(receipt)
+
+    def render(self, receipt: Receipt) -> dict[str, Any]:
+        """A receipt as JSON-ready data; field names as in the interface document."""
+        choice = receipt.choice
+        candidates = [
+            {
+                "model": c.model,
+                "quality": 0.0 - c.margin,
+                "excluded": c.model in receipt.excluded,
+                "reason": receipt.excluded.get(c.model, ""),
+            }
+            for c in (choice.candidates if choice else ())
+        ]
+        return {
+            "id": receipt.id,
+            "request_id": receipt.request_id,
+            "time": datetime.fromtimestamp(receipt.time + self._wall_offset_s, UTC).isoformat(),
+            "path": receipt.path,
+            "asked_model": receipt.asked_model,
+            "selected_model": receipt.model,
+            "prompt_tokens": receipt.prompt_tokens,
+            "signals": {"domain": {"label": choice.category, "confidence": choice.confidence}} if choice else {},
+            "classification": choice.classification if choice else "skipped",
+            "decision": choice.decision if choice else None,
+            "why": choice.reason if choice else "",
+            "candidates": candidates,
+            "endpoints": receipt.pick.explain() if receipt.pick else [],
+            "picked": receipt.picked,
+            "served": receipt.served,
+            "decided_s": receipt.decided_s,
+            "first_answer_s": receipt.first_answer_s,
+            "status": receipt.status,
+            "outcome": receipt.outcome,
+        }

@@ -1,0 +1,183 @@
+"""The values that cross seams: requests, endpoints, candidates, refusals, receipts.
+
+No I/O, no clock, no plugin lives here. Times are monotonic seconds, fractions run 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, Protocol
+
+Classification = Literal["full", "degraded", "skipped"]
+
+
+class Reason(Enum):
+    """Why a request is refused: code in the answer (and metric label), HTTP status, Retry-After seconds, drop reason.
+
+    The drop reasons are the endpoint picker's own (`x-llm-d-request-dropped-reason`); none where it sends none.
+    """
+
+    BAD_REQUEST = ("bad_request", 400, None, None)
+    MODEL_MISSING = ("model_missing", 400, None, None)
+    MODEL_NOT_FOUND = ("model_not_found", 404, None, None)
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405, None, None)
+    BODY_TOO_LARGE = ("body_too_large", 413, None, None)
+    NO_ENDPOINTS = ("no_endpoints", 503, 1, "rejected-no-endpoints")
+    SHUTTING_DOWN = ("shutting_down", 503, 1, "rejected-shutting-down")
+    INTERNAL = ("internal", 500, None, None)
+
+    def __init__(self, code: str, status: int, retry_after_s: int | None, dropped_reason: str | None) -> None:
+        self.code = code
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.dropped_reason = dropped_reason
+
+
+class Refused(Exception):
+    """An expected refusal: the reason decides the status, the message is for the client and holds no prompt text."""
+
+    def __init__(self, reason: Reason, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.param = param
+
+
+class ConfigError(Exception):
+    """A mistake in a file or flag, with its path; stops the start, or keeps the state before a reload."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+        self.message = message
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What the client asked for.
+
+    `model_span` is the byte range of the model's JSON value in the body, quotes included; an edit replaces these
+    bytes and no others. `prompt` holds the raw JSON of what the engine will prefill (messages, prompt or input): it
+    is hashed for prefix affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None.
+    """
+
+    id: str
+    method: str = "POST"
+    path: str = "/v1/chat/completions"
+    model: str | None = None
+    model_span: tuple[int, int] | None = None
+    prompt: bytes = b""
+    prompt_tokens: int = 0
+    stream: bool = False
+    body: bytes = b""
+    subset: frozenset[str] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Load:
+    """One sample of what a model server says of itself; None where the series was missing.
+
+    `waiting` and `running` count requests, `kv_usage` is a fraction, `at` the monotonic second of the sample.
+    """
+
+    at: float
+    waiting: float | None = None
+    running: float | None = None
+    kv_usage: float | None = None
+    block_size: int | None = None
+    num_blocks: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Endpoint:
+    """One (pod, port) we may send requests to; it keeps its identity while it is listed, so compare by identity.
+
+    `address` is `ip:port`, IPv6 in brackets. `models` maps every name the server answers to onto its base model (its
+    own name for a base model, the parent for a LoRA adapter); None while the list is not known, and then the endpoint
+    accepts any model. `inflight_*` is the ledger: only `Pool.lease` changes it.
+    """
+
+    name: str
+    address: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] | None = None
+    load: Load | None = None
+    reachable: bool = True
+    inflight_requests: int = 0
+    inflight_tokens: int = 0
+
+    def serves(self, model: str | None) -> bool:
+        """Whether a request for `model` may come here (None: a request that names no model)."""
+        return model is None or self.models is None or model in self.models
+
+    def fresh_load(self, now: float, stale_after_s: float) -> Load | None:
+        """The last sample, or None when it is missing or older than `stale_after_s`: then trust the ledger."""
+        load = self.load
+        return load if load is not None and now - load.at <= stale_after_s else None
+
+
+@dataclass(slots=True, frozen=True)
+class Candidate:
+    """A model that may answer this request, best first; `model` None means whatever the endpoint serves.
+
+    `margin` is the quality lost against the first candidate, 0 for the first.
+    """
+
+    model: str | None
+    margin: float = 0.0
+
+
+@dataclass(slots=True, frozen=True)
+class Choice:
+    """The semantic stage's answer: ordered candidates, and what they were chosen by."""
+
+    candidates: tuple[Candidate, ...]
+    decision: str | None = None
+    category: str | None = None
+    confidence: float | None = None
+    classification: Classification = "skipped"
+    reason: str = ""
+
+
+class Chooser(Protocol):
+    """What the director needs of a semantic stage: which model names are aliases, and which models may answer."""
+
+    @property
+    def aliases(self) -> frozenset[str]: ...
+
+    async def choose(self, request: Request) -> Choice:
+        """Ordered candidates for a request whose model is an alias; within the stage's own deadline."""
+
+
+@dataclass(slots=True)
+class Receipt:
+    """Why this model and this endpoint. Content-free: names and numbers, never prompt text.
+
+    `endpoints` is a view that is rendered on demand: most receipts are never read.
+    """
+
+    id: str
+    request_id: str
+    time: float
+    path: str
+    asked_model: str | None
+    prompt_tokens: int = 0
+    choice: Choice | None = None
+    excluded: dict[str | None, str] = field(default_factory=dict)
+    pick: Explained | None = None
+    picked: str | None = None
+    model: str | None = None
+    served: str | None = None
+    status: int | None = None
+    outcome: str = "open"
+    decided_s: float | None = None
+    first_answer_s: float | None = None
+
+
+class Explained(Protocol):
+    """A pick that can say how it came about."""
+
+    def explain(self) -> list[dict[str, Any]]:
+        """One row an endpoint: `address`, `scores`, `total`, `excluded`, `reason`."""

@@ -1,0 +1,98 @@
+"""One ext_proc stream, whatever carries it: bytes in, bytes out, one coroutine, no task.
+
+Must stay true: however the stream ends (finish, cancel at any wait, reset, defect) its lease is closed once and its
+receipt gets an outcome.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
+
+from epp.director import Director, Routed
+from epp.domain import Refused
+from epp.protocol.codec import decode, encode
+from epp.protocol.exchange import Exchange
+from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
+from epp.telemetry import Telemetry
+
+Read = Callable[[], Awaitable[bytes | None]]
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class Stream:
+    """Runs one exchange between a reader (None at the end) and a writer of ext_proc messages."""
+
+    def __init__(self, director: Director, telemetry: Telemetry, now: Callable[[], float], body_bytes_max: int) -> None:
+        self._director = director
+        self._telemetry = telemetry
+        self._now = now
+        self._exchange = Exchange(body_bytes_max)
+        self._routed: Routed | None = None
+        self._seen: Headers | None = None
+
+    async def run(self, read: Read, write: Write) -> None:
+        """Until the peer ends the stream. Raises `BadMessage` for bytes that are no ext_proc message."""
+        outcome = "error"
+        try:
+            while (data := await read()) is not None:
+                event = decode(data)
+                for reply in await self._react(event):
+                    await write(encode(reply))
+            outcome = "completed" if self._exchange.status is not None else "disconnected"
+        except CancelledError:
+            outcome = "completed" if self._exchange.status is not None else "disconnected"
+            raise
+        finally:
+            self._close(outcome)
+
+    async def _react(self, event: Event) -> list[Reply]:
+        if isinstance(event, Headers) and event.side is Side.REQUEST:
+            self._seen = event
+        replies: list[Reply] = []
+        try:
+            for action in self._exchange.receive(event):
+                if isinstance(action, Decide):
+                    replies += await self._decide(action)
+                else:
+                    replies.append(action)
+        except Refused as refused:
+            ask = Decide(self._seen.headers if self._seen else {}, None, None)
+            answered = self._director.refuse(ask, refused)
+            self._telemetry.ended(answered.receipt)
+            return [*self._exchange.answer(answered.immediate)]
+        if event.side is Side.RESPONSE:
+            self._note_answer(event)
+        return replies
+
+    async def _decide(self, ask: Decide) -> list[Reply]:
+        before = self._routed
+        outcome = await self._director.decide(ask, before.lease.endpoint if before else None)
+        if before is not None:  # the headers' choice is replaced by the body's
+            before.lease.close()
+            before.receipt.outcome = "superseded"
+            self._routed = None
+        if isinstance(outcome, Routed):
+            self._routed = outcome
+            return self._exchange.routed(outcome.route)
+        self._telemetry.ended(outcome.receipt)
+        return self._exchange.answer(outcome.immediate)
+
+    def _note_answer(self, event: Event) -> None:
+        """The first sign that the prompt is computed: a body piece, or headers where no response body is shown."""
+        if self._routed is None:
+            return
+        receipt = self._routed.receipt
+        receipt.status = self._exchange.status
+        receipt.served = self._exchange.served
+        if receipt.first_answer_s is None and (isinstance(event, Body) or not self._exchange.shows_response_body):
+            receipt.first_answer_s = self._now() - receipt.time
+            self._routed.lease.prefilled()
+
+    def _close(self, outcome: str) -> None:
+        routed, self._routed = self._routed, None
+        if routed is None:
+            return
+        routed.lease.close()
+        routed.receipt.outcome = outcome
+        self._telemetry.ended(routed.receipt)

@@ -1,0 +1,243 @@
+"""One HTTP request as Envoy shows it: a state machine without I/O, events in, actions out.
+
+    request:   HEADERS -> GATHER -> DECIDING -> ANSWERED -> (CLOSED after an answer of our own)
+                  \\________________/ headers only, or nothing more to see before the answer is due
+    response:  replies at once, piece by piece; nothing is held back
+
+Must stay true, per side: headers are answered before body, body before trailers; in full duplex every byte is
+answered as a `Chunk`, `end` once and last; a body message that comes after the end (envoy#46237 delivers the last
+piece twice) is ignored; in the other modes each body message gets exactly one reply. `Decide` is returned when the
+request is whole; the caller then calls `routed` or `answer`, and feeds nothing in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from epp.domain import Reason, Refused
+from epp.protocol.messages import (
+    NO_EDITS,
+    Action,
+    Body,
+    BodyMode,
+    BodyReply,
+    Chunk,
+    Decide,
+    Edits,
+    Event,
+    Headers,
+    HeadersReply,
+    Immediate,
+    Modes,
+    Reply,
+    Side,
+    Trailers,
+    TrailersReply,
+)
+
+CHUNK_BYTES_MAX = 62_000  # some Envoys refuse streamed pieces of 64 KiB and more (Endpoint Picker Protocol practice)
+HELD_BYTES_MAX = 512 * 1024  # below Envoy's default buffer limit of 1 MiB, above which a STREAMED body would stall
+
+
+class State(Enum):
+    """How far the request side is."""
+
+    HEADERS = auto()
+    GATHER = auto()
+    DECIDING = auto()
+    ANSWERED = auto()
+    CLOSED = auto()
+
+
+@dataclass(slots=True)
+class Route:
+    """Where a request goes: one endpoint, header changes, and the new body if it differs from the client's."""
+
+    destination: str
+    set_headers: Sequence[tuple[str, str]] = ()
+    remove_headers: Sequence[str] = ()
+    body: bytes | None = None
+    model_changed: bool = False
+    response_headers: Sequence[tuple[str, str]] = ()
+
+
+class Exchange:
+    """Feed it events with `receive`; do what the actions say; tell it the outcome of `Decide`."""
+
+    def __init__(self, body_bytes_max: int) -> None:
+        self.state = State.HEADERS
+        self.status: int | None = None
+        self.served: str | None = None
+        self._modes = Modes()
+        self._headers: Mapping[str, str] = {}
+        self._subset: frozenset[str] | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._size_max = body_bytes_max
+        self._trailers_due = False
+        self._headers_answered = False
+        self._request_ended = False
+        self._response_ended = False
+        self._route: Route | None = None
+        self._first = True
+
+    @property
+    def shows_response_body(self) -> bool:
+        """Whether this stream is sent response bodies."""
+        return self._modes.response is not BodyMode.NONE
+
+    def receive(self, event: Event) -> list[Action]:
+        """The actions that follow from one message. Raises `Refused` when the request must not go on."""
+        if self._first:
+            self._first = False
+            self._modes = event.modes or Modes()
+        if event.side is Side.RESPONSE:
+            return self._response(event)
+        if self.state is State.CLOSED:
+            return []
+        assert self.state is not State.DECIDING, "an event while a decision is due"
+        match event:
+            case Headers():
+                return self._request_headers(event)
+            case Body():
+                return self._request_body(event)
+            case Trailers():
+                return self._request_trailers()
+
+    def routed(self, route: Route) -> list[Reply]:
+        """The decision: go there."""
+        assert self.state is State.DECIDING
+        self._route = route
+        body = route.body
+        edits = Edits(route.set_headers, route.remove_headers, route.destination, route.model_changed)
+        if body is not None:
+            edits = replace(edits, set=[*edits.set, ("content-length", str(len(body)))])
+        replies: list[Reply] = []
+        if not self._headers_answered:
+            self._headers_answered = True
+            replies.append(HeadersReply(Side.REQUEST, edits, self._asks_for_body()))
+            replies += self._gathered(body)
+        elif self._pieces:
+            replies.append(BodyReply(Side.REQUEST, body, edits))
+        if self._trailers_due:
+            replies.append(TrailersReply(Side.REQUEST))
+        self._pieces = []
+        self.state = State.ANSWERED
+        return replies
+
+    def answer(self, immediate: Immediate) -> list[Reply]:
+        """The decision: an answer of our own, a refusal or a list of models."""
+        self.state = State.CLOSED
+        self._pieces = []
+        return [immediate]
+
+    def _asks_for_body(self) -> Modes | None:
+        """STREAMED shows no body before the headers are answered: ask for BUFFERED (granted if overrides are)."""
+        if self._modes.request is not BodyMode.STREAMED or self._pieces or self._request_ended:
+            return None
+        return Modes(BodyMode.BUFFERED, self._modes.response)
+
+    def _request_headers(self, event: Headers) -> list[Action]:
+        self._headers = event.headers
+        self._subset = event.subset
+        self._request_ended = event.end
+        self._check_size(_content_length(event.headers))
+        mode = self._modes.request
+        if event.end or mode is BodyMode.NONE or (mode is BodyMode.STREAMED and not self._modes.eager):
+            return self._decide(b"" if event.end else None)
+        self.state = State.GATHER
+        if mode is BodyMode.FULL_DUPLEX_STREAMED or mode is BodyMode.STREAMED:
+            return []
+        self._headers_answered = True
+        return [HeadersReply(Side.REQUEST)]
+
+    def _request_body(self, event: Body) -> list[Action]:
+        if event.subset is not None:
+            self._subset = event.subset
+        if self._request_ended:
+            return []
+        mode = self._modes.request
+        self._request_ended = event.end
+        if self.state is State.ANSWERED:
+            return self._after_answer(event)
+        self._size += len(event.data)
+        self._check_size(self._size)
+        self._pieces.append(event.data)
+        if event.end or mode is BodyMode.BUFFERED:
+            self._request_ended = True
+            return self._decide(b"".join(self._pieces))
+        if mode is BodyMode.BUFFERED_PARTIAL or (mode is BodyMode.STREAMED and self._size > HELD_BYTES_MAX):
+            return self._decide(None)
+        return []
+
+    def _after_answer(self, event: Body) -> list[Action]:
+        """The route was chosen by headers alone; a body that follows may still refine it if it came whole."""
+        if event.end and not self._size and self._modes.request is BodyMode.STREAMED and not self._modes.eager:
+            self._check_size(len(event.data))
+            self._pieces = [event.data]
+            return self._decide(event.data)
+        self._size += len(event.data)
+        return [BodyReply(Side.REQUEST)]
+
+    def _request_trailers(self) -> list[Action]:
+        if self.state is State.ANSWERED:
+            return [TrailersReply(Side.REQUEST)]
+        self._trailers_due = True
+        self._request_ended = True
+        return self._decide(b"".join(self._pieces))
+
+    def _decide(self, body: bytes | None) -> list[Action]:
+        self.state = State.DECIDING
+        return [Decide(self._headers, body, self._subset)]
+
+    def _gathered(self, body: bytes | None) -> Iterator[Reply]:
+        """The replies due for the pieces held so far; STREAMED: a new body goes with the first, the rest is emptied."""
+        if not self._pieces:
+            return
+        if self._modes.request is BodyMode.FULL_DUPLEX_STREAMED:
+            yield from chunks(Side.REQUEST, b"".join(self._pieces) if body is None else body, not self._trailers_due)
+            return
+        for position, _ in enumerate(self._pieces):
+            yield BodyReply(Side.REQUEST, None if body is None else body if position == 0 else b"")
+
+    def _check_size(self, size: int) -> None:
+        if size > self._size_max:
+            raise Refused(Reason.BODY_TOO_LARGE, f"the request body is larger than {self._size_max} bytes")
+
+    def _response(self, event: Event) -> list[Action]:
+        if self.state is State.CLOSED:
+            return []
+        match event:
+            case Headers():
+                self.status = _status(event.headers)
+                self.served = event.served
+                extra = self._route.response_headers if self._route else ()
+                return [HeadersReply(Side.RESPONSE, Edits(extra) if extra else NO_EDITS)]
+            case Body():
+                if self._modes.response is not BodyMode.FULL_DUPLEX_STREAMED:
+                    return [BodyReply(Side.RESPONSE)]
+                if self._response_ended:
+                    return []
+                self._response_ended = event.end
+                return [*chunks(Side.RESPONSE, event.data, event.end)] if event.data or event.end else []
+            case Trailers():
+                return [TrailersReply(Side.RESPONSE)]
+
+
+def chunks(side: Side, data: bytes, end: bool) -> Iterator[Chunk]:
+    """`data` in pieces of at most CHUNK_BYTES_MAX, `end` on the last; empty data is one empty piece."""
+    for start in range(0, len(data) or 1, CHUNK_BYTES_MAX):
+        stop = start + CHUNK_BYTES_MAX
+        yield Chunk(side, data[start:stop], end and stop >= len(data))
+
+
+def _content_length(headers: Mapping[str, str]) -> int:
+    value = headers.get("content-length", "")
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+def _status(headers: Mapping[str, str]) -> int | None:
+    value = headers.get(":status", "")
+    return int(value) if value.isascii() and value.isdigit() else None

@@ -1,0 +1,144 @@
+"""What Envoy tells us about one HTTP request, and what we may answer: the exchange's events and actions.
+
+Plain values; `codec.py` turns them into protobuf bytes and back. Header names are lower case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class BodyMode(IntEnum):
+    """How Envoy hands over a body (`ProcessingMode.BodySendMode`)."""
+
+    NONE = 0
+    STREAMED = 1
+    BUFFERED = 2
+    BUFFERED_PARTIAL = 3
+    FULL_DUPLEX_STREAMED = 4
+
+
+class Side(IntEnum):
+    """The direction a message belongs to."""
+
+    REQUEST = 0
+    RESPONSE = 1
+
+
+@dataclass(slots=True, frozen=True)
+class Modes:
+    """The dialect of a stream, from the first message's `protocol_config`.
+
+    `eager` is `send_body_without_waiting_for_header_response`. A client that sends no configuration speaks the
+    Endpoint Picker Protocol's dialect: full duplex both ways.
+    """
+
+    request: BodyMode = BodyMode.FULL_DUPLEX_STREAMED
+    response: BodyMode = BodyMode.FULL_DUPLEX_STREAMED
+    eager: bool = False
+
+
+@dataclass(slots=True)
+class Headers:
+    """Headers of one side; `end` when no body follows. `subset` and `served` come from the message's metadata."""
+
+    side: Side
+    headers: Mapping[str, str]
+    end: bool = False
+    modes: Modes | None = None
+    subset: frozenset[str] | None = None
+    served: str | None = None
+
+
+@dataclass(slots=True)
+class Body:
+    """A piece of a body; `end` when nothing follows on this side."""
+
+    side: Side
+    data: bytes
+    end: bool
+    subset: frozenset[str] | None = None
+    modes: Modes | None = None
+
+
+@dataclass(slots=True)
+class Trailers:
+    """Trailers: they end a side whose last body piece did not."""
+
+    side: Side
+    modes: Modes | None = None
+
+
+Event = Headers | Body | Trailers
+
+
+@dataclass(slots=True)
+class Decide:
+    """The request is as whole as it will get: choose. `body` is None where the mode shows us no body."""
+
+    headers: Mapping[str, str]
+    body: bytes | None
+    subset: frozenset[str] | None
+
+
+@dataclass(slots=True, frozen=True)
+class Edits:
+    """What a reply changes: headers to set and remove, the destination for header and metadata, the route cache."""
+
+    set: Sequence[tuple[str, str]] = ()
+    remove: Sequence[str] = ()
+    destination: str | None = None
+    clear_route_cache: bool = False
+
+
+NO_EDITS = Edits()
+
+
+@dataclass(slots=True)
+class HeadersReply:
+    """Answers headers. `override` asks Envoy for other body modes from here on (`mode_override`)."""
+
+    side: Side
+    edits: Edits = NO_EDITS
+    override: Modes | None = None
+
+
+@dataclass(slots=True)
+class BodyReply:
+    """Answers a body message where one reply is due for each: unchanged (None) or replaced."""
+
+    side: Side
+    body: bytes | None = None
+    edits: Edits = NO_EDITS
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A piece of the body that goes on (`StreamedBodyResponse`, full duplex only)."""
+
+    side: Side
+    data: bytes
+    end: bool
+
+
+@dataclass(slots=True)
+class TrailersReply:
+    """Answers trailers, unchanged."""
+
+    side: Side
+
+
+@dataclass(slots=True)
+class Immediate:
+    """An answer of our own; the request goes no further."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    details: str = ""
+
+
+Reply = HeadersReply | BodyReply | Chunk | TrailersReply | Immediate
+Action = Decide | Reply

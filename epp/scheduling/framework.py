@@ -1,0 +1,132 @@
+"""The grammar of a replica decision: filters, scorers, a picker, and the profile that strings them together.
+
+Pure and synchronous: a plugin is given everything it may look at, including the time and the dice. One call per
+plugin and decision, never one per endpoint (Kubernetes scheduler framework; GIE's EndpointPickerConfig).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, ClassVar
+
+from epp.domain import Candidate, Endpoint, Request
+
+
+@dataclass(slots=True, eq=False)
+class Query:
+    """One decision as plugins see it: the request, the model considered, the time and the chance given to it."""
+
+    request: Request
+    candidate: Candidate
+    now: float
+    rng: Random
+
+
+class Plugin(ABC):
+    """A part of a profile. Fields of a plugin are its parameters; `type` is its name in configuration files."""
+
+    type: ClassVar[str]
+
+
+class Filter(Plugin):
+    """Narrows the endpoints."""
+
+    @abstractmethod
+    def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """The endpoints that may go on, in the given order; an empty list means none may."""
+
+
+class Scorer(Plugin):
+    """Rates the endpoints."""
+
+    @abstractmethod
+    def score(self, query: Query, endpoints: Sequence[Endpoint]) -> Sequence[float]:
+        """One score per endpoint, 0 (worst) to 1 (best); the profile clamps what is outside."""
+
+    def picked(self, query: Query, endpoint: Endpoint) -> None:
+        """Told once the choice is made, so that a scorer with a memory (prefix affinity) can note it."""
+
+    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
+        """Told the pool's endpoints whenever the list changes, so that a memory of those that left can go."""
+
+
+class Picker(Plugin):
+    """Makes the choice."""
+
+    @abstractmethod
+    def pick(self, query: Query, totals: Sequence[float]) -> int:
+        """The position of the chosen endpoint among the scored ones; `totals` is never empty."""
+
+
+@dataclass(slots=True)
+class Pick:
+    """A choice among endpoints, and how it came about (rendered only when asked)."""
+
+    endpoint: Endpoint
+    endpoints: Sequence[Endpoint]
+    totals: Sequence[float]
+    columns: Sequence[tuple[str, float, Sequence[float]]]
+    dropped: Sequence[tuple[Endpoint, str]] = ()
+
+    def explain(self) -> list[dict[str, Any]]:
+        """One row an endpoint: address, score per scorer, weighted total, and by which filter it was excluded."""
+        kept = [
+            {
+                "address": e.address,
+                "name": e.name,
+                "scores": {name: round(scores[i], 4) for name, _, scores in self.columns},
+                "total": round(self.totals[i], 4),
+                "excluded": False,
+                "reason": "picked" if e is self.endpoint else "",
+            }
+            for i, e in enumerate(self.endpoints)
+        ]
+        gone: list[dict[str, Any]] = [
+            {"address": e.address, "name": e.name, "scores": {}, "total": None, "excluded": True, "reason": why}
+            for e, why in self.dropped
+        ]
+        return kept + gone
+
+
+@dataclass(slots=True)
+class Profile:
+    """A configured sentence: filters in order, scorers with weights, one picker."""
+
+    name: str
+    filters: Sequence[Filter] = ()
+    scorers: Sequence[tuple[Scorer, float]] = ()
+    picker: Picker = field(kw_only=True)
+
+    def run(self, query: Query, endpoints: Sequence[Endpoint]) -> Pick | None:
+        """The choice, or None when the filters leave no endpoint. Totals are sums of clamped score times weight."""
+        kept: Sequence[Endpoint] = endpoints
+        dropped: list[tuple[Endpoint, str]] = []
+        for step in self.filters:
+            left = step.keep(query, kept)
+            if len(left) != len(kept):
+                stay = set(map(id, left))
+                dropped += [(e, step.type) for e in kept if id(e) not in stay]
+            kept = left
+        if not kept:
+            return None
+        totals = [0.0] * len(kept)
+        columns = []
+        for scorer, weight in self.scorers:
+            scores = [s if 0.0 <= s <= 1.0 else min(1.0, max(0.0, s)) for s in scorer.score(query, kept)]
+            totals = [total + weight * s for total, s in zip(totals, scores, strict=True)]
+            columns.append((scorer.type, weight, scores))
+        chosen = kept[self.picker.pick(query, totals)]
+        return Pick(chosen, kept, totals, columns, dropped)
+
+    def picked(self, query: Query, pick: Pick) -> None:
+        """The choice is final: let scorers with a memory note it."""
+        for scorer, _ in self.scorers:
+            scorer.picked(query, pick.endpoint)
+
+    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
+        """The pool's list changed: let scorers with a memory forget the endpoints that left."""
+        for scorer, _ in self.scorers:
+            scorer.relisted(endpoints)

@@ -1,0 +1,164 @@
+"""Which endpoint has probably seen the start of this prompt: block hashes, and an index from hash to endpoints.
+
+A hash covers everything from the first byte up to the end of its block, so a match at block k is a match of the whole
+prefix. Must stay true: an endpoint's bit is set under a hash exactly while that hash is in the endpoint's own LRU;
+an endpoint holds at most its capacity; no hash without bits stays in the index.
+Source: llm-d's approximate prefix producer; capacity counted in the same unit as the entries, which there it is not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from xxhash import xxh3_64
+
+from epp.domain import Endpoint
+
+BYTES_PER_TOKEN = 4  # the estimate of the Go picker's default tokenizer
+BLOCK_BYTES = 256  # 64 tokens, the smallest block the Go picker uses
+FINE_BLOCKS_MAX = 128  # 8k tokens; past them a block's worth more or less no longer changes a choice
+COARSE_BLOCK_BYTES = 1024
+BLOCKS_MAX = 2000  # of one prompt: about 1.9 MB, 480k tokens
+CAPACITY_BLOCKS_MAX = 65_536  # of one endpoint: 4M tokens, about 13 MB of ours
+ENDPOINTS_MAX = 1024
+
+FINE_BYTES = FINE_BLOCKS_MAX * BLOCK_BYTES
+BYTES_MAX = FINE_BYTES + (BLOCKS_MAX - FINE_BLOCKS_MAX) * COARSE_BLOCK_BYTES
+
+
+def block_hashes(prompt: bytes, model: str | None) -> list[int]:
+    """One running hash at the end of every full block of the prompt, seeded with the model that will read it."""
+    running = xxh3_64((model or "").encode() + b"\0")
+    update, digest = running.update, running.intdigest
+    hashes = []
+    fine_end = min(len(prompt), FINE_BYTES) - BLOCK_BYTES + 1
+    for start in range(0, fine_end, BLOCK_BYTES):
+        update(prompt[start : start + BLOCK_BYTES])
+        hashes.append(digest())
+    coarse_end = min(len(prompt), BYTES_MAX) - COARSE_BLOCK_BYTES + 1
+    for start in range(FINE_BYTES, coarse_end, COARSE_BLOCK_BYTES):
+        update(prompt[start : start + COARSE_BLOCK_BYTES])
+        hashes.append(digest())
+    return hashes
+
+
+def covered_bytes(blocks: int) -> int:
+    """How many bytes the first `blocks` blocks of a prompt hold."""
+    coarse = max(0, blocks - FINE_BLOCKS_MAX)
+    return (blocks - coarse) * BLOCK_BYTES + coarse * COARSE_BLOCK_BYTES
+
+
+class PrefixIndex:
+    """Block hash -> the endpoints that were sent it, as a bitmask over their slots; least recently used goes first."""
+
+    def __init__(self, capacity_tokens: int) -> None:
+        self._default_capacity = _capacity_blocks(capacity_tokens)
+        self._masks: dict[int, int] = {}
+        self._held: OrderedDict[Endpoint, _Held] = OrderedDict()
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        """How many different blocks are known."""
+        return len(self._masks)
+
+    def match(self, hashes: Sequence[int], endpoints: Sequence[Endpoint]) -> list[int]:
+        """How many leading blocks each endpoint holds: one walk for all, noting where a bit drops out."""
+        masks, depths = self._masks, {}
+        alive = masks.get(hashes[0], 0) if hashes else 0
+        if not alive:
+            return [0] * len(endpoints)
+        depth = 0
+        for block_hash in hashes:
+            left = alive & masks.get(block_hash, 0)
+            if left != alive:
+                depths.update(dict.fromkeys(_slots(alive ^ left), depth))
+                alive = left
+                if not alive:
+                    break
+            depth += 1
+        depths.update(dict.fromkeys(_slots(alive), depth))
+        held = self._held
+        return [depths.get(held[e].slot, 0) if e in held else 0 for e in endpoints]
+
+    def insert(self, hashes: Sequence[int], endpoint: Endpoint) -> None:
+        """The endpoint is about to hold these blocks. The first block is the freshest: leaves are evicted first."""
+        held = self._hold(endpoint)
+        masks, lru, bit = self._masks, held.lru, 1 << held.slot
+        for position in range(len(hashes) - 1, -1, -1):
+            block_hash = hashes[position]
+            if block_hash in lru:
+                lru.move_to_end(block_hash)
+                continue
+            size = 1 if position < FINE_BLOCKS_MAX else COARSE_BLOCK_BYTES // BLOCK_BYTES
+            lru[block_hash] = size
+            held.used += size
+            masks[block_hash] = masks.get(block_hash, 0) | bit
+        capacity = self._capacity(endpoint)
+        while held.used > capacity:
+            block_hash, size = lru.popitem(last=False)
+            held.used -= size
+            self._clear(block_hash, bit)
+
+    def prune(self, endpoints: Iterable[Endpoint]) -> None:
+        """Forget every endpoint that is not among these."""
+        for endpoint in self._held.keys() - set(endpoints):
+            self._forget(endpoint)
+
+    def used_blocks(self, endpoint: Endpoint) -> int:
+        """What this endpoint is believed to hold, in blocks of `BLOCK_BYTES`."""
+        held = self._held.get(endpoint)
+        return held.used if held else 0
+
+    def _hold(self, endpoint: Endpoint) -> _Held:
+        held = self._held.get(endpoint)
+        if held is None:
+            if len(self._held) >= ENDPOINTS_MAX:
+                self._forget(next(iter(self._held)))
+            held = self._held[endpoint] = _Held(self._free.pop() if self._free else len(self._held))
+        self._held.move_to_end(endpoint)
+        return held
+
+    def _forget(self, endpoint: Endpoint) -> None:
+        held = self._held.pop(endpoint)
+        for block_hash in held.lru:
+            self._clear(block_hash, 1 << held.slot)
+        self._free.append(held.slot)
+
+    def _clear(self, block_hash: int, bit: int) -> None:
+        mask = self._masks[block_hash]
+        assert mask & bit, "a block in an endpoint's LRU has that endpoint's bit"
+        if mask == bit:
+            del self._masks[block_hash]
+        else:
+            self._masks[block_hash] = mask ^ bit
+
+    def _capacity(self, endpoint: Endpoint) -> int:
+        load = endpoint.load
+        if load is None or not load.num_blocks or not load.block_size:
+            return self._default_capacity
+        return _capacity_blocks(load.num_blocks * load.block_size)
+
+
+@dataclass(slots=True)
+class _Held:
+    """One endpoint's slot, and its blocks with their size in units of `BLOCK_BYTES`, least recently used first."""
+
+    slot: int
+    used: int = 0
+    lru: OrderedDict[int, int] = field(default_factory=OrderedDict)
+
+
+def _capacity_blocks(tokens: int) -> int:
+    return min(CAPACITY_BLOCKS_MAX, tokens * BYTES_PER_TOKEN // BLOCK_BYTES)
+
+
+def _slots(mask: int) -> list[int]:
+    """The positions of the set bits."""
+    slots = []
+    while mask:
+        lowest = mask & -mask
+        slots.append(lowest.bit_length() - 1)
+        mask ^= lowest
+    return slots

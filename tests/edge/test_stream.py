@@ -1,0 +1,282 @@
+"""One stream, however it ends: the ledger gives everything back.
+
+A state machine opens streams in every dialect, moves them on message by message, and ends them in every way a stream
+can end; after each step the ledger must equal the streams that hold an endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from epp.domain import Choice, Request
+from epp.edge.stream import Stream
+from epp.protocol.codec import BadMessage
+from epp.telemetry import Telemetry
+from protos.gen import ext_proc_pb2 as pb
+from tests.make import FixedChooser, chat, director, pool
+
+MODES = {"duplex": (4, 4, False), "one hop": (2, 0, False), "streamed": (1, 1, False), "eager": (1, 0, True)}
+LIMIT = 10_000
+
+
+def opening(modes: str = "duplex", end: bool = False) -> bytes:
+    message = pb.ProcessingRequest()
+    config = message.protocol_config
+    config.request_body_mode, config.response_body_mode = MODES[modes][:2]  # type: ignore[assignment]
+    config.send_body_without_waiting_for_header_response = MODES[modes][2]
+    headers = {":method": "GET" if end else "POST", ":path": "/v1/other" if end else "/v1/chat/completions"}
+    for key, value in headers.items():
+        message.request_headers.headers.headers.add(key=key, raw_value=value.encode())
+    message.request_headers.end_of_stream = end
+    return message.SerializeToString()
+
+
+def piece(data: bytes, end: bool = True, side: str = "request_body") -> bytes:
+    message = pb.ProcessingRequest()
+    body = getattr(message, side)
+    body.body, body.end_of_stream = data, end
+    return message.SerializeToString()
+
+
+def part(side: str) -> bytes:
+    message = pb.ProcessingRequest()
+    getattr(message, side).SetInParent()
+    if side == "response_headers":
+        message.response_headers.headers.headers.add(key=":status", raw_value=b"200")
+    return message.SerializeToString()
+
+
+class SlowChooser(FixedChooser):
+    """A semantic stage that answers when told to."""
+
+    def __init__(self) -> None:
+        super().__init__("m")
+        self.go = asyncio.Event()
+
+    async def choose(self, request: Request) -> Choice:
+        await self.go.wait()
+        return await super().choose(request)
+
+
+class Peer:
+    """The gateway's end of one stream: what it sends is read, what is written is kept."""
+
+    def __init__(self, over: Any, chooser: Any = None, jam: bool = False) -> None:
+        self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.sent: list[pb.ProcessingResponse] = []
+        self.jam = jam
+        telemetry = Telemetry(over)
+        stream = Stream(director(over, chooser, telemetry=telemetry), telemetry, lambda: 0.0, LIMIT)
+        self.task = asyncio.get_running_loop().create_task(stream.run(self.inbox.get, self._write))
+
+    async def _write(self, data: bytes) -> None:
+        if self.jam:
+            await asyncio.Event().wait()
+        self.sent.append(pb.ProcessingResponse.FromString(data))
+
+    @property
+    def holds_an_endpoint(self) -> bool:
+        """What the gateway was told: a destination, and no refusal after it."""
+        routed = any(message.HasField("dynamic_metadata") for message in self.sent)
+        return routed and not any(message.HasField("immediate_response") for message in self.sent)
+
+    async def say(self, *messages: bytes | None) -> None:
+        for message in messages:
+            self.inbox.put_nowait(message)
+        for _ in range(12):
+            await asyncio.sleep(0)
+
+    async def end(self, cancel: bool = False) -> None:
+        if cancel:
+            self.task.cancel()
+        else:
+            self.inbox.put_nowait(None)
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def test_a_request_is_counted_from_the_choice_to_the_end_of_its_stream() -> None:
+    over = pool("a")
+    peer = Peer(over)
+    await peer.say(opening("one hop"), piece(chat("m")))
+    (endpoint,) = over.endpoints
+    chosen = (endpoint.inflight_requests, endpoint.inflight_tokens > 0)
+    await peer.say(part("response_headers"))
+    answered = (endpoint.inflight_requests, endpoint.inflight_tokens)
+    await peer.end()
+
+    assert chosen == (1, True)
+    assert answered == (1, 0)
+    assert (endpoint.inflight_requests, endpoint.inflight_tokens) == (0, 0)
+
+
+async def test_tokens_are_held_until_the_first_body_piece_where_bodies_are_shown() -> None:
+    over = pool("a")
+    peer = Peer(over)
+    await peer.say(opening("duplex"), piece(chat("m")), part("response_headers"))
+    waiting = over.endpoints[0].inflight_tokens
+    await peer.say(piece(b"data", False, "response_body"))
+
+    assert waiting > 0
+    assert over.endpoints[0].inflight_tokens == 0
+    await peer.end()
+
+
+@pytest.mark.parametrize("messages", [0, 1, 2, 3])
+async def test_a_cancel_at_each_wait_for_a_message_gives_everything_back(messages: int) -> None:
+    over = pool("a")
+    peer = Peer(over)
+    script = [opening(), piece(chat("m")), part("response_headers")]
+    await peer.say(*script[:messages])
+    await peer.end(cancel=True)
+
+    assert peer.task.cancelled()
+    assert (over.endpoints[0].inflight_requests, over.endpoints[0].inflight_tokens) == (0, 0)
+
+
+async def test_a_cancel_while_the_semantic_stage_thinks_leases_nothing() -> None:
+    over = pool("a")
+    chooser = SlowChooser()
+    peer = Peer(over, chooser)
+    await peer.say(opening(), piece(chat("auto")))
+    await peer.end(cancel=True)
+    chooser.go.set()
+    await asyncio.sleep(0)
+
+    assert over.endpoints[0].inflight_requests == 0
+
+
+async def test_a_cancel_while_the_answer_is_written_gives_everything_back() -> None:
+    over = pool("a")
+    peer = Peer(over, jam=True)
+    await peer.say(opening(), piece(chat("m")))
+    held = over.endpoints[0].inflight_requests
+    await peer.end(cancel=True)
+
+    assert held == 1
+    assert over.endpoints[0].inflight_requests == 0
+
+
+async def test_bytes_that_are_no_message_end_the_stream_and_give_everything_back() -> None:
+    over = pool("a")
+    peer = Peer(over)
+    await peer.say(opening(), piece(chat("m")), b"\xff\xff")
+
+    with pytest.raises(BadMessage):
+        await peer.task
+    assert over.endpoints[0].inflight_requests == 0
+
+
+async def test_too_large_a_body_is_answered_413_as_json() -> None:
+    peer = Peer(pool("a"))
+    await peer.say(opening(), piece(b"x" * (LIMIT + 1), end=False))
+    answer = peer.sent[-1].immediate_response
+
+    assert answer.status.code == 413
+    assert b'"code":"body_too_large"' in answer.body
+    await peer.end()
+
+
+async def test_a_second_choice_replaces_the_first_ones_lease() -> None:
+    over = pool("a", "b")
+    peer = Peer(over)
+    await peer.say(opening("streamed"))
+    first = sum(e.inflight_requests for e in over.endpoints)
+    await peer.say(piece(chat("m")))
+
+    assert first == 1
+    assert sum(e.inflight_requests for e in over.endpoints) == 1
+    await peer.end()
+    assert sum(e.inflight_requests for e in over.endpoints) == 0
+
+
+class Streams(RuleBasedStateMachine):
+    """Many streams at once; the invariant is the ledger's."""
+
+    streams: Bundle[Peer] = Bundle("streams")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.over = pool("a", "b", "c")
+        self.open: set[Peer] = set()
+
+    def do(self, coroutine: Any) -> Any:
+        return self.loop.run_until_complete(coroutine)
+
+    @rule(target=streams, modes=st.sampled_from(sorted(MODES)), end=st.booleans(), jam=st.booleans())
+    def begin(self, modes: str, end: bool, jam: bool) -> Peer:
+        async def start() -> Peer:
+            peer = Peer(self.over, jam=jam)
+            await peer.say(opening(modes, end))
+            return peer
+
+        peer: Peer = self.do(start())
+        self.open.add(peer)
+        return peer
+
+    @rule(
+        peer=streams,
+        message=st.sampled_from(
+            [
+                piece(chat("m")),
+                piece(chat("auto")),
+                piece(b"{", False),
+                piece(b"nonsense"),
+                piece(b"x" * LIMIT, False),
+                part("request_trailers"),
+                part("response_headers"),
+                piece(b"data", False, "response_body"),
+                piece(b"", True, "response_body"),
+                part("response_trailers"),
+                b"\xff\xff",
+            ]
+        ),
+    )
+    def send(self, peer: Peer, message: bytes) -> None:
+        self.do(peer.say(message))
+
+    @rule(peer=consumes(streams), cancel=st.booleans())
+    def finish(self, peer: Peer, cancel: bool) -> None:
+        self.do(peer.end(cancel or peer.jam))
+        self.open.discard(peer)
+
+    @rule(keep=st.sets(st.sampled_from(["a", "b", "c", "d"]), min_size=1))
+    def relist(self, keep: set[str]) -> None:
+        gone = [e for e in self.over.endpoints if e.name not in keep]
+        self.over.relist([*pool_list(keep)])
+        self.left = getattr(self, "left", []) + gone
+
+    @invariant()
+    def the_ledger_is_the_open_leases(self) -> None:
+        endpoints = [*self.over.endpoints, *getattr(self, "left", [])]
+        held = sum(e.inflight_requests for e in {id(e): e for e in endpoints}.values())
+        running = [peer for peer in self.open if not peer.task.done()]
+        told = sum(peer.holds_an_endpoint for peer in running)
+        jammed = sum(peer.jam for peer in running)  # chosen perhaps, but never told
+
+        assert told <= held <= told + jammed
+        assert all(e.inflight_requests >= 0 and e.inflight_tokens >= 0 for e in endpoints)
+
+    def teardown(self) -> None:
+        for peer in list(self.open):
+            self.do(peer.end(cancel=True))
+        self.open.clear()
+        self.the_ledger_is_the_open_leases()
+        assert sum(e.inflight_tokens for e in [*self.over.endpoints, *getattr(self, "left", [])]) == 0
+        self.loop.close()
+
+
+def pool_list(names: set[str]) -> list[Any]:
+    from epp.datastore.pool import Listed
+
+    return [Listed(name, f"10.0.0.{ord(name) - ord('a')}:8000") for name in sorted(names)]
+
+
+Streams.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestStreams = Streams.TestCase

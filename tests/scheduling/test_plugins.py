@@ -1,0 +1,239 @@
+"""What holds for every plugin, and the formula of each."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from epp.domain import Endpoint
+from epp.scheduling.framework import Filter, Picker, Plugin, Scorer
+from epp.scheduling.registry import build, registered
+
+from . import make
+
+COUNTED = ["queue-scorer", "running-requests-size-scorer"]
+SCRAPED = [*COUNTED, "kv-cache-utilization-scorer"]
+
+
+def fleet(seed: int, count: int = 12) -> list[Endpoint]:
+    """Endpoints of every kind: fresh, stale, never sampled, partly sampled, unreachable, busy, idle."""
+    rng = Random(seed)
+
+    def maybe(value: float) -> float | None:
+        return None if rng.random() < 0.2 else value
+
+    return [
+        make.endpoint(
+            f"e{i}",
+            waiting=maybe(rng.randrange(50)),
+            running=maybe(rng.randrange(200)),
+            kv_usage=maybe(rng.random()),
+            age=maybe(rng.choice([0.0, 1.9, 2.1, 500.0])),
+            inflight=rng.choice([0, 0, 1, rng.randrange(500)]),
+            tokens=rng.choice([0, rng.randrange(10_000_000)]),
+            reachable=rng.random() < 0.7,
+        )
+        for i in range(count)
+    ]
+
+
+def state(pool: Sequence[Endpoint]) -> list[Any]:
+    return [tuple(copy.copy(getattr(e, name)) for name in Endpoint.__slots__) for e in pool]
+
+
+def score(type_name: str, pool: Sequence[Endpoint], prompt: bytes = b"", **parameters: Any) -> list[float]:
+    scorer = build(type_name, parameters)
+    assert isinstance(scorer, Scorer)
+    return [round(s, 4) for s in scorer.score(make.query(prompt), pool)]
+
+
+@pytest.mark.parametrize("cls", registered().values(), ids=registered().keys())
+@pytest.mark.parametrize("seed", range(20))
+def test_every_plugin_keeps_the_contract(cls: type[Plugin], seed: int) -> None:
+    pool = fleet(seed, count=1 + seed % 12)
+    before, plugin, again = state(pool), cls(), cls()
+    prompt = Random(seed).randbytes(3000)
+
+    if isinstance(plugin, Filter):
+        assert isinstance(again, Filter)
+        kept = plugin.keep(make.query(prompt, seed=seed), pool)
+        assert kept == [e for e in pool if e in kept]
+        assert kept == again.keep(make.query(prompt, seed=seed), pool)
+    elif isinstance(plugin, Scorer):
+        assert isinstance(again, Scorer)
+        for _ in range(3):
+            asked = make.query(prompt, seed=seed)
+            scores = plugin.score(asked, pool)
+            assert len(scores) == len(pool)
+            assert all(0.0 <= s <= 1.0 for s in scores)
+            assert list(scores) == list(plugin.score(asked, pool)) == list(again.score(asked, pool))
+            plugin.picked(asked, pool[0])
+            again.picked(asked, pool[0])
+        plugin.relisted([])
+    else:
+        assert isinstance(plugin, Picker)
+        assert isinstance(again, Picker)
+        totals = [Random(seed).random() for _ in pool]
+        chosen = plugin.pick(make.query(seed=seed), totals)
+        assert chosen in range(len(pool))
+        assert chosen == again.pick(make.query(seed=seed), totals)
+
+    assert state(pool) == before
+
+
+def test_unreachable_endpoints_are_left_out() -> None:
+    pool = [make.endpoint("a", reachable=False), make.endpoint("b")]
+    step = build("reachable-filter")
+    assert isinstance(step, Filter)
+
+    assert step.keep(make.query(), pool) == [pool[1]]
+
+
+def test_when_none_is_reachable_all_may_be_tried() -> None:
+    pool = [make.endpoint("a", reachable=False), make.endpoint("b", reachable=False)]
+    step = build("reachable-filter")
+    assert isinstance(step, Filter)
+
+    assert step.keep(make.query(), pool) == pool
+
+
+@pytest.mark.parametrize("type_name", COUNTED)
+def test_counts_are_scored_between_the_least_and_the_most(type_name: str) -> None:
+    pool = [make.endpoint(waiting=count, running=count) for count in (2, 7, 12)]
+
+    assert score(type_name, pool) == [1.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("type_name", COUNTED)
+def test_equal_counts_score_one(type_name: str) -> None:
+    pool = [make.endpoint(waiting=7, running=7) for _ in range(3)]
+
+    assert score(type_name, pool) == [1.0, 1.0, 1.0]
+
+
+def test_kv_cache_is_scored_by_what_is_free() -> None:
+    pool = [make.endpoint(kv_usage=usage) for usage in (0.0, 0.3, 1.0)]
+
+    assert score("kv-cache-utilization-scorer", pool) == [1.0, 0.7, 0.0]
+
+
+@pytest.mark.parametrize("type_name", SCRAPED)
+def test_a_silent_endpoint_is_neither_full_nor_idle(type_name: str) -> None:
+    idle = make.endpoint(waiting=0, running=0, kv_usage=0)
+    full, late = (make.endpoint(waiting=8, running=8, kv_usage=1, age=age) for age in (0.0, 2.5))
+    unknown, without_series = make.endpoint(age=None), make.endpoint(age=0.0)
+
+    scores = score(type_name, [idle, full, late, unknown, without_series])
+
+    assert scores == [1.0, 0.0, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("type_name", SCRAPED)
+def test_when_all_are_silent_all_score_the_same(type_name: str) -> None:
+    pool = [make.endpoint(waiting=i, running=i, kv_usage=i / 9, age=60.0) for i in range(9)]
+
+    assert len(set(score(type_name, pool))) == 1
+
+
+@pytest.mark.parametrize("type_name", SCRAPED)
+def test_how_old_a_sample_may_be_is_a_parameter(type_name: str) -> None:
+    pool = [make.endpoint(waiting=i, running=i, kv_usage=i / 2, age=5.0) for i in range(3)]
+
+    assert score(type_name, pool, staleAfterSeconds=10) == [1.0, 0.5, 0.0]
+
+
+def test_requests_in_flight_follow_the_reference_formula() -> None:
+    pool = [make.endpoint(inflight=c) for c in (0, 1, 5, 10)]
+
+    assert score("active-request-scorer", pool) == [1.0, 0.9, 0.5, 0.0]
+    assert score("active-request-scorer", pool, idleThreshold=1) == [1.0, 1.0, 0.5, 0.0]
+    assert score("active-request-scorer", pool, maxBusyScore=0.5) == [1.0, 0.45, 0.25, 0.0]
+
+
+def test_softness_shrinks_the_difference_of_few_requests() -> None:
+    pool = [make.endpoint(inflight=c) for c in (0, 1)]
+
+    assert score("active-request-scorer", pool) == [1.0, 0.0]
+    assert score("active-request-scorer", pool, softness=19) == [1.0, 0.95]
+
+
+def test_tokens_in_flight_count_with_the_prompts_own() -> None:
+    pool = [make.endpoint(tokens=t) for t in (0, 400, 900, 5000)]
+
+    assert score("token-load-scorer", pool, b"a" * 400, queueThresholdTokens=1000) == [0.9, 0.5, 0.0, 0.0]
+
+
+def test_running_requests_ignore_the_ledger() -> None:
+    pool = [make.endpoint(running=0, inflight=9), make.endpoint(running=3)]
+
+    assert score("running-requests-size-scorer", pool) == [1.0, 0.0]
+
+
+def test_a_prefix_scores_by_the_share_of_it_that_was_sent_there() -> None:
+    pool = make.endpoints(3)
+    scorer = build("prefix-cache-scorer")
+    assert isinstance(scorer, Scorer)
+    rng = Random(1)
+    start, rest = rng.randbytes(1024), rng.randbytes(3072)
+    scorer.picked(make.query(start), pool[0])
+    scorer.picked(make.query(start + rest), pool[1])
+
+    assert list(scorer.score(make.query(start + rest), pool)) == [0.25, 1.0, 0.0]
+    assert list(scorer.score(make.query(start + rest, model="other"), pool)) == [0.0, 0.0, 0.0]
+
+
+def test_an_endpoint_that_left_is_forgotten() -> None:
+    pool = make.endpoints(2)
+    scorer = build("prefix-cache-scorer")
+    assert isinstance(scorer, Scorer)
+    asked = make.query(b"a" * 1024)
+    scorer.picked(asked, pool[0])
+
+    scorer.relisted(pool[1:])
+
+    assert list(scorer.score(asked, pool)) == [0.0, 0.0]
+
+
+def test_the_best_wins_and_equals_share() -> None:
+    picker = build("max-score-picker")
+    assert isinstance(picker, Picker)
+    rng = Random(7)
+
+    drawn = Counter(picker.pick(make.query(rng=rng), [0.1, 2.0, 2.0, 1.9, 2.0]) for _ in range(3000))
+
+    assert set(drawn) == {1, 2, 4}
+    assert min(drawn.values()) > 900, drawn
+
+
+def test_random_means_any() -> None:
+    picker = build("random-picker")
+    assert isinstance(picker, Picker)
+    rng = Random(7)
+
+    drawn = Counter(picker.pick(make.query(rng=rng), [0.0, 9.0, 1.0]) for _ in range(3000))
+
+    assert min(drawn.values()) > 900, drawn
+
+
+def test_weighted_random_draws_in_proportion_and_zeros_last() -> None:
+    picker = build("weighted-random-picker")
+    assert isinstance(picker, Picker)
+    rng = Random(7)
+
+    drawn = Counter(picker.pick(make.query(rng=rng), [1.0, 0.0, 3.0]) for _ in range(4000))
+
+    assert drawn[1] == 0
+    assert drawn[2] == pytest.approx(3000, abs=120)
+
+
+def test_weighted_random_among_zeros_is_random() -> None:
+    picker = build("weighted-random-picker")
+    assert isinstance(picker, Picker)
+    rng = Random(7)
+
+    assert {picker.pick(make.query(rng=rng), [0.0, 0.0]) for _ in range(50)} == {0, 1}

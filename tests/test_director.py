@@ -1,0 +1,221 @@
+"""The director: which model, which endpoint, which answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from epp.datastore.pool import Pool
+from epp.datastore.receipts import Receipts
+from epp.director import Answered, Routed
+from epp.domain import Choice, Request
+from epp.protocol.messages import Decide
+from epp.telemetry import Telemetry
+from tests.make import GET, POST, FixedChooser, chat, director, pool
+
+TWO = {"a": ["llama3-8b", "auto"], "b": ["phi4-mini"]}
+
+
+def ask(model: str = "llama3-8b", **more: Any) -> Decide:
+    return Decide(POST, chat(model), more.pop("subset", None), **more)
+
+
+def error(answered: Answered) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(answered.immediate.body)["error"]
+    return fields
+
+
+async def routed(over: Pool, ask: Decide, **more: Any) -> Routed:
+    outcome = await director(over, **more).decide(ask)
+    assert isinstance(outcome, Routed), outcome
+    return outcome
+
+
+async def answered(over: Pool, ask: Decide, **more: Any) -> Answered:
+    outcome = await director(over, **more).decide(ask)
+    assert isinstance(outcome, Answered), outcome
+    return outcome
+
+
+async def test_an_explicit_model_goes_to_an_endpoint_that_serves_it() -> None:
+    there = await routed(pool("a", "b", models=TWO), ask("phi4-mini"))
+
+    assert there.route.destination == "10.0.0.1:8000"
+    assert there.route.body is None
+    assert ("x-selected-model", "phi4-mini") in there.route.set_headers
+    assert dict(there.route.response_headers)["x-onehop-classification"] == "skipped"
+
+
+async def test_an_alias_goes_where_the_semantic_stage_says_with_a_new_model_in_the_body() -> None:
+    chooser = FixedChooser("phi4-mini", "llama3-8b", decision="math_decision", category="math", confidence=0.9)
+    there = await routed(pool("a", "b", models=TWO), ask("auto"), chooser=chooser)
+    headers = dict(there.route.response_headers)
+
+    assert there.route.destination == "10.0.0.1:8000"
+    assert there.route.body == chat("phi4-mini")
+    assert there.route.model_changed
+    assert headers["x-vsr-selected-model"] == "phi4-mini"
+    assert headers["x-vsr-selected-decision"] == "math_decision"
+    assert headers["x-vsr-selected-category"] == "math"
+    assert headers["x-onehop-classification"] == "full"
+
+
+async def test_a_candidate_nobody_serves_gives_way_to_the_next() -> None:
+    there = await routed(pool("a", models=TWO), ask("auto"), chooser=FixedChooser("phi4-mini", "llama3-8b"))
+
+    assert there.receipt.model == "llama3-8b"
+    assert there.receipt.excluded == {"phi4-mini": "no usable endpoint serves it"}
+
+
+async def test_a_candidate_whose_endpoints_are_down_gives_way_to_the_next() -> None:
+    over = pool("a", "b", models=TWO)
+    over.endpoints[1].reachable = False
+    there = await routed(over, ask("auto"), chooser=FixedChooser("phi4-mini", "llama3-8b"))
+
+    assert there.receipt.model == "llama3-8b"
+
+
+async def test_an_explicit_model_whose_endpoints_all_seem_down_is_still_tried() -> None:
+    over = pool("a", "b", models=TWO)
+    over.endpoints[1].reachable = False
+
+    assert (await routed(over, ask("phi4-mini"))).route.destination == "10.0.0.1:8000"
+
+
+async def test_an_unknown_model_is_a_404_that_names_the_models() -> None:
+    refused = await answered(pool("a", "b", models=TWO), ask("gpt-9"))
+
+    assert refused.immediate.status == 404
+    assert error(refused)["code"] == "model_not_found"
+    assert error(refused)["param"] == "model"
+    for name in ("gpt-9", "llama3-8b", "phi4-mini", "auto"):
+        assert name in error(refused)["message"]
+
+
+async def test_an_unknown_model_goes_to_an_endpoint_that_has_not_told_its_models() -> None:
+    there = await routed(pool("a", "b", "c", models=TWO), ask("gpt-9"))
+
+    assert there.route.destination == "10.0.0.2:8000"
+
+
+async def test_an_unknown_model_is_passed_on_when_told_so() -> None:
+    there = await routed(pool("a", "b", models=TWO), ask("gpt-9"), unknown_model="forward")
+
+    assert there.route.body is None
+
+
+async def test_an_alias_without_any_served_candidate_is_a_503_not_a_404() -> None:
+    refused = await answered(pool("a", models=TWO), ask("auto"), chooser=FixedChooser("phi4-mini"))
+
+    assert (refused.immediate.status, error(refused)["code"]) == (503, "no_endpoints")
+    assert dict(refused.immediate.headers)["retry-after"] == "1"
+
+
+async def test_an_empty_pool_is_a_503_with_its_drop_reason() -> None:
+    empty = Pool()
+    refused = await answered(empty, ask())
+
+    assert refused.immediate.status == 503
+    assert dict(refused.immediate.headers)["x-llm-d-request-dropped-reason"] == "rejected-no-endpoints"
+    assert "failed to find endpoint candidates" in error(refused)["message"]
+
+
+@pytest.mark.parametrize(("subset", "expected"), [({"10.0.0.1:8000"}, "b"), ({"10.0.0.0"}, "a"), ({"10.0.0.9"}, None)])
+async def test_the_gateways_subset_is_kept_to(subset: set[str], expected: str | None) -> None:
+    over = pool("a", "b")
+    outcome = await director(over).decide(ask(subset=frozenset(subset)))
+
+    if expected is None:
+        assert isinstance(outcome, Answered)
+        assert outcome.immediate.status == 503
+    else:
+        assert isinstance(outcome, Routed)
+        assert outcome.lease.endpoint.name == expected
+
+
+async def test_models_lists_the_union_and_the_aliases() -> None:
+    page = await answered(pool("a", "b", models=TWO), Decide(GET, b"", None))
+
+    assert page.immediate.status == 200
+    assert [m["id"] for m in json.loads(page.immediate.body)["data"]] == ["auto", "llama3-8b", "phi4-mini"]
+
+
+async def test_the_route_cache_is_cleared_only_when_the_model_header_changes() -> None:
+    over = pool("a", models=TWO)
+    same = Decide({**POST, "x-selected-model": "llama3-8b"}, chat(), None)
+
+    assert (await routed(over, ask())).route.model_changed
+    assert not (await routed(over, same)).route.model_changed
+
+
+async def test_headers_alone_are_routed_by_the_model_header() -> None:
+    there = await routed(pool("a", "b", models=TWO), Decide({**POST, "x-selected-model": "phi4-mini"}, None, None))
+
+    assert there.route.destination == "10.0.0.1:8000"
+    assert not there.route.model_changed
+
+
+async def test_the_endpoint_that_already_has_the_headers_is_kept_if_it_serves_the_model() -> None:
+    over = pool("a", "b", "c", models={"a": ["llama3-8b"], "b": ["llama3-8b"], "c": ["phi4-mini"]})
+    for kept in over.endpoints[:2]:
+        outcome = await director(over).decide(ask("llama3-8b"), prefer=kept)
+        assert isinstance(outcome, Routed)
+        assert outcome.lease.endpoint is kept
+    outcome = await director(over).decide(ask("phi4-mini"), prefer=over.endpoints[0])
+
+    assert isinstance(outcome, Routed)
+    assert outcome.lease.endpoint.name == "c"
+
+
+async def test_a_missing_request_id_is_made_and_sent_on() -> None:
+    there = await routed(pool("a"), Decide({":path": "/v1/chat/completions"}, chat(), None))
+
+    assert len(dict(there.route.set_headers)["x-request-id"]) == 32
+
+
+class Broken(FixedChooser):
+    """A semantic stage with a defect whose message holds the prompt."""
+
+    async def choose(self, request: Request) -> Choice:
+        raise RuntimeError(f"cannot classify {request.prompt!r}")
+
+
+async def test_a_surprise_becomes_a_plain_pick_and_no_prompt_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    over = pool("a", "b")
+    over.endpoints[0].inflight_requests = 3
+    telemetry = Telemetry(over)
+    secret = Decide(POST, chat("auto", "canary-prompt"), None)
+    with caplog.at_level(logging.DEBUG):
+        there = await routed(over, secret, chooser=Broken(), telemetry=telemetry)
+
+    assert there.lease.endpoint.name == "b"
+    assert there.route.body is None
+    assert b'onehop_surprise_total{type="RuntimeError"} 1.0' in telemetry.text()
+    assert "RuntimeError" in caplog.text
+    assert "canary-prompt" not in caplog.text
+
+
+async def test_the_receipt_says_why_and_holds_no_prompt() -> None:
+    over = pool("a", "b", models=TWO)
+    receipts = Receipts()
+    chooser = FixedChooser("phi4-mini", decision="math", category="math", confidence=0.8)
+    there = await routed(over, Decide(POST, chat("auto", "canary-prompt"), None), chooser=chooser, receipts=receipts)
+    told = receipts.get(dict(there.route.response_headers)["x-onehop-receipt"])
+    assert told is not None
+
+    assert told["picked"] == "10.0.0.1:8000"
+    assert told["asked_model"] == "auto"
+    assert [c["model"] for c in told["candidates"]] == ["phi4-mini"]
+    assert [e["address"] for e in told["endpoints"]] == ["10.0.0.1:8000"]
+    assert "canary-prompt" not in json.dumps(told)
+
+
+async def test_the_lease_is_charged_when_the_choice_is_made() -> None:
+    over = pool("a")
+    there = await routed(over, ask())
+
+    assert over.endpoints[0].inflight_requests == 1
+    assert over.endpoints[0].inflight_tokens == there.receipt.prompt_tokens > 0
