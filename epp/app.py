@@ -119,8 +119,8 @@ class App:
             server.add_generic_rpc_handlers((processor.handler(),))
 
         return processor, [
-            listen(f"{host}:{settings.grpc_port}", add_processor, self.health.add_to),
-            listen(f"{host}:{settings.grpc_health_port}", self.health.add_to),
+            listen(f"{host}:{settings.grpc_port}", add_processor, self.health.add_to)[0],
+            listen(f"{host}:{settings.grpc_health_port}", self.health.add_to)[0],
         ]
 
     async def _serve_http(self, closing: AsyncExitStack) -> None:

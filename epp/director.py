@@ -116,16 +116,17 @@ class Director:
     def _pick(
         self, request: Request, choice: Choice, receipt: Receipt, prefer: Endpoint | None
     ) -> tuple[Candidate, Pick]:
-        """The first candidate that has an endpoint; those that can be reached come first for every candidate."""
+        """The first candidate with an endpoint that can be reached; if there is none, the first with any."""
         endpoints = _within(request.subset, self._pool.endpoints)
         if not endpoints:
             raise Refused(Reason.NO_ENDPOINTS, "failed to find endpoint candidates for serving the request")
-        for usable in ([e for e in endpoints if e.reachable], endpoints):
+        for last_resort in (False, True):
             for candidate in choice.candidates:
-                able = _serving(candidate.model, usable)
-                pick = self._run(request, candidate, [prefer] if prefer is not None and prefer in able else able)
-                if pick is not None:
-                    return candidate, pick
+                able = _serving(candidate.model, endpoints)
+                if last_resort or any(e.reachable for e in able):
+                    pick = self._run(request, candidate, [prefer] if prefer is not None and prefer in able else able)
+                    if pick is not None:
+                        return candidate, pick
                 receipt.excluded[candidate.model] = "no usable endpoint serves it"
         if self._unknown_model == "forward":
             pick = self._run(request, choice.candidates[0], endpoints)

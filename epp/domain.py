@@ -22,11 +22,8 @@ class Reason(Enum):
     BAD_REQUEST = ("bad_request", 400, None, None)
     MODEL_MISSING = ("model_missing", 400, None, None)
     MODEL_NOT_FOUND = ("model_not_found", 404, None, None)
-    METHOD_NOT_ALLOWED = ("method_not_allowed", 405, None, None)
     BODY_TOO_LARGE = ("body_too_large", 413, None, None)
     NO_ENDPOINTS = ("no_endpoints", 503, 1, "rejected-no-endpoints")
-    SHUTTING_DOWN = ("shutting_down", 503, 1, "rejected-shutting-down")
-    INTERNAL = ("internal", 500, None, None)
 
     def __init__(self, code: str, status: int, retry_after_s: int | None, dropped_reason: str | None) -> None:
         self.code = code

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from epp.domain import ConfigError
@@ -34,8 +34,17 @@ def seconds(value: object) -> object:
     return sum(float(number) * _UNITS_S[unit] for number, unit in terms)
 
 
+def host_and_port(value: str) -> str:
+    """`host:port`, unchanged. Raises ValueError."""
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"'{value}' is not host:port")
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+HostPort = Annotated[str, AfterValidator(host_and_port)]
 
 
 class Settings(BaseSettings):
@@ -59,7 +68,7 @@ class Settings(BaseSettings):
     grpc_port: Port = Field(9002, description="ext_proc, and gRPC health")
     grpc_health_port: Port = Field(9003, description="gRPC health")
     metrics_port: Port = Field(9090, description="Prometheus /metrics")
-    admin_address: str = Field("127.0.0.1:9091", description="/debug pages; loopback unless you say otherwise")
+    admin_address: HostPort = Field("127.0.0.1:9091", description="/debug pages; loopback unless you say otherwise")
     secure_serving: bool = Field(False, description="TLS on the ext_proc port; not supported yet, so only false")
     refresh_metrics_interval: Seconds = Field(0.5, description="how often each model server's /metrics is read")
     classify_deadline: Seconds = Field(0.25, description="time for the semantic stage; then the fallback model")

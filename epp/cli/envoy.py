@@ -20,6 +20,7 @@ from epp.domain import ConfigError
 from epp.protocol.headers import DESTINATION, ENVOY_LB, SELECTED_MODEL, SERVED, SUBSET_NAMESPACE
 
 BUFFER_BYTES_MAX = 32 * 1024 * 1024  # BUFFERED mode answers 413 above this; Envoy's default is 1 MiB
+EXT_PROC = "envoy.service.ext_proc.v3.ExternalProcessor"
 _TYPE = "type.googleapis.com/envoy.extensions."
 _LIMITS = {"thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 40_000)]}
 
@@ -169,12 +170,17 @@ def _pool(model: str, servers: Sequence[str]) -> Json:
 
 
 def _onehop(address: str) -> Json:
+    """Health-checked: in full duplex Envoy fails open only while it knows that nobody is there (envoy#41276)."""
+    check = {"timeout": "1s", "interval": "1s", "no_traffic_interval": "1s", "unhealthy_interval": "0.25s"}
+    thresholds = {"unhealthy_threshold": 2, "healthy_threshold": 1}
     http2 = {"http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}}
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return _cluster("onehop", [address], "0.25s") | {
+        "health_checks": [{**check, **thresholds, "grpc_health_check": {"service_name": EXT_PROC}}],
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "typed_extension_protocol_options": {
             options: {"@type": f"type.googleapis.com/{options}", "explicit_http_config": http2}
-        }
+        },
     }
 
 

@@ -130,11 +130,12 @@ class Stack:
         await self._wait("OneHop", "onehop.log", self.onehop, ready)
 
     async def envoy_ready(self, http: aiohttp.ClientSession) -> None:
-        """Envoy is live."""
+        """Envoy listens, and its health check has found OneHop."""
+        healthy = f"onehop::127.0.0.1:{self.grpc_port}::health_flags::healthy"
 
         async def ready() -> bool:
-            async with http.get(f"http://127.0.0.1:{self.envoy_admin_port}/ready") as answer:
-                return answer.status == 200
+            async with http.get(f"http://127.0.0.1:{self.envoy_admin_port}/clusters") as answer:
+                return healthy in await answer.text()
 
         await self._wait("Envoy", "envoy.log", self.envoy, ready)
 
@@ -166,8 +167,8 @@ async def running(plan: StackPlan) -> AsyncIterator[Stack]:
         closing.push_async_callback(_end_children, stack)
         http = await closing.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)))
         stack.start_onehop()
-        stack.start_envoy()
         await stack.onehop_ready(http)
+        stack.start_envoy()
         await stack.envoy_ready(http)
         yield stack
 

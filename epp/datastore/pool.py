@@ -59,7 +59,6 @@ class Pool:
     def __init__(self, name: str = "default") -> None:
         self.name = name
         self.endpoints: tuple[Endpoint, ...] = ()
-        self.synced = False
 
     def relist(self, listed: Iterable[Listed]) -> None:
         """Replace the list; an endpoint with a known name and address stays the same object."""
@@ -69,8 +68,8 @@ class Pool:
             endpoint = known.get((item.name, item.address)) or Endpoint(item.name, item.address)
             endpoint.labels = item.labels
             endpoints.append(endpoint)
+        assert len({(e.name, e.address) for e in endpoints}) == len(endpoints), "an endpoint is listed twice"
         self.endpoints = tuple(endpoints)
-        self.synced = True
 
     def lease(self, endpoint: Endpoint, tokens: int) -> Lease:
         """Charge one request and its prompt tokens now, not at the next scrape."""
@@ -79,7 +78,3 @@ class Pool:
     def models(self) -> dict[str, str]:
         """Every name some endpoint is known to answer to, with its base model."""
         return {name: base for e in self.endpoints for name, base in (e.models or {}).items()}
-
-    def models_known(self) -> bool:
-        """Whether every endpoint has told its model list (and there is one to tell)."""
-        return bool(self.endpoints) and all(e.models is not None for e in self.endpoints)

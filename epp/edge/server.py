@@ -72,8 +72,8 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self.servicer, server)
 
 
-def listen(address: str, *services: Callable[[grpc.aio.Server], None]) -> grpc.aio.Server:
-    """A server bound to `address`, not yet started. Raises OSError with the address when it cannot be bound."""
+def listen(address: str, *services: Callable[[grpc.aio.Server], None]) -> tuple[grpc.aio.Server, int]:
+    """A server bound to `address` but not started, and its port. Raises OSError when it cannot be bound."""
     server = grpc.aio.server(options=OPTIONS)
     for add in services:
         add(server)
@@ -81,6 +81,4 @@ def listen(address: str, *services: Callable[[grpc.aio.Server], None]) -> grpc.a
         port = server.add_insecure_port(address)
     except RuntimeError as refused:
         raise OSError(f"cannot listen on {address}: is the port taken?") from refused
-    if port == 0:
-        raise OSError(f"cannot listen on {address}: is the port taken?")
-    return server
+    return server, port

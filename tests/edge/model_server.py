@@ -21,7 +21,7 @@ class ModelServer:
         self.answering = asyncio.Event()
         self.answering.set()
         self.asked: Counter[str] = Counter()
-        self.connections: set[object] = set()
+        self.connections: set[asyncio.Transport] = set()
         self.cut_off = asyncio.Event()
         self.port = 0
         self._runner: web.AppRunner | None = None
@@ -29,6 +29,10 @@ class ModelServer:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        return sum(not transport.is_closing() for transport in self.connections)
 
     async def __aenter__(self) -> ModelServer:
         await self.start()
@@ -54,6 +58,7 @@ class ModelServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.asked[request.path] += 1
+        assert request.transport is not None
         self.connections.add(request.transport)
         await self.answering.wait()
         if request.path in self.endless:

@@ -153,7 +153,9 @@ async def test_a_bad_answer_keeps_the_last_load_and_the_endpoint_reachable(
 
 
 async def test_what_is_not_http_is_a_bad_answer() -> None:
-    async def talk_ssh(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk_ssh(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Bytes left unread would turn the close into a reset.
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
         await writer.drain()
         writer.close()

@@ -11,5 +11,5 @@ PATIENCE_S = 20.0
 async def until(condition: Callable[[], object]) -> None:
     """Return when `condition` holds; a TimeoutError after far longer than it may take."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - files and peers set no event for us
+        while not condition():
             await asyncio.sleep(0.005)

@@ -1,0 +1,36 @@
+"""A whole stack for the end-to-end tests: real Envoy, OneHop as its own process, simulated replicas."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from epp.cli.quickstart import CONFIG, MODELS
+from epp.cli.stack import StackPlan, running
+from tests.e2e.client import Site
+
+
+def plan(folder: Path, **more: Any) -> StackPlan:
+    parts: dict[str, Any] = {
+        "models": MODELS,
+        "replicas": 3,
+        "folder": folder,
+        "semantic_config": CONFIG,
+        "failure_mode_allow": False,  # what fails must show
+        "time_factor": 0.2,
+        "serve_flags": ["--classify-deadline=5s"],  # a crowded test machine is not what is tested
+    }
+    return StackPlan(**{**parts, **more})
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["buffered", "duplex"])
+async def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """One stack a wiring, shared by the tests of a module."""
+    made = plan(tmp_path_factory.mktemp("stack"), wiring=request.param)
+    async with running(made) as stack, aiohttp.ClientSession() as http:
+        yield Site(stack, http)

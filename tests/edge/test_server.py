@@ -1,0 +1,119 @@
+"""The gRPC servers over real connections, with Envoy's own generated messages on the client's side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+import pytest
+from envoy.service.ext_proc.v3 import external_processor_pb2 as envoy
+from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as envoy_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from epp.datastore.pool import Pool
+from epp.edge.server import HEALTH_NAMES, Health, Processor, listen
+from epp.edge.stream import Stream
+from epp.telemetry import Telemetry
+from tests.make import FixedChooser, chat, director, pool
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+class Served:
+    """A running server and a channel to it."""
+
+    def __init__(self, over: Pool, processor: Processor, health: Health, channel: grpc.aio.Channel) -> None:
+        self.over = over
+        self.processor = processor
+        self.health = health
+        self.stub = envoy_grpc.ExternalProcessorStub(channel)  # type: ignore[no-untyped-call]  # generated
+        self.health_stub = health_pb2_grpc.HealthStub(channel)
+
+    async def say(self, messages: Sequence[envoy.ProcessingRequest]) -> list[envoy.ProcessingResponse]:
+        async def sending() -> AsyncIterator[envoy.ProcessingRequest]:
+            for message in messages:
+                yield message
+
+        return [answer async for answer in self.stub.Process(sending())]
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    over = pool("a", "b", models={"a": ["llama3-8b"], "b": ["phi4-mini"]})
+    telemetry = Telemetry(over)
+    decider = director(over, FixedChooser("phi4-mini"), telemetry=telemetry)
+    processor = Processor(lambda: Stream(decider, telemetry, lambda: 0.0, 1 << 20), telemetry)
+    health = Health()
+
+    def add(server: grpc.aio.Server) -> None:
+        server.add_generic_rpc_handlers((processor.handler(),))
+        health.add_to(server)
+
+    server, port = listen("127.0.0.1:0", add)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Served(over, processor, health, channel)
+    await server.stop(0)
+
+
+def opening(**config: int) -> envoy.ProcessingRequest:
+    message = envoy.ProcessingRequest()
+    for name, value in config.items():
+        setattr(message.protocol_config, name, value)
+    for key, value in {":method": b"POST", ":path": b"/v1/chat/completions"}.items():
+        message.request_headers.headers.headers.add(key=key, raw_value=value)
+    return message
+
+
+def body(data: bytes, end: bool = True) -> envoy.ProcessingRequest:
+    message = envoy.ProcessingRequest()
+    message.request_body.body, message.request_body.end_of_stream = data, end
+    return message
+
+
+async def test_full_duplex_over_a_real_connection(served: Served) -> None:
+    first, second = await served.say([opening(request_body_mode=4, response_body_mode=4), body(chat("auto", "hi"))])
+    lb = first.dynamic_metadata["envoy.lb"]
+    streamed = second.request_body.response.body_mutation.streamed_response
+
+    assert lb["x-gateway-destination-endpoint"] == "10.0.0.1:8000"
+    assert (streamed.body, streamed.end_of_stream) == (chat("phi4-mini", "hi"), True)
+    assert served.over.endpoints[1].inflight_requests == 0
+    assert served.processor.open == 0
+
+
+async def test_a_client_without_protocol_config_that_half_closes_is_answered(served: Served) -> None:
+    first, _ = await served.say([opening(), body(chat("llama3-8b"))])
+    values = {h.header.key: h.header.raw_value for h in first.request_headers.response.header_mutation.set_headers}
+
+    assert values["x-gateway-destination-endpoint"] == b"10.0.0.0:8000"
+
+
+async def test_a_stream_that_makes_no_sense_is_an_error_and_hurts_no_other(served: Served) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as broken:
+        await served.say([envoy.ProcessingRequest()])
+    answers = await served.say([opening(), body(chat("llama3-8b"))])
+
+    assert broken.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(answers) == 2
+
+
+@pytest.mark.parametrize("name", HEALTH_NAMES)
+async def test_health_follows_readiness_for_every_name(served: Served, name: str) -> None:
+    asked = health_pb2.HealthCheckRequest(service=name)
+    await served.health.set(ready=False)
+    before = (await served.health_stub.Check(asked)).status
+    await served.health.set(ready=True)
+    after = (await served.health_stub.Check(asked)).status
+
+    assert (before == SERVING) is (name == "liveness")
+    assert after == SERVING
+
+
+async def test_a_taken_port_is_a_clear_error() -> None:
+    server, port = listen("127.0.0.1:0")
+    await server.start()
+
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+        listen(f"127.0.0.1:{port}")
+    await server.stop(0)
