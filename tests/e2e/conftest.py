@@ -22,7 +22,7 @@ def plan(folder: Path, **more: Any) -> StackPlan:
         "folder": folder,
         "semantic_config": CONFIG,
         "failure_mode_allow": False,  # what fails must show
-        "time_factor": 0.2,
+        "time_factor": 0.05,
         "serve_flags": ["--classify-deadline=5s"],  # a crowded test machine is not what is tested
     }
     return StackPlan(**{**parts, **more})
