@@ -65,6 +65,7 @@ class App:
             self._discovery.load()
             chooser = await self._chooser(closing)
             processor, servers = self._listen(chooser)
+            await self.health.set(ready=False)
             for server in servers:
                 await server.start()
                 closing.push_async_callback(server.stop, CLOSE_GRACE_S)
@@ -113,7 +114,7 @@ class App:
             return Stream(director, self.telemetry, self._now, settings.body_bytes_max)
 
         processor = Processor(new_stream, self.telemetry)
-        host = settings.bind_address
+        host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
 
         def add_processor(server: grpc.aio.Server) -> None:
             server.add_generic_rpc_handlers((processor.handler(),))
