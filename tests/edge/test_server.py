@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import grpc
@@ -10,9 +12,10 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as envoy
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as envoy_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from epp.datastore.pool import Pool
+from epp.datastore.pool import Listed, Pool
 from epp.edge.server import HEALTH_NAMES, Health, Processor, listen
 from epp.edge.stream import Stream
+from epp.scheduling.default import default_profile
 from epp.telemetry import Telemetry
 from tests.make import FixedChooser, chat, director, pool
 
@@ -41,7 +44,7 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     over = pool("a", "b", models={"a": ["llama3-8b"], "b": ["phi4-mini"]})
     telemetry = Telemetry(over)
-    decider = director(over, FixedChooser("phi4-mini"), telemetry=telemetry)
+    decider = director(over, FixedChooser("phi4-mini"), telemetry=telemetry, profile=default_profile())
     processor = Processor(lambda: Stream(decider, telemetry, lambda: 0.0, 1 << 20), telemetry)
     health = Health()
 
@@ -96,6 +99,32 @@ async def test_a_stream_that_makes_no_sense_is_an_error_and_hurts_no_other(serve
 
     assert broken.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert len(answers) == 2
+
+
+async def test_256_requests_at_once_spread_over_8_equal_endpoints(served: Served) -> None:
+    served.over.relist(Listed(f"p{n}", f"10.0.1.{n}:8000") for n in range(8))
+    release = asyncio.Event()
+
+    async def request(number: int) -> None:
+        stream = served.stub.Process()
+        await stream.write(opening())
+        await stream.write(body(chat("llama3-8b", f"{number} asks something of its own")))
+        answer = await stream.read()
+        chosen.append(answer.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"])
+        if len(chosen) == 256:
+            release.set()
+        await release.wait()  # so that all are in flight together
+        await stream.done_writing()
+        while await stream.read() is not grpc.aio.EOF:
+            pass
+
+    chosen: list[str] = []
+    await asyncio.gather(*(request(number) for number in range(256)))
+    counts = Counter(chosen)
+
+    assert len(counts) == 8
+    assert max(counts.values()) / 32 <= 1.2
+    assert sum(e.inflight_requests for e in served.over.endpoints) == 0
 
 
 @pytest.mark.parametrize("name", HEALTH_NAMES)
