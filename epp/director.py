@@ -7,53 +7,30 @@ An expected refusal becomes an answer; a surprise becomes a plain pick, counted,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from random import Random
 from traceback import format_tb
 from typing import Literal
 
-from epp.datastore.pool import Lease, Pool
+from epp import outcome
+from epp.datastore import recent
+from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
+from epp.datastore.recent import Decided, Recent
 from epp.domain import Candidate, Choice, Chooser, Endpoint, Reason, Receipt, Refused, Request
+from epp.outcome import Answered, Routed
 from epp.protocol import openai
-from epp.protocol.errors import refusal
 from epp.protocol.exchange import Route
-from epp.protocol.headers import (
-    CLASSIFICATION,
-    RECEIPT,
-    REQUEST_ID,
-    SELECTED_MODEL,
-    VSR_CATEGORY,
-    VSR_DECISION,
-    VSR_MODEL,
-)
-from epp.protocol.messages import Decide, Immediate
+from epp.protocol.headers import RECEIPT, REQUEST_ID, RETRY_ATTEMPT, REWRITE, SELECTED_MODEL, first
+from epp.protocol.messages import Decide
 from epp.scheduling.framework import Pick, Profile, Query
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Routed:
-    """Go there; the lease is the caller's to close."""
-
-    route: Route
-    lease: Lease
-    receipt: Receipt
-
-
-@dataclass(slots=True)
-class Answered:
-    """An answer of our own."""
-
-    immediate: Immediate
-    receipt: Receipt
-
-
 class Director:
-    """Decides one request at a time; all state is in the pool, the profile's plugins and the receipts."""
+    """Decides one request at a time; all state is in the pool, the profile's plugins and the two memories."""
 
     def __init__(
         self,
@@ -75,26 +52,39 @@ class Director:
         self._now = now
         self._rng = rng
         self._unknown_model = unknown_model
+        self._recent = Recent()
 
     async def decide(self, ask: Decide, prefer: Endpoint | None = None) -> Routed | Answered:
         """Where the request goes. `prefer` is where its headers already went, kept if it serves the chosen model."""
         receipt = self._receipt(ask)
         try:
-            outcome = await self._decide(ask, receipt, prefer)
+            result = await self._decide(ask, receipt, prefer)
         except Refused as refused:
-            outcome = self._refuse(refused, receipt)
+            result = outcome.refuse(refused, receipt)
         except Exception as surprise:
-            outcome = self._fail_open(ask, receipt, surprise)
+            result = self._fail_open(ask, receipt, surprise)
         receipt.decided_s = self._now() - receipt.time
         self._receipts.add(receipt)
         self._telemetry.decided(receipt)
-        return outcome
+        return result
 
     def refuse(self, ask: Decide, refused: Refused) -> Answered:
         """The answer to a request that the exchange itself gave up on."""
         receipt = self._receipt(ask)
         self._receipts.add(receipt)
-        return self._refuse(refused, receipt)
+        return outcome.refuse(refused, receipt)
+
+    def served(self, routed: Routed, address: str) -> None:
+        """The gateway says who answered: if it went elsewhere, the ledger and the scorers' memories follow."""
+        routed.receipt.served = address
+        if address == routed.lease.endpoint.address:
+            return
+        endpoint = self._pool.at(address)
+        if endpoint is None:
+            return
+        routed.lease.move(endpoint)
+        if routed.query is not None:
+            self._profile.picked(routed.query, endpoint)
 
     async def _decide(self, ask: Decide, receipt: Receipt, prefer: Endpoint | None) -> Routed | Answered:
         request = openai.read(receipt.request_id, ask.headers, ask.body, ask.subset)
@@ -103,45 +93,84 @@ class Director:
         receipt.request_id, receipt.path = request.id, request.path
         receipt.asked_model, receipt.prompt_tokens = request.model, request.prompt_tokens
         if request.method == "GET" and request.path.endswith("/v1/models"):
-            return self._models(receipt)
-        receipt.choice = choice = await self._choice(request)
-        candidate, pick = self._pick(request, choice, receipt, prefer)
-        return self._routed(ask, request, candidate, pick, receipt)
+            return outcome.models(self._pool.models(), self._chooser.aliases, receipt)
+        before = self._before(ask)
+        receipt.choice = choice = before.choice if before else await self._choice(ask, request)
+        # From here to the lease nothing awaits.
+        tried = before.tried if before else set()
+        kept = before.endpoint if before and not tried else prefer
+        candidate, query, pick = self._pick(request, choice, receipt, kept, tried)
+        receipt.pick, receipt.picked, receipt.model = pick, pick.endpoint.address, candidate.model
+        if before and before.lease.charged and before.endpoint is pick.endpoint:
+            lease = before.lease.join()
+        else:
+            self._profile.picked(query, pick.endpoint)
+            lease = self._pool.lease(pick.endpoint, request.prompt_tokens)
+        way = outcome.route(ask.headers, request, pick.endpoint.address, candidate.model, receipt)
+        self._remember(ask, way, Decided(self._now(), choice, candidate, pick.endpoint, lease, tried))
+        request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
+        return Routed(way, lease, receipt, query)
 
-    async def _choice(self, request: Request) -> Choice:
+    async def _choice(self, ask: Decide, request: Request) -> Choice:
+        """The models that may answer: told by the rewrite header, meant by an alias, or named."""
+        rewritten = first(ask.headers, REWRITE)
+        if rewritten is not None:
+            return Choice((Candidate(rewritten),))
         if request.model is not None and request.model in self._chooser.aliases:
             return await self._chooser.choose(request)
         return Choice((Candidate(request.model),))
 
+    def _before(self, ask: Decide) -> Decided | None:
+        """What we said to this very request while its other stream is open, or, for a retry, when it last failed."""
+        if not ask.body or REQUEST_ID not in ask.headers:
+            return None
+        found = self._recent.find(_key(ask, ask.body), self._now())
+        if found is None:
+            return None
+        if ask.headers.get(RETRY_ATTEMPT, "0") != "0":
+            found.tried.add(found.endpoint)
+            return found
+        return found if found.lease.charged else None
+
+    def _remember(self, ask: Decide, way: Route, decided: Decided) -> None:
+        """Under the body as it came and as it went on: a second filter sees what the first one made of it."""
+        if not ask.body or REQUEST_ID not in ask.headers:
+            return
+        self._recent.note(_key(ask, ask.body), decided)
+        if way.body is not None:
+            self._recent.note(_key(ask, way.body), decided)
+
     def _pick(
-        self, request: Request, choice: Choice, receipt: Receipt, prefer: Endpoint | None
-    ) -> tuple[Candidate, Pick]:
+        self,
+        request: Request,
+        choice: Choice,
+        receipt: Receipt,
+        prefer: Endpoint | None,
+        tried: set[Endpoint],
+    ) -> tuple[Candidate, Query, Pick]:
         """The first candidate with an endpoint that can be reached; if there is none, the first with any."""
-        endpoints = _within(request.subset, self._pool.endpoints)
+        within = _within(request.subset, self._pool.endpoints)
+        endpoints = [e for e in within if e not in tried] or within
         if not endpoints:
             raise Refused(Reason.NO_ENDPOINTS, "failed to find endpoint candidates for serving the request")
         for last_resort in (False, True):
             for candidate in choice.candidates:
                 able = _serving(candidate.model, endpoints)
                 if last_resort or any(e.reachable for e in able):
-                    pick = self._run(request, candidate, [prefer] if prefer is not None and prefer in able else able)
-                    if pick is not None:
-                        return candidate, pick
+                    found = self._run(request, candidate, _kept(prefer, able))
+                    if found is not None:
+                        return candidate, *found
                 receipt.excluded[candidate.model] = "no usable endpoint serves it"
         if self._unknown_model == "forward":
-            pick = self._run(request, choice.candidates[0], endpoints)
-            if pick is not None:
-                return choice.candidates[0], pick
+            found = self._run(request, choice.candidates[0], endpoints)
+            if found is not None:
+                return choice.candidates[0], *found
         raise self._not_served(request, choice)
 
-    def _run(self, request: Request, candidate: Candidate, endpoints: Sequence[Endpoint]) -> Pick | None:
-        if not endpoints:
-            return None
+    def _run(self, request: Request, candidate: Candidate, endpoints: Sequence[Endpoint]) -> tuple[Query, Pick] | None:
         query = Query(request, candidate, self._now(), self._rng)
-        pick = self._profile.run(query, endpoints)
-        if pick is not None:
-            self._profile.picked(query, pick)
-        return pick
+        pick = self._profile.run(query, endpoints) if endpoints else None
+        return None if pick is None else (query, pick)
 
     def _not_served(self, request: Request, choice: Choice) -> Refused:
         wanted = ", ".join(f"`{c.model}`" for c in choice.candidates)
@@ -151,38 +180,6 @@ class Director:
         message = f"the model {wanted} does not exist here; these do: {names}"
         return Refused(Reason.MODEL_NOT_FOUND, message, param="model")
 
-    def _routed(self, ask: Decide, request: Request, candidate: Candidate, pick: Pick, receipt: Receipt) -> Routed:
-        endpoint, model = pick.endpoint, candidate.model
-        receipt.pick, receipt.picked, receipt.model = pick, endpoint.address, model
-        edited = request.model_span is not None and model is not None and model != request.model
-        changed = model is not None and ask.headers.get(SELECTED_MODEL) != model
-        headers = []
-        if changed and model is not None:
-            headers.append((SELECTED_MODEL, model))
-        if REQUEST_ID not in ask.headers:
-            headers.append((REQUEST_ID, request.id))
-        route = Route(
-            destination=endpoint.address,
-            set_headers=headers,
-            body=openai.with_model(request, model) if edited and model is not None else None,
-            model_changed=changed,
-            response_headers=_response_headers(receipt),
-        )
-        return Routed(route, self._pool.lease(endpoint, request.prompt_tokens), receipt)
-
-    def _models(self, receipt: Receipt) -> Answered:
-        roots = self._pool.models()
-        names = sorted(roots) + sorted(self._chooser.aliases - roots.keys())
-        receipt.outcome, receipt.status = "answered", 200
-        headers = [("content-type", "application/json")]
-        return Answered(Immediate(200, headers, openai.models_page(names, roots), "onehop_models"), receipt)
-
-    def _refuse(self, refused: Refused, receipt: Receipt) -> Answered:
-        receipt.outcome, receipt.status = refused.reason.code, refused.reason.status
-        immediate = refusal(refused)
-        immediate.headers = [*immediate.headers, (RECEIPT, receipt.id)]
-        return Answered(immediate, receipt)
-
     def _fail_open(self, ask: Decide, receipt: Receipt, surprise: Exception) -> Routed | Answered:
         """A defect: send the request as it is to the least busy endpoint. Its text may hold a prompt: not logged."""
         where = "".join(format_tb(surprise.__traceback__)[-2:])
@@ -190,11 +187,11 @@ class Director:
         self._telemetry.surprise(surprise)
         endpoints = _within(ask.subset, self._pool.endpoints)
         if not endpoints:
-            return self._refuse(Refused(Reason.NO_ENDPOINTS, "no endpoint is available"), receipt)
+            return outcome.refuse(Refused(Reason.NO_ENDPOINTS, "no endpoint is available"), receipt)
         endpoint = min(endpoints, key=lambda e: (not e.reachable, e.inflight_requests, self._rng.random()))
         receipt.picked = endpoint.address
-        route = Route(endpoint.address, response_headers=[(RECEIPT, receipt.id)])
-        return Routed(route, self._pool.lease(endpoint, 0), receipt)
+        way = Route(endpoint.address, response_headers=[(RECEIPT, receipt.id)])
+        return Routed(way, self._pool.lease(endpoint, 0), receipt)
 
     def _receipt(self, ask: Decide) -> Receipt:
         made_up = f"{self._rng.getrandbits(128):032x}"
@@ -202,16 +199,25 @@ class Director:
             id=made_up[:16],
             request_id=ask.headers.get(REQUEST_ID) or made_up,
             time=self._now(),
-            path=ask.headers.get(":path", ""),
+            path=ask.headers.get(":path", "").partition("?")[0],
             asked_model=None,
         )
 
 
+def _key(ask: Decide, body: bytes) -> recent.Key:
+    return recent.key(ask.headers[REQUEST_ID], ask.headers.get(":path", ""), body)
+
+
+def _kept(prefer: Endpoint | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    return [prefer] if prefer is not None and prefer.reachable and prefer in able else able
+
+
 def _within(subset: frozenset[str] | None, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
-    """The endpoints of the gateway's hint, which names them by `ip:port` or by `ip`."""
+    """The endpoints of the gateway's hint, which names them by `ip:port` or by `ip`, IPv6 with or without brackets."""
     if subset is None:
         return endpoints
-    return [e for e in endpoints if e.address in subset or e.address.rpartition(":")[0].strip("[]") in subset]
+    named = subset | {entry.strip("[]") for entry in subset}
+    return [e for e in endpoints if e.address in named or e.address.rpartition(":")[0].strip("[]") in named]
 
 
 def _serving(model: str | None, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
@@ -220,15 +226,3 @@ def _serving(model: str | None, endpoints: Sequence[Endpoint]) -> Sequence[Endpo
         return endpoints
     told = [e for e in endpoints if e.models is not None and model in e.models]
     return told or [e for e in endpoints if e.models is None]
-
-
-def _response_headers(receipt: Receipt) -> list[tuple[str, str]]:
-    choice = receipt.choice
-    pairs: Mapping[str, str | None] = {
-        VSR_MODEL: receipt.model,
-        VSR_DECISION: choice.decision if choice else None,
-        VSR_CATEGORY: choice.category if choice else None,
-        CLASSIFICATION: choice.classification if choice else None,
-        RECEIPT: receipt.id,
-    }
-    return [(name, value) for name, value in pairs.items() if value]

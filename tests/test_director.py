@@ -10,9 +10,10 @@ import pytest
 
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
-from epp.director import Answered, Routed
 from epp.domain import Choice, Request
+from epp.outcome import Answered, Routed
 from epp.protocol.messages import Decide
+from epp.scheduling.default import default_profile
 from epp.telemetry import Telemetry
 from tests.make import GET, POST, FixedChooser, chat, director, pool
 
@@ -219,3 +220,138 @@ async def test_the_lease_is_charged_when_the_choice_is_made() -> None:
 
     assert over.endpoints[0].inflight_requests == 1
     assert over.endpoints[0].inflight_tokens == there.receipt.prompt_tokens > 0
+
+
+async def test_a_header_names_the_model_to_use_instead_and_the_newer_name_of_it_wins() -> None:
+    headers = {**POST, "x-gateway-model-name-rewrite": "old", "x-llm-d-model-name-rewrite": "my-model-12345"}
+    there = await routed(pool("a"), Decide(headers, chat("my-model"), None))
+
+    assert there.route.body == chat("my-model-12345")
+
+
+async def test_control_headers_of_the_client_are_taken_off_and_no_others() -> None:
+    lies = {
+        "x-gateway-destination-endpoint": "6.6.6.6:6",
+        "x-gateway-destination-endpoint-served": "6.6.6.6:6",
+        "x-llm-d-inference-objective": "vip",
+        "x-gateway-inference-fairness-id": "me",
+        "x-llm-d-request-dropped-reason": "none",
+        "authorization": "keep",
+    }
+    there = await routed(pool("a"), Decide({**POST, **lies}, chat(), None))
+
+    assert there.route.destination == "10.0.0.0:8000"
+    assert set(there.route.remove_headers) == lies.keys() - {"authorization", "x-gateway-destination-endpoint"}
+    assert {name for name, _ in there.route.set_headers} == {"x-selected-model"}
+
+
+async def test_a_model_header_of_the_client_does_not_survive_a_request_without_a_model() -> None:
+    get = Decide({**GET, ":path": "/v1/other", "x-selected-model": "lie"}, b"", None)
+
+    assert list((await routed(pool("a"), get)).route.remove_headers) == ["x-selected-model"]
+
+
+async def test_the_same_request_on_a_second_stream_gets_the_same_answer_and_counts_once() -> None:
+    over = pool("a", "b", "c")
+    decider = director(over)
+    first = await decider.decide(ask())
+    again = [await decider.decide(ask()) for _ in range(5)]
+    assert isinstance(first, Routed)
+
+    assert {o.route.destination for o in again if isinstance(o, Routed)} == {first.route.destination}
+    assert sum(e.inflight_requests for e in over.endpoints) == 1
+    first.lease.close()
+    assert sum(e.inflight_requests for e in over.endpoints) == 1
+    for other in again:
+        assert isinstance(other, Routed)
+        other.lease.close()
+    assert sum(e.inflight_requests for e in over.endpoints) == 0
+
+
+async def test_a_second_filter_that_sees_the_edited_body_gets_the_same_endpoint() -> None:
+    over = pool("a", "b", "c", "d")
+    decider = director(over, FixedChooser("phi4-mini"))
+    first = await decider.decide(ask("auto"))
+    second = await decider.decide(ask("phi4-mini"))
+
+    assert isinstance(first, Routed)
+    assert isinstance(second, Routed)
+    assert second.route.destination == first.route.destination
+    assert sum(e.inflight_requests for e in over.endpoints) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Decide({**POST, "x-request-id": "r-2"}, chat(), None),
+        Decide({**POST, ":path": "/v1/completions"}, b'{"model": "m", "prompt": "x"}', None),
+        Decide(POST, chat(text="something else"), None),
+    ],
+)
+async def test_another_id_path_or_body_is_another_request(other: Decide) -> None:
+    over = pool("a", "b")
+    decider = director(over)
+    await decider.decide(ask())
+    await decider.decide(other)
+
+    assert sum(e.inflight_requests for e in over.endpoints) == 2
+
+
+async def test_a_request_that_comes_again_after_its_stream_is_a_new_one() -> None:
+    over = pool("a", "b")
+    decider = director(over)
+    first = await decider.decide(ask())
+    assert isinstance(first, Routed)
+    first.lease.close()
+    over.endpoints[0].reachable = over.endpoints[1].reachable = True
+    first.lease.endpoint.reachable = False
+    second = await decider.decide(ask())
+
+    assert isinstance(second, Routed)
+    assert second.lease.endpoint is not first.lease.endpoint
+
+
+async def test_each_retry_goes_to_an_endpoint_not_tried_before() -> None:
+    over = pool("a", "b", "c")
+    decider = director(over)
+    tried = []
+    for attempt in range(3):
+        headers = {**POST, "x-retry-attempt": str(attempt)} if attempt else POST
+        there = await decider.decide(Decide(headers, chat(), None))
+        assert isinstance(there, Routed)
+        tried.append(there.route.destination)
+        there.lease.close()
+
+    assert len(set(tried)) == 3
+
+
+async def test_the_endpoint_that_really_served_takes_over_the_lease() -> None:
+    over = pool("a", "b")
+    decider = director(over)
+    there = await decider.decide(ask())
+    assert isinstance(there, Routed)
+    picked = there.lease.endpoint
+    (other,) = [e for e in over.endpoints if e is not picked]
+    decider.served(there, other.address)
+
+    assert (picked.inflight_requests, picked.inflight_tokens) == (0, 0)
+    assert other.inflight_requests == 1
+    assert there.receipt.served == other.address
+    there.lease.close()
+    assert (other.inflight_requests, other.inflight_tokens) == (0, 0)
+
+
+async def test_after_a_retry_the_prefix_is_looked_for_where_it_was_served() -> None:
+    over = pool("a", "b")
+    decider = director(over, profile=default_profile())
+    long = "the same beginning " * 100
+    there = await decider.decide(Decide({**POST, "x-request-id": "1"}, chat(text=long + "one"), None))
+    assert isinstance(there, Routed)
+    (other,) = [e for e in over.endpoints if e is not there.lease.endpoint]
+    decider.served(there, other.address)
+    there.lease.close()
+    again = await decider.decide(Decide({**POST, "x-request-id": "2"}, chat(text=long + "two"), None))
+
+    assert isinstance(again, Routed)
+    scores = {row["address"]: row["scores"]["prefix-cache-scorer"] for row in again.receipt.pick.explain()}  # type: ignore[union-attr]
+    assert scores[other.address] > 0.5

@@ -1,7 +1,7 @@
 """The endpoints we may use, and the ledger of what we sent to them.
 
 Must stay true: an endpoint keeps its identity across relists, so a lease taken before a relist is released on the
-same object; `inflight_*` of an endpoint is the sum of its open leases, whatever happens to the pool meanwhile.
+same object; `inflight_*` of an endpoint is the sum of the open charges on it, whatever happens to the pool meanwhile.
 """
 
 from __future__ import annotations
@@ -21,30 +21,76 @@ class Listed:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-class Lease:
-    """One request counted against one endpoint until it is closed; closing twice is harmless."""
+class _Charge:
+    """One request on one endpoint, for as long as someone holds it."""
 
-    __slots__ = ("endpoint", "requests", "tokens")
+    __slots__ = ("endpoint", "holders", "requests", "tokens")
 
     def __init__(self, endpoint: Endpoint, tokens: int) -> None:
         self.endpoint = endpoint
-        self.requests = 1
-        self.tokens = tokens
-        endpoint.inflight_requests += 1
-        endpoint.inflight_tokens += tokens
+        self.holders = 0
+        self.requests = 0
+        self.tokens = 0
+        self.change(1, tokens)
+
+    def change(self, requests: int, tokens: int) -> None:
+        self.requests += requests
+        self.tokens += tokens
+        self.endpoint.inflight_requests += requests
+        self.endpoint.inflight_tokens += tokens
+        assert self.endpoint.inflight_requests >= 0
+        assert self.endpoint.inflight_tokens >= 0
+
+
+class Lease:
+    """A hold on a charge; the last hold that is closed gives it back. Closing twice is harmless."""
+
+    __slots__ = ("_charge", "open")
+
+    def __init__(self, charge: _Charge) -> None:
+        self._charge = charge
+        self.open = True
+        charge.holders += 1
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the request is charged."""
+        return self._charge.endpoint
+
+    @property
+    def charged(self) -> bool:
+        """Whether anyone still holds it."""
+        return self._charge.holders > 0
+
+    def join(self) -> Lease:
+        """A hold of one's own on the same charge: one request that more than one stream shows us."""
+        assert self.charged
+        return Lease(self._charge)
 
     def prefilled(self) -> None:
         """The first answer byte is here: the prompt no longer waits to be computed."""
-        self.endpoint.inflight_tokens -= self.tokens
-        self.tokens = 0
+        if self.open:
+            self._charge.change(0, -self._charge.tokens)
+
+    def move(self, endpoint: Endpoint) -> None:
+        """Another endpoint turned out to serve the request: what is still held is held there."""
+        if not self.open:
+            return
+        charge = self._charge
+        requests, tokens = charge.requests, charge.tokens
+        charge.change(-requests, -tokens)
+        charge.endpoint = endpoint
+        charge.change(requests, tokens)
 
     def close(self) -> None:
-        """Give back whatever this lease still holds."""
-        self.prefilled()
-        self.endpoint.inflight_requests -= self.requests
-        self.requests = 0
-        assert self.endpoint.inflight_requests >= 0
-        assert self.endpoint.inflight_tokens >= 0
+        """Let go."""
+        if not self.open:
+            return
+        self.open = False
+        charge = self._charge
+        charge.holders -= 1
+        if charge.holders == 0:
+            charge.change(-charge.requests, -charge.tokens)
 
     def __enter__(self) -> Lease:
         return self
@@ -71,9 +117,13 @@ class Pool:
         assert len({(e.name, e.address) for e in endpoints}) == len(endpoints), "an endpoint is listed twice"
         self.endpoints = tuple(endpoints)
 
+    def at(self, address: str) -> Endpoint | None:
+        """The endpoint of that `ip:port`."""
+        return next((e for e in self.endpoints if e.address == address), None)
+
     def lease(self, endpoint: Endpoint, tokens: int) -> Lease:
         """Charge one request and its prompt tokens now, not at the next scrape."""
-        return Lease(endpoint, tokens)
+        return Lease(_Charge(endpoint, tokens))
 
     def models(self) -> dict[str, str]:
         """Every name some endpoint is known to answer to, with its base model."""

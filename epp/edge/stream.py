@@ -9,8 +9,9 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 
-from epp.director import Director, Routed
+from epp.director import Director
 from epp.domain import Refused
+from epp.outcome import Routed
 from epp.protocol.codec import decode, encode
 from epp.protocol.exchange import Exchange
 from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
@@ -84,7 +85,8 @@ class Stream:
             return
         receipt = self._routed.receipt
         receipt.status = self._exchange.status
-        receipt.served = self._exchange.served
+        if isinstance(event, Headers) and event.served is not None:
+            self._director.served(self._routed, event.served)
         if receipt.first_answer_s is None and (isinstance(event, Body) or not self._exchange.shows_response_body):
             receipt.first_answer_s = self._now() - receipt.time
             self._routed.lease.prefilled()

@@ -69,7 +69,6 @@ class Exchange:
     def __init__(self, body_bytes_max: int) -> None:
         self.state = State.HEADERS
         self.status: int | None = None
-        self.served: str | None = None
         self._modes = Modes()
         self._headers: Mapping[str, str] = {}
         self._subset: frozenset[str] | None = None
@@ -212,7 +211,6 @@ class Exchange:
         match event:
             case Headers():
                 self.status = _status(event.headers)
-                self.served = event.served
                 extra = self._route.response_headers if self._route else ()
                 return [HeadersReply(Side.RESPONSE, Edits(extra) if extra else NO_EDITS)]
             case Body():

@@ -1,13 +1,19 @@
 """Header and metadata names of the Endpoint Picker Protocol (GIE proposal 004), of vSR, and our own."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 DESTINATION = "x-gateway-destination-endpoint"
 SERVED = "x-gateway-destination-endpoint-served"
 SUBSET = "x-gateway-destination-endpoint-subset"
 ENVOY_LB = "envoy.lb"
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 DROPPED_REASON = "x-llm-d-request-dropped-reason"
+REWRITE = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")  # the newer name wins
 
 REQUEST_ID = "x-request-id"
+RETRY_ATTEMPT = "x-retry-attempt"  # agentgateway asks again for each attempt and counts here
 SELECTED_MODEL = "x-selected-model"
 
 VSR_MODEL = "x-vsr-selected-model"
@@ -15,3 +21,27 @@ VSR_DECISION = "x-vsr-selected-decision"
 VSR_CATEGORY = "x-vsr-selected-category"
 CLASSIFICATION = "x-onehop-classification"
 RECEIPT = "x-onehop-receipt"
+
+# For the picker, not for model servers: taken off the request. The destination and the model are overwritten instead.
+CONTROL = frozenset(
+    {
+        SERVED,
+        SUBSET,
+        DROPPED_REASON,
+        *REWRITE,
+        "x-gateway-destination-endpoint-scores",
+        "x-llm-d-inference-fairness-id",
+        "x-gateway-inference-fairness-id",
+        "x-llm-d-inference-objective",
+        "x-gateway-inference-objective",
+        "x-llm-d-slo-ttft-ms",
+        "x-slo-ttft-ms",
+        "x-llm-d-slo-tpot-ms",
+        "x-slo-tpot-ms",
+    }
+)
+
+
+def first(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    """The value under the first of several names of one header."""
+    return next((headers[name] for name in names if headers.get(name)), None)

@@ -17,12 +17,17 @@ from epp.domain import Candidate, Endpoint, Request
 
 @dataclass(slots=True, eq=False)
 class Query:
-    """One decision as plugins see it: the request, the model considered, the time and the chance given to it."""
+    """One decision as plugins see it: the request, the model considered, the time and the chance given to it.
+
+    `notes` keeps, by plugin, what a plugin worked out for this decision and needs again when the choice is final or
+    turns out otherwise; the request's body is gone by then.
+    """
 
     request: Request
     candidate: Candidate
     now: float
     rng: Random
+    notes: dict[int, Any] = field(default_factory=dict)
 
 
 class Plugin(ABC):
@@ -121,10 +126,10 @@ class Profile:
         chosen = kept[self.picker.pick(query, totals)]
         return Pick(chosen, kept, totals, columns, dropped)
 
-    def picked(self, query: Query, pick: Pick) -> None:
-        """The choice is final: let scorers with a memory note it."""
+    def picked(self, query: Query, endpoint: Endpoint) -> None:
+        """The choice is final, or turned out otherwise: let scorers with a memory note it."""
         for scorer, _ in self.scorers:
-            scorer.picked(query, pick.endpoint)
+            scorer.picked(query, endpoint)
 
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """The pool's list changed: let scorers with a memory forget the endpoints that left."""

@@ -76,7 +76,6 @@ def test_the_first_load_fills_the_pool(path: Path) -> None:
     file.load()
 
     assert names(file.pool) == ["a", "b"]
-    assert file.pool.synced
     assert file.last_error is None
 
 
@@ -98,7 +97,7 @@ def test_a_bad_file_at_the_start_names_file_and_mistake(path: Path, content: str
         file.load()
 
     assert str(raised.value).startswith(f"{path}: ")
-    assert not file.pool.synced
+    assert file.pool.endpoints == ()
     assert str(raised.value).removeprefix(f"{path}: ") == mistake
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from epp.datastore.pool import Lease
+from epp.datastore.pool import Lease, Pool
 from epp.domain import Candidate, Endpoint, Load, Request
 from epp.scheduling.framework import Pick, Profile, Query
 
@@ -49,6 +49,6 @@ def send(profile: Profile, asked: Query, pool: Sequence[Endpoint]) -> tuple[Pick
     """What the director does: pick, charge the ledger, tell the scorers."""
     pick = profile.run(asked, pool)
     assert pick is not None
-    lease = Lease(pick.endpoint, asked.request.prompt_tokens)
-    profile.picked(asked, pick)
+    lease = Pool().lease(pick.endpoint, asked.request.prompt_tokens)
+    profile.picked(asked, pick.endpoint)
     return pick, lease

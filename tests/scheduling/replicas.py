@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from random import Random
 
-from epp.datastore.pool import Lease
+from epp.datastore.pool import Lease, Pool
 from epp.domain import Candidate, Endpoint, Load, Request
 from epp.scheduling.framework import Profile, Query
 
@@ -79,8 +79,8 @@ def run(profile: Profile, turns: list[Turn], replicas: int, seed: int, scrape_s:
             query = Query(request, Candidate("m"), now, rng)
             pick = profile.run(query, pool)
             assert pick is not None
-            lease = Lease(pick.endpoint, request.prompt_tokens)
-            profile.picked(query, pick)
+            lease = Pool().lease(pick.endpoint, request.prompt_tokens)
+            profile.picked(query, pick.endpoint)
             replica = owner[pick.endpoint]
             start = max(now, replica.free_at)
             replica.starts.append(start)

@@ -39,7 +39,7 @@ def warmed(endpoint: Endpoint) -> Profile:
     asked = make.query(PROMPT)
     pick = profile.run(asked, [endpoint])
     assert pick is not None
-    profile.picked(asked, pick)
+    profile.picked(asked, pick.endpoint)
     return profile
 
 

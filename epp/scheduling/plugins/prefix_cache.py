@@ -22,7 +22,6 @@ class PrefixCacheScorer(Scorer):
     type: ClassVar[str] = "prefix-cache-scorer"
     capacity_tokens: int = 500_000
     index: PrefixIndex = field(init=False, repr=False)
-    _hashed: tuple[Query, list[int]] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         if self.capacity_tokens <= 0:
@@ -42,14 +41,14 @@ class PrefixCacheScorer(Scorer):
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """The endpoint will hold this prompt."""
         self.index.insert(self._hashes(query), endpoint)
-        self._hashed = None  # do not keep the prompt alive
 
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """Forget the endpoints that left."""
         self.index.prune(endpoints)
 
     def _hashes(self, query: Query) -> list[int]:
-        """Computed once a decision: `score` and `picked` are given the same query."""
-        if self._hashed is None or self._hashed[0] is not query:
-            self._hashed = (query, block_hashes(query.request.prompt, query.candidate.model))
-        return self._hashed[1]
+        """Computed once a decision."""
+        hashes: list[int] | None = query.notes.get(id(self))
+        if hashes is None:
+            hashes = query.notes[id(self)] = block_hashes(query.request.prompt, query.candidate.model)
+        return hashes

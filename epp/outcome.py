@@ -1,0 +1,91 @@
+"""What the director returns, and how it is made: a route with its header changes, or an answer of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from epp.datastore.pool import Lease
+from epp.domain import Receipt, Refused, Request
+from epp.protocol import openai
+from epp.protocol.errors import refusal
+from epp.protocol.exchange import Route
+from epp.protocol.headers import (
+    CLASSIFICATION,
+    CONTROL,
+    RECEIPT,
+    REQUEST_ID,
+    SELECTED_MODEL,
+    VSR_CATEGORY,
+    VSR_DECISION,
+    VSR_MODEL,
+)
+from epp.protocol.messages import Immediate
+from epp.scheduling.framework import Query
+
+
+@dataclass(slots=True)
+class Routed:
+    """Go there; the lease is the caller's to close. `query` is None where no profile chose."""
+
+    route: Route
+    lease: Lease
+    receipt: Receipt
+    query: Query | None = None
+
+
+@dataclass(slots=True)
+class Answered:
+    """An answer of our own."""
+
+    immediate: Immediate
+    receipt: Receipt
+
+
+def route(headers: Mapping[str, str], request: Request, address: str, model: str | None, receipt: Receipt) -> Route:
+    """To `address`, as `model` (None: as the client named it, if it did). Only headers that change are touched."""
+    changed = model is not None and headers.get(SELECTED_MODEL) != model
+    set_headers = [(SELECTED_MODEL, model)] if changed and model is not None else []
+    if REQUEST_ID not in headers:
+        set_headers.append((REQUEST_ID, request.id))
+    remove = sorted(CONTROL & headers.keys())
+    if model is None and SELECTED_MODEL in headers:
+        remove.append(SELECTED_MODEL)
+    edited = request.model_span is not None and model is not None and model != request.model
+    return Route(
+        destination=address,
+        set_headers=set_headers,
+        remove_headers=remove,
+        body=openai.with_model(request, model) if edited and model is not None else None,
+        model_changed=changed,
+        response_headers=response_headers(receipt),
+    )
+
+
+def response_headers(receipt: Receipt) -> list[tuple[str, str]]:
+    """What the client is told: model, decision, category, how it was classified, and where to read why."""
+    choice = receipt.choice
+    pairs: Mapping[str, str | None] = {
+        VSR_MODEL: receipt.model,
+        VSR_DECISION: choice.decision if choice else None,
+        VSR_CATEGORY: choice.category if choice else None,
+        CLASSIFICATION: choice.classification if choice else None,
+        RECEIPT: receipt.id,
+    }
+    return [(name, value) for name, value in pairs.items() if value]
+
+
+def models(roots: Mapping[str, str], aliases: frozenset[str], receipt: Receipt) -> Answered:
+    """The answer to `GET /v1/models`: what the pool serves, and the aliases."""
+    names = sorted(roots) + sorted(aliases - roots.keys())
+    receipt.outcome, receipt.status = "answered", 200
+    headers = [("content-type", "application/json"), (RECEIPT, receipt.id)]
+    return Answered(Immediate(200, headers, openai.models_page(names, roots), "onehop_models"), receipt)
+
+
+def refuse(refused: Refused, receipt: Receipt) -> Answered:
+    """The refusal as the client sees it."""
+    receipt.outcome, receipt.status = refused.reason.code, refused.reason.status
+    immediate = refusal(refused)
+    immediate.headers = [*immediate.headers, (RECEIPT, receipt.id)]
+    return Answered(immediate, receipt)
