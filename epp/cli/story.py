@@ -22,7 +22,7 @@ BURST = (
     "What is the sum of the first 100 integers?",
     "Explain supply and demand to a child.",
 )
-BURST_REQUESTS = 24
+BURST_REQUESTS = 26
 
 
 @dataclass(slots=True)
@@ -68,11 +68,24 @@ class Told:
         }
 
 
+SHORT = {
+    "queue-scorer": "queue",
+    "kv-cache-utilization-scorer": "KV cache",
+    "prefix-cache-scorer": "prefix",
+    "active-request-scorer": "in flight",
+    "token-load-scorer": "tokens",
+}
+EQUAL = "  equal: drawn by lot"
+
 SCENES = (
     Ask("explicit", "llama3-8b", "Summarise what a Kubernetes Gateway is.", expect="llama3-8b"),
     Ask("auto-math", "auto", "What is 2+2 * (5-1)?", expect="phi4-mini"),
     Ask("auto-stream", "auto", "Who painted the ceiling of the Sistine Chapel, and why?", stream=True),
 )
+
+
+UNDER_LOAD = Ask("under-load", "llama3-8b", "And now, with the others busy: which of you is free?", expect="llama3-8b")
+HEAD_START_S = 0.1
 
 
 def burst() -> list[Ask]:
@@ -109,8 +122,15 @@ async def tell(http: aiohttp.ClientSession, url: str, admin_url: str, ask: Ask) 
 
 
 async def tell_burst(http: aiohttp.ClientSession, url: str, admin_url: str, asks: Sequence[Ask]) -> list[Told]:
-    """All at once."""
-    return list(await asyncio.gather(*(tell(http, url, admin_url, ask) for ask in asks)))
+    """All at once, and one more while they are answered."""
+    crowd = [asyncio.ensure_future(tell(http, url, admin_url, ask)) for ask in asks]
+    try:
+        await asyncio.sleep(HEAD_START_S)
+        last = await tell(http, url, admin_url, UNDER_LOAD)
+        return [*await asyncio.gather(*crowd), last]
+    finally:
+        for task in crowd:
+            task.cancel()
 
 
 def scene(told: Told) -> str:
@@ -135,7 +155,8 @@ def scene(told: Told) -> str:
 
 
 def burst_scene(told: Sequence[Told]) -> str:
-    """A burst as a table: model, replica, requests."""
+    """A burst as a table: model, replica, requests; then the request that came into the middle of it."""
+    *told, last = told
     statuses = Counter(t.status for t in told)
     lines = [
         f"burst: {len(told)} auto requests at once, statuses "
@@ -144,19 +165,21 @@ def burst_scene(told: Sequence[Told]) -> str:
     spread = Counter((t.selected_model or "-", t.receipt.get("picked") or "-") for t in told)
     for (model, endpoint), count in sorted(spread.items()):
         lines.append(f"  {model:<10} {endpoint:<20} {'#' * count} {count}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", scene(last)])
 
 
 def _replicas(receipt: dict[str, Any]) -> list[str]:
-    """The pick: the winner first, with what each scorer said."""
+    """The pick, the winner first, with what each scorer said of each replica."""
     rows = [r for r in receipt.get("endpoints", []) if not r["excluded"]]
     rows.sort(key=lambda r: (r["address"] != receipt.get("picked"), -r["total"]))
     lines = []
     for position, row in enumerate(rows):
-        scores = ", ".join(f"{name.removesuffix('-scorer')} {value:.2f}" for name, value in row["scores"].items())
-        mark = "replica  " if position == 0 else "   before"
-        lines.append(f"  {mark} {row['address']}  total {row['total']:.2f} ({scores})")
-    return lines
+        scores = ", ".join(f"{SHORT.get(name, name)} {value:.2f}" for name, value in row["scores"].items())
+        equal = position > 0 and row["total"] == rows[0]["total"]
+        name = "replica" if position == 0 else "  or"
+        lines.append(f"  {name:<9} {row['address']:<19} {row['total']:>6.2f} points ({scores}){EQUAL if equal else ''}")
+    gone = [r for r in receipt.get("endpoints", []) if r["excluded"]]
+    return lines + [f"  not       {row['address']:<19} excluded by {row['reason']}" for row in gone]
 
 
 def _plain(text: str) -> str:

@@ -41,7 +41,7 @@ def test_the_story_comes_out_right_and_is_written_as_data(tmp_path: Path) -> Non
     assert (story["explicit"]["asked_model"], story["explicit"]["selected_model"]) == ("llama3-8b", "llama3-8b")
     assert (story["auto-math"]["asked_model"], story["auto-math"]["selected_model"]) == ("auto", "phi4-mini")
     assert story["auto-math"]["decision"] == "math_decision"
-    assert sum(name.startswith("burst-") for name in story) == 24
+    assert sum(name.startswith("burst-") for name in story) == 26
     for said in ("category  math", "confidence", "candidates in order: phi4-mini, llama3-8b", "replica", "events"):
         assert said in done.stdout
 

@@ -1,0 +1,207 @@
+"""Batching, deadlines, bounds, cancellation and failure of the classifier."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from semantic.classifier import BATCH_CHARACTERS_MAX, Classifier
+from semantic.onnx import Classification
+from tests.semantic.conftest import HeldModel
+
+LONG_S = 30.0
+Make = Callable[..., Classifier]
+
+
+@pytest.fixture
+def make(held: HeldModel) -> Iterator[Make]:
+    """Builds classifiers over the held model and closes them, with the model let go, at the end."""
+    made: list[Classifier] = []
+
+    def build(**bounds: int) -> Classifier:
+        made.append(Classifier(held, **bounds))
+        return made[-1]
+
+    yield build
+    held.open.set()
+    for classifier in made:
+        classifier.close()
+
+
+def ask(classifier: Classifier, text: str, seconds: float = LONG_S) -> asyncio.Task[Classification | None]:
+    return asyncio.create_task(classifier.classify(text, asyncio.get_running_loop().time() + seconds))
+
+
+async def begun(held: HeldModel) -> None:
+    """Waits until the worker is inside the model."""
+    await asyncio.to_thread(held.started.wait, 10)
+
+
+def categories(results: list[Classification | None]) -> list[str | None]:
+    return [found.category if found else None for found in results]
+
+
+async def test_texts_that_arrive_while_a_batch_runs_form_the_next_batch(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    held.open.clear()
+    first = ask(classifier, "one")
+    await begun(held)
+    rest = [ask(classifier, text) for text in ("two", "three", "four")]
+    await asyncio.sleep(0)
+    held.open.set()
+    results = await asyncio.gather(first, *rest)
+
+    assert categories(results) == ["one", "two", "three", "four"]
+    assert held.batches == [["one"], ["two", "three", "four"]]
+
+
+async def test_a_batch_takes_no_more_texts_than_its_bound(make: Make, held: HeldModel) -> None:
+    classifier = make(batch_texts_max=2)
+    held.open.clear()
+    asked = [ask(classifier, str(n)) for n in range(5)]
+    await begun(held)
+    held.open.set()
+    await asyncio.gather(*asked)
+
+    assert max(len(batch) for batch in held.batches) == 2
+
+
+async def test_long_texts_share_a_batch_with_fewer_others(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    held.open.clear()
+    first = ask(classifier, "one")
+    await begun(held)
+    rest = [ask(classifier, str(n) * 3000) for n in range(9)]
+    await asyncio.sleep(0)
+    held.open.set()
+    await asyncio.gather(first, *rest)
+
+    assert all(len(batch) * max(map(len, batch)) <= BATCH_CHARACTERS_MAX for batch in held.batches)
+    assert len(held.batches) > 2
+
+
+async def test_the_answer_is_unknown_after_the_deadline_and_the_late_result_is_dropped(
+    make: Make, held: HeldModel
+) -> None:
+    classifier = make()
+    held.open.clear()
+    late = await classifier.classify("one", asyncio.get_running_loop().time() + 0.01)
+    held.open.set()
+    later = await ask(classifier, "two")
+
+    assert late is None
+    assert categories([later]) == ["two"]
+    assert classifier.counts.late == 1
+
+
+async def test_an_expired_request_is_not_sent_to_the_model(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    held.open.clear()
+    first = ask(classifier, "one")
+    await begun(held)
+    late = await classifier.classify("expired", asyncio.get_running_loop().time() + 0.01)
+    held.open.set()
+    await first
+    await ask(classifier, "three")
+
+    assert late is None
+    assert held.batches == [["one"], ["three"]]
+
+
+async def test_a_deadline_already_past_asks_nobody(make: Make, held: HeldModel) -> None:
+    found = await make().classify("one", asyncio.get_running_loop().time())
+
+    assert found is None
+    assert held.batches == []
+
+
+async def test_over_the_bound_the_answer_is_unknown_at_once(make: Make, held: HeldModel) -> None:
+    classifier = make(waiting_texts_max=2)
+    held.open.clear()
+    first = ask(classifier, "one")
+    await begun(held)
+    waiting = [ask(classifier, text) for text in ("two", "three")]
+    await asyncio.sleep(0)
+    refused = await ask(classifier, "four")
+    held.open.set()
+    results = await asyncio.gather(first, *waiting)
+
+    assert refused is None
+    assert classifier.counts.overflowed == 1
+    assert categories(results) == ["one", "two", "three"]
+
+
+async def test_a_waiter_that_is_cancelled_leaves_its_place(make: Make, held: HeldModel) -> None:
+    classifier = make(waiting_texts_max=1)
+    held.open.clear()
+    first = ask(classifier, "one")
+    await begun(held)
+    gone = ask(classifier, "two")
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    third = ask(classifier, "three")
+    await asyncio.sleep(0)
+    held.open.set()
+
+    assert gone.cancelled()
+    assert categories([*await asyncio.gather(first, third)]) == ["one", "three"]
+    assert held.batches == [["one"], ["three"]]
+
+
+async def test_cancelling_a_request_whose_batch_runs_disturbs_no_other(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    held.open.clear()
+    first = ask(classifier, "one")
+    await begun(held)
+    first.cancel()
+    second = ask(classifier, "two")
+    await asyncio.sleep(0)
+    held.open.set()
+
+    assert categories([await second]) == ["two"]
+
+
+async def test_a_failing_model_means_unknown_and_the_next_batch_runs(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    failed = await ask(classifier, "broken")
+    fine = await ask(classifier, "two")
+
+    assert failed is None
+    assert categories([fine]) == ["two"]
+    assert classifier.counts.failed == 1
+
+
+async def test_the_same_text_is_answered_from_the_cache(make: Make, held: HeldModel) -> None:
+    classifier = make(cache_entries_max=1)
+    for text in ("one", "one", "two", "one"):
+        await ask(classifier, text)
+
+    assert held.batches == [["one"], ["two"], ["one"]]
+    assert classifier.counts.cached == 1
+
+
+async def test_the_cache_holds_no_text(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    secret = "a canary nobody may keep"
+    held.classify = lambda texts: [Classification("other", 0.9, {"other": 0.9}, 1) for _ in texts]  # type: ignore[method-assign]  # this double names categories by text
+    await ask(classifier, secret)
+
+    assert secret not in repr(vars(classifier))
+    assert "canary" not in repr(classifier._cache)
+
+
+async def test_closing_answers_the_waiting_and_twice_is_harmless(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    held.open.clear()
+    first = ask(classifier, "one")
+    await begun(held)
+    waiting = ask(classifier, "two")
+    await asyncio.sleep(0)
+    classifier.close()
+    classifier.close()
+    held.open.set()
+
+    assert await waiting is None
+    assert categories([await first]) == ["one"]
+    assert await ask(classifier, "three") is None
