@@ -77,8 +77,9 @@ async def test_without_onehop_and_failing_open_the_default_pool_answers(start: S
         await end(site.stack.onehop)
         site.stack.start_onehop()
         await site.stack.onehop_ready(site.http)
-        await site.stack.envoy_ready(site.http)
-        back = await site.post(chat("auto", "What is 2+2 * (5-1)?"))
+        back = await site.until(  # Envoy's workers hear of its health check a little later than its main thread
+            lambda: site.post(chat("auto", "What is 2+2 * (5-1)?")), lambda a: "x-vsr-selected-model" in a.headers
+        )
 
         assert [a.status for a in answers] == [200] * 6
         assert {site.replica_of(a) for a in answers} == {"llama3-8b"}
