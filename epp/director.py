@@ -23,6 +23,7 @@ from epp.protocol import openai
 from epp.protocol.exchange import Route
 from epp.protocol.headers import RECEIPT, REQUEST_ID, RETRY_ATTEMPT, REWRITE, SELECTED_MODEL, first
 from epp.protocol.messages import Decide
+from epp.protocol.paths import path_of
 from epp.scheduling.framework import Pick, Profile, Query
 from epp.telemetry import Telemetry
 
@@ -43,6 +44,7 @@ class Director:
         now: Callable[[], float],
         rng: Random,
         unknown_model: Literal["refuse", "forward"] = "refuse",
+        unparsed: openai.Unparsed = "pass",
     ) -> None:
         self._pool = pool
         self._profile = profile
@@ -52,6 +54,7 @@ class Director:
         self._now = now
         self._rng = rng
         self._unknown_model = unknown_model
+        self._unparsed = unparsed
         self._recent = Recent()
 
     async def decide(self, ask: Decide, prefer: Endpoint | None = None) -> Routed | Answered:
@@ -87,15 +90,22 @@ class Director:
             self._profile.picked(routed.query, endpoint)
 
     async def _decide(self, ask: Decide, receipt: Receipt, prefer: Endpoint | None) -> Routed | Answered:
-        request = openai.read(receipt.request_id, ask.headers, ask.body, ask.subset)
+        rewritten = first(ask.headers, REWRITE)
+        request = openai.read(
+            receipt.request_id,
+            ask.headers,
+            ask.body,
+            ask.subset,
+            unparsed=self._unparsed,
+            model_required=rewritten is None,
+        )
         if ask.body is None:
             request.model = ask.headers.get(SELECTED_MODEL)
-        receipt.request_id, receipt.path = request.id, request.path
         receipt.asked_model, receipt.prompt_tokens = request.model, request.prompt_tokens
         if request.method == "GET" and request.path.endswith("/v1/models"):
             return outcome.models(self._pool.models(), self._chooser.aliases, receipt)
         before = self._before(ask)
-        receipt.choice = choice = before.choice if before else await self._choice(ask, request)
+        receipt.choice = choice = before.choice if before else await self._choice(rewritten, request)
         # From here to the lease nothing awaits.
         tried = before.tried if before else set()
         kept = before.endpoint if before and not tried else prefer
@@ -111,9 +121,8 @@ class Director:
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, query)
 
-    async def _choice(self, ask: Decide, request: Request) -> Choice:
+    async def _choice(self, rewritten: str | None, request: Request) -> Choice:
         """The models that may answer: told by the rewrite header, meant by an alias, or named."""
-        rewritten = first(ask.headers, REWRITE)
         if rewritten is not None:
             return Choice((Candidate(rewritten),))
         if request.model is not None and request.model in self._chooser.aliases:
@@ -199,7 +208,7 @@ class Director:
             id=made_up[:16],
             request_id=ask.headers.get(REQUEST_ID) or made_up,
             time=self._now(),
-            path=ask.headers.get(":path", "").partition("?")[0],
+            path=path_of(ask.headers),
             asked_model=None,
         )
 

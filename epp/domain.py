@@ -23,6 +23,8 @@ class Reason(Enum):
     MODEL_MISSING = ("model_missing", 400, None, None)
     MODEL_NOT_FOUND = ("model_not_found", 404, None, None)
     BODY_TOO_LARGE = ("body_too_large", 413, None, None)
+    UNSUPPORTED_MEDIA = ("unsupported_media_type", 415, None, None)
+    BUFFERS_FULL = ("buffers_full", 503, 1, "rejected-saturated")
     NO_ENDPOINTS = ("no_endpoints", 503, 1, "rejected-no-endpoints")
 
     def __init__(self, code: str, status: int, retry_after_s: int | None, dropped_reason: str | None) -> None:
@@ -56,8 +58,9 @@ class Request:
     """What the client asked for.
 
     `model_span` is the byte range of the model's JSON value in the body, quotes included; an edit replaces these
-    bytes and no others. `prompt` holds the raw JSON of what the engine will prefill (messages, prompt or input): it
-    is hashed for prefix affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None.
+    bytes and no others. An empty range is where a model may be put in; None means that the body is not to be edited.
+    `prompt` holds the raw JSON of what the engine will prefill (messages, prompt or input): it is hashed for prefix
+    affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None.
     """
 
     id: str

@@ -21,6 +21,7 @@ from epp.protocol.headers import (
     VSR_MODEL,
 )
 from epp.protocol.messages import Immediate
+from epp.protocol.paths import error_shape
 from epp.scheduling.framework import Query
 
 
@@ -86,6 +87,6 @@ def models(roots: Mapping[str, str], aliases: frozenset[str], receipt: Receipt) 
 def refuse(refused: Refused, receipt: Receipt) -> Answered:
     """The refusal as the client sees it."""
     receipt.outcome, receipt.status = refused.reason.code, refused.reason.status
-    immediate = refusal(refused)
+    immediate = refusal(refused, error_shape(receipt.path))
     immediate.headers = [*immediate.headers, (RECEIPT, receipt.id)]
     return Answered(immediate, receipt)

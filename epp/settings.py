@@ -1,7 +1,8 @@
 """Process settings: flags over `ONEHOP_*` environment variables over defaults.
 
 One field is one flag (`grpc_port` is `--grpc-port`), with the Go picker's spellings: `--flag=value`, `--flag value`,
-booleans as `--flag` or `--flag=false`, durations as `50ms` or `1m30s`.
+booleans as `--flag` or `--flag=false`, durations as `50ms` or `1m30s`, sizes as `10Mi`. The Go picker's other flags
+are in `picker_flags.py`. An empty text is the same as leaving a flag out.
 """
 
 from __future__ import annotations
@@ -13,44 +14,51 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from epp import picker_flags
 from epp.domain import ConfigError
+from epp.flag_values import host_and_port, is_loopback, names, quantity, seconds
 
-_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-
-
-def seconds(value: object) -> object:
-    """A Go duration (`1m30s`) or a plain number of seconds. Raises ValueError."""
-    if not isinstance(value, str):
-        return value
-    if re.fullmatch(r"\d+(\.\d+)?", value):
-        return float(value)
-    terms = _TERM.findall(value)
-    if not terms or "".join(number + unit for number, unit in terms) != value:
-        raise ValueError(f"'{value}' is not a duration such as 500ms, 30s or 1m30s")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in terms)
+TLS12_SUITES = frozenset(
+    f"TLS_ECDHE_{key}_WITH_{cipher}"
+    for key in ("ECDSA", "RSA")
+    for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")
+)
 
 
-def host_and_port(value: str) -> str:
-    """`host:port`, unchanged. Raises ValueError."""
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"'{value}' is not host:port")
+def tls_suites(value: str) -> str:
+    """Names of TLS 1.2 cipher suites separated by commas, unchanged. Raises ValueError."""
+    for name in value.split(","):
+        if name not in TLS12_SUITES:
+            raise ValueError(
+                f"'{name}' is not one of {', '.join(sorted(TLS12_SUITES))} (those of TLS 1.3 cannot be chosen)"
+            )
+    return value
+
+
+def log_level(value: str) -> str:
+    """A level of zap's, unchanged. Raises ValueError."""
+    if value not in ("debug", "info", "error", "panic") and not re.fullmatch(r"[1-9]\d?", value):
+        raise ValueError(f"'{value}' is none of debug, info, error, panic or a number from 1")
     return value
 
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+SecondsOrNone = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
+Bytes = Annotated[int, BeforeValidator(quantity), Field(gt=0, lt=2**31)]  # gRPC counts in 32 bits
 Port = Annotated[int, Field(ge=0, le=65535)]
 HostPort = Annotated[str, AfterValidator(host_and_port)]
+Names = Annotated[str, AfterValidator(names)]
+Suites = Annotated[str, AfterValidator(tls_suites)]
+LogLevel = Annotated[str, AfterValidator(log_level)]
 
 
 class Settings(BaseSettings):
     """Everything `onehop serve` can be told on its command line."""
 
-    model_config = SettingsConfigDict(env_prefix="ONEHOP_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ONEHOP_", env_ignore_empty=True, extra="forbid", frozen=True)
 
     discovery_file: Path | None = Field(None, description="YAML or JSON file of endpoints; watched for changes")
     semantic_config_file: Path | None = Field(
@@ -63,17 +71,55 @@ class Settings(BaseSettings):
     unknown_model: Literal["refuse", "forward"] = Field(
         "refuse", description="a model no endpoint serves: a 404, or passed on as the Go picker does"
     )
+    unparsed: Literal["pass", "refuse"] = Field(
+        "pass", description="a body we cannot read (compressed, not JSON, an unknown path): passed on unread, or 4xx"
+    )
     pool_name: str = Field("default", description="name of the pool in metrics and receipts")
     bind_address: str = Field("0.0.0.0", description="address of the ext_proc, health and metrics ports")
     grpc_port: Port = Field(9002, description="ext_proc, and gRPC health")
-    grpc_health_port: Port = Field(9003, description="gRPC health")
+    grpc_health_port: Port = Field(9003, description="gRPC health, always plaintext")
     metrics_port: Port = Field(9090, description="Prometheus /metrics")
     admin_address: HostPort = Field("127.0.0.1:9091", description="/debug pages; loopback unless you say otherwise")
-    secure_serving: bool = Field(False, description="TLS on the ext_proc port; not supported yet, so only false")
+    admin_token: SecretStr | None = Field(
+        None, description="bearer token the /debug pages ask for; needed where the admin address is not loopback"
+    )
+    secure_serving: bool = Field(
+        False, description="TLS on the ext_proc port, else plaintext; any other TLS flag implies it"
+    )
+    cert_path: Path | None = Field(
+        None, description="folder with tls.crt and tls.key; without it the certificate is self-signed"
+    )
+    enable_cert_reload: bool = Field(False, description="follow the files of --cert-path: new connections use new ones")
+    tls_names: Names = Field(
+        "", description="more names for the self-signed certificate, by commas; it has localhost and the host name"
+    )
+    tls_min_version: Literal["VersionTLS12", "VersionTLS13"] = Field(
+        "VersionTLS12", description="lowest TLS version on the ext_proc port"
+    )
+    tls_cipher_suites: Suites | None = Field(
+        None, description="cipher suites of TLS 1.2 by commas, in Go's names; TLS 1.3 has its own"
+    )
+    grpc_max_recv_msg_size: Bytes = Field(
+        64 * 2**20, description="largest ext_proc message we read; Envoy sends a whole buffered body in one"
+    )
+    grpc_max_send_msg_size: Bytes = Field(64 * 2**20, description="largest ext_proc message we write")
+    streams_max: int = Field(
+        40_000, gt=0, lt=2**31, description="ext_proc streams open at once; one more gets RESOURCE_EXHAUSTED"
+    )
     refresh_metrics_interval: Seconds = Field(0.5, description="how often each model server's /metrics is read")
     classify_deadline: Seconds = Field(0.25, description="time for the semantic stage; then the fallback model")
     body_bytes_max: int = Field(20 * 1024 * 1024, gt=0, description="a larger request body is refused with 413")
-    drain_timeout: Seconds = Field(30.0, description="how long open streams may run on after SIGTERM")
+    body_bytes_total_max: int = Field(
+        512 * 1024 * 1024, gt=0, description="bytes of undecided request bodies held at once; then 503"
+    )
+    drain_timeout: Seconds = Field(30.0, description="after SIGTERM, how long until open streams are cut off")
+    drain_notice: SecondsOrNone = Field(
+        3.0, description="after SIGTERM, how long new streams are still served; gateways look elsewhere meanwhile"
+    )
+    zap_encoder: Literal["json", "console"] = Field("console", description="logs as one JSON object a line, or as text")
+    zap_log_level: LogLevel | None = Field(
+        None, description="debug, info, error, panic, or a number that means what it does for -v; else -v counts"
+    )
     v: int = Field(2, ge=0, le=10, description="log verbosity: 0 errors, 1 warnings, 2 information, 4 and up debug")
 
 
@@ -84,32 +130,93 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str], prog: str = "onehop serve") -> Settings:
     """Settings from flags and environment. Raises ConfigError naming the flag; `--help` prints and exits."""
-    parser = _Parser(prog=prog, allow_abbrev=False, description="The endpoint picker service.")
-    for name, field in Settings.model_fields.items():
-        flags = ["-v", "--v"] if name == "v" else ["--" + name.replace("_", "-")]
-        value: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
-        default = "" if field.default is None else f" (default {field.default})"
-        parser.add_argument(
-            *flags, dest=name, default=None, metavar="VALUE", help=f"{field.description}{default}", **value
-        )
-    given, unknown = parser.parse_known_args(arguments)
+    given, unknown = _parser(prog).parse_known_args(arguments)
     if unknown:
         raise ConfigError(unknown[0], _unknown(unknown[0]))
-    flags_given = {name: value for name, value in vars(given).items() if value is not None}
+    values = {name: value for name, value in vars(given).items() if value is not None}
+    for flag in picker_flags.FLAGS:
+        if flag.name in values:
+            flag.check(values.pop(flag.name))
+    settings = _settings({name: value for name, value in values.items() if value or not _empty_is_absent(name)})
+    if _asks_for_tls(settings) and "secure_serving" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"secure_serving": True})
+    _check_together(settings)
+    return settings
+
+
+def _parser(prog: str) -> _Parser:
+    parser = _Parser(prog=prog, allow_abbrev=False, description="The endpoint picker service.")
+    optional: dict[str, Any] = {"nargs": "?", "const": "true"}
+    for name, field in Settings.model_fields.items():
+        flags = ["-v", "--v"] if name == "v" else [_flag(name)]
+        default = "" if field.default in (None, "") else f" (default {field.default})"
+        parser.add_argument(
+            *flags,
+            dest=name,
+            default=None,
+            metavar="VALUE",
+            help=f"{field.description}{default}",
+            **(optional if field.annotation is bool else {}),
+        )
+    others = parser.add_argument_group("the Go picker's flags that are accepted where they ask for what we do")
+    for flag in picker_flags.FLAGS:
+        others.add_argument(
+            f"--{flag.name}",
+            dest=flag.name,
+            default=None,
+            metavar="VALUE",
+            help=flag.here,
+            **(optional if flag.is_boolean else {}),
+        )
+    return parser
+
+
+def _settings(values: dict[str, str]) -> Settings:
     try:
-        settings = Settings(**flags_given)
+        return Settings(**values)  # type: ignore[arg-type]  # text, which pydantic turns into what each field is
     except ValidationError as invalid:
         first = invalid.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise ConfigError("--" + name.replace("_", "-"), f"{first['msg']} (got {first['input']!r})") from None
-    if settings.secure_serving:
-        raise ConfigError("--secure-serving", "TLS is not supported yet; set --secure-serving=false")
-    return settings
+        raise ConfigError(_flag(name), f"{first['msg']} (got {first['input']!r})") from None
+
+
+def _asks_for_tls(settings: Settings) -> list[str]:
+    """The TLS flags that were given something."""
+    for_tls = ("cert_path", "enable_cert_reload", "tls_names", "tls_min_version", "tls_cipher_suites")
+    return [name for name in for_tls if getattr(settings, name) != Settings.model_fields[name].default]
+
+
+def _check_together(settings: Settings) -> None:
+    """What is wrong only in company: a flag that could have no effect, an open door without a key."""
+    for name in _asks_for_tls(settings):
+        if not settings.secure_serving:
+            raise ConfigError(_flag(name), "has no effect with --secure-serving=false; leave one of them out")
+    if settings.enable_cert_reload and settings.cert_path is None:
+        raise ConfigError("--enable-cert-reload", "needs --cert-path: there are no files to follow")
+    if settings.tls_names and settings.cert_path is not None:
+        raise ConfigError("--tls-names", "has no effect with --cert-path: that certificate has its names")
+    if settings.tls_cipher_suites and settings.tls_min_version == "VersionTLS13":
+        raise ConfigError("--tls-cipher-suites", "has no effect with --tls-min-version=VersionTLS13")
+    if settings.admin_token is None and not is_loopback(settings.admin_address):
+        raise ConfigError(
+            "--admin-address",
+            f"{settings.admin_address} is not loopback, so it needs a token in ONEHOP_ADMIN_TOKEN or --admin-token",
+        )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _empty_is_absent(name: str) -> bool:
+    """Go's flags for texts, files and sizes are empty by default; numbers and booleans cannot be."""
+    field = Settings.model_fields[name]
+    return field.default is None or isinstance(field.default, str) or name.endswith("_msg_size")
 
 
 def _unknown(flag: str) -> str:
     if not flag.startswith("-"):
         return "unexpected argument"
-    names = ["--" + name.replace("_", "-") for name in Settings.model_fields]
-    near = difflib.get_close_matches(flag.partition("=")[0], names, n=1)
+    known = [_flag(name) for name in Settings.model_fields] + [f"--{flag.name}" for flag in picker_flags.FLAGS]
+    near = difflib.get_close_matches(flag.partition("=")[0], known, n=1)
     return f"unknown flag{f'; did you mean {near[0]}?' if near else ''} (onehop serve --help lists them)"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from epp.domain import ConfigError
-from epp.settings import parse, seconds
+from epp.flag_values import is_loopback, quantity, seconds
+from epp.settings import parse
 
 
 def test_the_defaults_are_the_ports_that_charts_and_gateways_expect() -> None:
@@ -60,7 +61,26 @@ def test_durations_are_gos(text: str, expected: float) -> None:
         (["--unknown-model=maybe"], "--unknown-model: Input should be 'refuse' or 'forward'"),
         (["--lenient=perhaps"], "--lenient: Input should be a valid boolean"),
         (["--admin-address=9091"], "--admin-address: Value error, '9091' is not host:port"),
-        (["--secure-serving"], "--secure-serving: TLS is not supported yet"),
+        (["--tls-min-version=VersionTLS11"], "--tls-min-version: Input should be 'VersionTLS12' or 'VersionTLS13'"),
+        (["--tls-min-version=1.2"], "--tls-min-version: Input should be 'VersionTLS12' or 'VersionTLS13'"),
+        (["--tls-cipher-suites=TLS_AES_128_GCM_SHA256"], "those of TLS 1.3 cannot be chosen"),
+        (["--tls-names=a b"], "'a b' is neither a host name nor an IP address"),
+        (["--enable-cert-reload"], "--enable-cert-reload: needs --cert-path"),
+        (["--cert-path=/x", "--secure-serving=false"], "--cert-path: has no effect with --secure-serving=false"),
+        (["--tls-min-version=VersionTLS13", "--secure-serving=false"], "--tls-min-version: has no effect"),
+        (["--cert-path=/x", "--tls-names=a"], "--tls-names: has no effect with --cert-path"),
+        (
+            ["--tls-min-version=VersionTLS13", "--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
+            "--tls-cipher-suites: has no effect with --tls-min-version=VersionTLS13",
+        ),
+        (["--grpc-max-recv-msg-size=10MB"], "'10MB' is not a quantity such as 4194304, 10M or 10Mi"),
+        (["--grpc-max-recv-msg-size=2Gi"], "--grpc-max-recv-msg-size: Input should be less than 2147483648"),
+        (["--grpc-max-send-msg-size=0"], "--grpc-max-send-msg-size: Input should be greater than 0"),
+        (["--streams-max=0"], "--streams-max: Input should be greater than 0"),
+        (["--zap-encoder=xml"], "--zap-encoder: Input should be 'json' or 'console'"),
+        (["--zap-log-level=loud"], "'loud' is none of debug, info, error, panic or a number from 1"),
+        (["--admin-address=0.0.0.0:9091"], "--admin-address: 0.0.0.0:9091 is not loopback, so it needs a token"),
+        (["--admin-address=picker:9091"], "picker:9091 is not loopback"),
         (["--grpc-port"], "expected one argument"),
     ],
 )
@@ -68,6 +88,53 @@ def test_a_mistake_names_the_flag_and_what_is_wrong(flags: list[str], message: s
     with pytest.raises(ConfigError) as mistake:
         parse(flags)
     assert message in str(mistake.value)
+
+
+def test_serving_is_in_plaintext_unless_told_otherwise() -> None:
+    assert not parse([]).secure_serving
+    assert parse(["--secure-serving"]).secure_serving
+    assert parse(["--tls-names=picker.example"]).secure_serving
+    assert not parse(["--secure-serving=false"]).secure_serving
+
+
+def test_what_is_empty_by_default_in_go_may_be_given_empty() -> None:
+    flags = ["--cert-path=", "--tls-min-version=", "--tls-cipher-suites=", "--grpc-max-recv-msg-size=", "--pool-name="]
+
+    assert parse([*flags, "--grpc-max-send-msg-size", "", "--kubeconfig=", "--config-file="]) == parse([])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("4194304", 4194304), ("10Mi", 10 << 20), ("10M", 10**7), ("1.5Ki", 1536), ("1Gi", 1 << 30), ("2k", 2000)],
+)
+def test_sizes_are_quantities_of_kubernetes(text: str, expected: int) -> None:
+    assert quantity(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("10.0.0.1:1", False),
+        ("localhost.example:1", False),
+    ],
+)
+def test_only_this_machine_is_loopback(address: str, loopback: bool) -> None:
+    assert is_loopback(address) is loopback
+
+
+def test_an_admin_address_for_others_starts_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_flag = parse(["--admin-address=0.0.0.0:9091", "--admin-token=s3cret"])
+    monkeypatch.setenv("ONEHOP_ADMIN_TOKEN", "s3cret")
+    by_environment = parse(["--admin-address=0.0.0.0:9091"])
+
+    assert by_flag.admin_token == by_environment.admin_token is not None
+    assert "s3cret" not in repr(by_environment)
 
 
 def test_a_mistake_in_the_environment_is_reported_as_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
+import sys
 
 import uvloop
 
-from epp import app
-from epp.settings import parse
+from epp.cli import logs
+from epp.settings import Settings, parse
 
-LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.INFO)
+NO_TLS12_SUITE = "TLS_ECDHE_PSK_WITH_AES_128_CBC_SHA"
 
 
 def run(arguments: list[str]) -> int:
     """Serve until a signal; 0 after a clean drain."""
     settings = parse(arguments)
-    level = LEVELS[settings.v] if settings.v < len(LEVELS) else logging.DEBUG
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings)
+    _instruct_grpc(settings)
+    from epp import app  # noqa: PLC0415  # grpc reads its environment when it is first imported
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(app.serve(settings))
     return 0
+
+
+def _instruct_grpc(settings: Settings) -> None:
+    """What gRPC takes from its environment only.
+
+    It never speaks less than TLS 1.2 and has no option to leave 1.2 out. For 1.3 alone, all that is left to 1.2 is a
+    suite that needs a key shared beforehand, which nobody has: such handshakes end with `no shared cipher`. What 1.3
+    uses is not affected.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else every failed handshake is two lines beside our log
+    tls13_only = settings.tls_min_version == "VersionTLS13"
+    suites = NO_TLS12_SUITE if tls13_only else (settings.tls_cipher_suites or "").replace(",", ":")
+    if suites:
+        assert "grpc" not in sys.modules, "too late: grpc has read its environment"
+        os.environ["GRPC_SSL_CIPHER_SUITES"] = suites

@@ -97,7 +97,9 @@ class Stack:
             f"--grpc-health-port={self.health_port}",
             f"--metrics-port={self.metrics_port}",
             f"--admin-address=127.0.0.1:{self.admin_port}",
+            "--secure-serving=false",
             "--drain-timeout=2s",
+            "--drain-notice=0s",
         ]
         if self.plan.semantic_config is not None:
             flags.append(f"--semantic-config-file={self.plan.semantic_config}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
@@ -25,10 +27,11 @@ def metrics_app(telemetry: Telemetry) -> web.Application:
     return app
 
 
-def admin_app(pool: Pool, receipts: Receipts, state: dict[str, Any]) -> web.Application:
+def admin_app(pool: Pool, receipts: Receipts, state: dict[str, Any], token: str | None = None) -> web.Application:
     """`/debug/pools`, `/debug/decisions` (newest first, `?count=`) and `/debug/decisions/{id}`.
 
     `state` maps names to callables whose results `/debug/pools` shows as conditions (discovery errors and the like).
+    With a `token`, who does not send it as `Authorization: Bearer` gets a 401, whatever the path.
     """
 
     async def pools(_: web.Request) -> web.Response:
@@ -56,7 +59,7 @@ def admin_app(pool: Pool, receipts: Receipts, state: dict[str, Any]) -> web.Appl
         found = receipts.get(request.match_info["id"])
         return _json(found) if found is not None else _json({"error": "no receipt of that id is kept"}, 404)
 
-    app = web.Application()
+    app = web.Application(middlewares=[] if token is None else [_asking_for(token)])
     app.router.add_get("/debug/pools", pools)
     app.router.add_get("/debug/decisions", decisions)
     app.router.add_get("/debug/decisions/{id}", decision)
@@ -73,6 +76,21 @@ async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
         await runner.cleanup()
         raise OSError(f"cannot listen on {host}:{port}: {taken.strerror or taken}") from taken
     return runner
+
+
+def _asking_for(token: str) -> Any:
+    expected = f"Bearer {token}".encode()
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")
+        if hmac.compare_digest(given, expected):  # in constant time
+            return await handler(request)
+        refused = _json({"error": "the admin address asks for its token: Authorization: Bearer TOKEN"}, 401)
+        refused.headers["www-authenticate"] = "Bearer"
+        return refused
+
+    return check
 
 
 def _json(data: object, status: int = 200) -> web.Response:

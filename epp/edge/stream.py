@@ -13,7 +13,7 @@ from epp.director import Director
 from epp.domain import Refused
 from epp.outcome import Routed
 from epp.protocol.codec import decode, encode
-from epp.protocol.exchange import Exchange
+from epp.protocol.exchange import Buffers, Exchange
 from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
 from epp.telemetry import Telemetry
 
@@ -24,11 +24,11 @@ Write = Callable[[bytes], Awaitable[None]]
 class Stream:
     """Runs one exchange between a reader (None at the end) and a writer of ext_proc messages."""
 
-    def __init__(self, director: Director, telemetry: Telemetry, now: Callable[[], float], body_bytes_max: int) -> None:
+    def __init__(self, director: Director, telemetry: Telemetry, now: Callable[[], float], buffers: Buffers) -> None:
         self._director = director
         self._telemetry = telemetry
         self._now = now
-        self._exchange = Exchange(body_bytes_max)
+        self._exchange = Exchange(buffers)
         self._routed: Routed | None = None
         self._seen: Headers | None = None
 
@@ -92,6 +92,7 @@ class Stream:
             self._routed.lease.prefilled()
 
     def _close(self, outcome: str) -> None:
+        self._exchange.close()
         routed, self._routed = self._routed, None
         if routed is None:
             return

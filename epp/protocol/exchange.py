@@ -63,10 +63,22 @@ class Route:
     response_headers: Sequence[tuple[str, str]] = ()
 
 
-class Exchange:
-    """Feed it events with `receive`; do what the actions say; tell it the outcome of `Decide`."""
+@dataclass(slots=True)
+class Buffers:
+    """How many bytes of request bodies may be held: of one request, and of all together."""
 
-    def __init__(self, body_bytes_max: int) -> None:
+    request_bytes_max: int
+    total_bytes_max: int
+    held: int = 0
+
+
+class Exchange:
+    """Feed it events with `receive`; do what the actions say; tell it the outcome of `Decide`; `close` it at the end.
+
+    What it holds of a request body is counted in `buffers`, which all exchanges share, until the body is answered.
+    """
+
+    def __init__(self, buffers: Buffers) -> None:
         self.state = State.HEADERS
         self.status: int | None = None
         self._modes = Modes()
@@ -74,7 +86,8 @@ class Exchange:
         self._subset: frozenset[str] | None = None
         self._pieces: list[bytes] = []
         self._size = 0
-        self._size_max = body_bytes_max
+        self._buffers = buffers
+        self._held = 0
         self._trailers_due = False
         self._headers_answered = False
         self._request_ended = False
@@ -122,15 +135,19 @@ class Exchange:
             replies.append(BodyReply(Side.REQUEST, body, edits))
         if self._trailers_due:
             replies.append(TrailersReply(Side.REQUEST))
-        self._pieces = []
+        self._let_go()
         self.state = State.ANSWERED
         return replies
 
     def answer(self, immediate: Immediate) -> list[Reply]:
         """The decision: an answer of our own, a refusal or a list of models."""
-        self.state = State.CLOSED
-        self._pieces = []
+        self.close()
         return [immediate]
+
+    def close(self) -> None:
+        """Nothing more follows on this stream. Closing twice is harmless."""
+        self.state = State.CLOSED
+        self._let_go()
 
     def _asks_for_body(self) -> Modes | None:
         """STREAMED shows no body before the headers are answered: ask for BUFFERED (granted if overrides are)."""
@@ -163,7 +180,7 @@ class Exchange:
             return self._after_answer(event)
         self._size += len(event.data)
         self._check_size(self._size)
-        self._pieces.append(event.data)
+        self._hold(event.data)
         if event.end or mode is BodyMode.BUFFERED:
             self._request_ended = True
             return self._decide(b"".join(self._pieces))
@@ -175,7 +192,7 @@ class Exchange:
         """The route was chosen by headers alone; a body that follows may still refine it if it came whole."""
         if event.end and not self._size and self._modes.request is BodyMode.STREAMED and not self._modes.eager:
             self._check_size(len(event.data))
-            self._pieces = [event.data]
+            self._hold(event.data)
             return self._decide(event.data)
         self._size += len(event.data)
         return [BodyReply(Side.REQUEST)]
@@ -201,9 +218,23 @@ class Exchange:
         for position, _ in enumerate(self._pieces):
             yield BodyReply(Side.REQUEST, None if body is None else body if position == 0 else b"")
 
+    def _hold(self, data: bytes) -> None:
+        buffers = self._buffers
+        if buffers.held + len(data) > buffers.total_bytes_max:
+            raise Refused(Reason.BUFFERS_FULL, "too many large request bodies are on their way at once; try again")
+        buffers.held += len(data)
+        self._held += len(data)
+        self._pieces.append(data)
+
+    def _let_go(self) -> None:
+        self._pieces = []
+        self._buffers.held -= self._held
+        self._held = 0
+
     def _check_size(self, size: int) -> None:
-        if size > self._size_max:
-            raise Refused(Reason.BODY_TOO_LARGE, f"the request body is larger than {self._size_max} bytes")
+        largest = self._buffers.request_bytes_max
+        if size > largest:
+            raise Refused(Reason.BODY_TOO_LARGE, f"the request body is larger than {largest} bytes")
 
     def _response(self, event: Event) -> list[Action]:
         if self.state is State.CLOSED:

@@ -1,21 +1,29 @@
-"""OpenAI-style requests: body bytes to `Request`, and edits of the body by byte splices.
+"""Inference requests: body bytes to `Request`, and edits of the body by byte splices.
 
 One native pass finds the values we need and where they lie; what we do not need is skipped, not parsed, so an edit
-leaves every other byte as the client wrote it (large integers, key order, escapes).
+leaves every other byte as the client wrote it (large integers, key order, escapes). `paths.py` says what is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from epp.domain import Reason, Refused, Request
+from epp.protocol.conversation import conversation
 from epp.protocol.headers import REQUEST_ID
+from epp.protocol.media import encoded, says_json
+from epp.protocol.paths import PARSERS, Api, find, path_of
+from epp.protocol.tokens import BYTES_PER_TOKEN, estimate
 
-BYTES_PER_TOKEN = 4  # the picker's own estimate where no tokenizer is at hand (llm-d's "estimate" backend)
+__all__ = ["BYTES_PER_TOKEN", "Unparsed", "conversation", "models_page", "read", "with_model"]
+
+Unparsed = Literal["pass", "refuse"]
+
 UNKNOWN = msgspec.Raw()
 
 
@@ -25,72 +33,72 @@ class _Body(msgspec.Struct):
     messages: msgspec.Raw = UNKNOWN
     prompt: msgspec.Raw = UNKNOWN
     input: msgspec.Raw = UNKNOWN
+    items: msgspec.Raw = UNKNOWN
+    token_ids: msgspec.Raw = UNKNOWN
+    system: msgspec.Raw = UNKNOWN
+    instructions: msgspec.Raw = UNKNOWN
+    tools: msgspec.Raw = UNKNOWN
+    cache_salt: msgspec.Raw = UNKNOWN
+    previous_response_id: msgspec.Raw = UNKNOWN
 
 
 _BODY = msgspec.json.Decoder(_Body)
-_NEEDS = {  # path suffix -> the member that holds the prompt, and what the reference says when it is missing
-    "/chat/completions": ("messages", "invalid chat completions request: must have valid messages field"),
-    "/embeddings": ("input", "invalid embeddings request: must have input field"),
-    "/responses": ("input", "invalid responses request: must have input field"),
-    "/completions": ("prompt", "invalid completions request: must have prompt field"),
-}
-_EMPTY = (b"", b"null", b"[]")
+_BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
+_ELSEWHERE = ("messages", "prompt", "input")  # where a path that we do not know may keep its prompt: the first counts
+_NOTHING = re.compile(rb"(?:null|\[\s*\])?\Z")
+_EMPTY_OBJECT = re.compile(rb"\s*\}")
 
 
 def read(
-    request_id: str, headers: Mapping[str, str], body: bytes | None, subset: frozenset[str] | None = None
+    request_id: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    subset: frozenset[str] | None = None,
+    *,
+    unparsed: Unparsed = "pass",
+    model_required: bool = True,
+    parsers: Collection[str] = PARSERS,
 ) -> Request:
     """The request as the director sees it; `body` None where the gateway shows none.
 
-    Raises `Refused` (400) when the body of a known path is not JSON, names no model or has no prompt. On other paths
-    a body we cannot read passes as it is, for any endpoint.
+    `unparsed` is what happens to a body that we do not understand, because of its path, its content type or because
+    it is compressed: it passes as it is, for any endpoint and past every guard, or it is refused. `model_required` is
+    false where a rewrite may name the model. A path whose parser is not among `parsers` is a path we do not know.
+    Raises `Refused` when the body of a known path is not JSON, names no model or has no prompt.
     """
     request = Request(
         id=headers.get(REQUEST_ID) or request_id,
         method=headers.get(":method", "POST"),
-        path=headers.get(":path", "/v1/completions").partition("?")[0].rstrip("/"),
+        path=path_of(headers),
         subset=subset,
     )
-    if not body and (body is None or request.method in ("GET", "HEAD", "OPTIONS", "DELETE")):
+    if not body and (body is None or request.method in _BODYLESS):
         return request
     request.body = body
-    needs = next((need for suffix, need in _NEEDS.items() if request.path.endswith(suffix)), None)
-    try:
-        fields = _BODY.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as broken:
-        if needs is None:
-            return request
-        raise Refused(Reason.BAD_REQUEST, f"error unmarshaling request body: {_why(broken)}") from broken
-    _fill(request, fields)
-    if needs is not None:
-        _check(request, bytes(getattr(fields, needs[0])), *needs)
+    api = find(request.path, parsers)
+    if api is None and unparsed == "refuse":
+        raise Refused(Reason.BAD_REQUEST, f"no parser registered matching path suffix for: {request.path}")
+    fields = _decode(headers, body, api, unparsed)
+    if fields is None:
+        return request
+    if api is None:
+        _fill_unknown(request, fields)
+    else:
+        _fill(request, fields, api)
+        if model_required and api.model_required and not request.model:
+            raise Refused(Reason.MODEL_MISSING, "model not found in request body", "model")
     return request
 
 
 def with_model(request: Request, model: str) -> bytes:
-    """The client's body with the model's value replaced, every other byte unchanged."""
+    """The client's body with the model's value replaced, or put in first where it names none; no other byte changes."""
     assert request.model_span is not None
     start, stop = request.model_span
-    return b"".join((request.body[:start], msgspec.json.encode(model), request.body[stop:]))
-
-
-def conversation(request: Request) -> list[tuple[str, str]]:
-    """(role, text) of each message that has text, in order; a bare prompt or input is one user message.
-
-    Text parts of multi-part contents are joined by newlines; images, audio and tool calls carry no text here.
-    """
-    try:
-        prompt = msgspec.json.decode(request.prompt) if request.prompt else None
-    except (msgspec.DecodeError, RecursionError):
-        return []
-    if isinstance(prompt, str):
-        return [("user", prompt)]
-    if not isinstance(prompt, list):
-        return []
-    if prompt and all(isinstance(item, str) for item in prompt):
-        return [("user", "\n".join(prompt))]
-    turns = [(str(item.get("role", "user")), _text(item.get("content"))) for item in prompt if isinstance(item, dict)]
-    return [(role, text) for role, text in turns if text]
+    value = msgspec.json.encode(model)
+    if start == stop:
+        comma = b"" if _EMPTY_OBJECT.match(request.body, stop) else b","
+        value = b'"model":' + value + comma
+    return b"".join((request.body[:start], value, request.body[stop:]))
 
 
 def models_page(names: Sequence[str], roots: Mapping[str, str]) -> bytes:
@@ -99,25 +107,64 @@ def models_page(names: Sequence[str], roots: Mapping[str, str]) -> bytes:
     return msgspec.json.encode({"object": "list", "data": data})
 
 
-def _fill(request: Request, fields: _Body) -> None:
+def _decode(headers: Mapping[str, str], body: bytes, api: Api | None, unparsed: Unparsed) -> _Body | None:
+    """The members of a JSON object; None for a body that passes as it is."""
+    if encoded(headers):
+        why = "compressed request bodies are not accepted here"
+    else:
+        try:
+            return _BODY.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as broken:
+            if api is not None and says_json(headers):
+                raise Refused(Reason.BAD_REQUEST, f"error unmarshaling request bodyMap: {_why(broken)}") from broken
+        why = "the content type of the request must be application/json"
+    if api is not None and unparsed == "refuse":
+        raise Refused(Reason.UNSUPPORTED_MEDIA, why)
+    return None
+
+
+def _fill(request: Request, fields: _Body, api: Api) -> None:
+    request.model, request.model_span = _model(request.body, fields.model)
+    request.stream = bytes(fields.stream) == b"true"
+    _check(fields, api)
+    _prompt(request, [raw for member in api.prompt if (raw := getattr(fields, member)) is not UNKNOWN])
+
+
+def _fill_unknown(request: Request, fields: _Body) -> None:
+    """A path we do not know: its model counts if there is one, and is never put in."""
     if fields.model is not UNKNOWN:
         try:
-            request.model = msgspec.json.decode(fields.model, type=str)
-        except msgspec.DecodeError:
-            raise Refused(Reason.BAD_REQUEST, "the value of `model` must be a string", "model") from None
-        request.model_span = _span(request.body, fields.model)
+            request.model, request.model_span = _model(request.body, fields.model)
+        except Refused:
+            return
     request.stream = bytes(fields.stream) == b"true"
-    prompt = next((raw for raw in (fields.messages, fields.prompt, fields.input) if raw is not UNKNOWN), None)
-    if prompt is not None:
-        request.prompt = bytes(prompt)
-        request.prompt_tokens = len(request.prompt) // BYTES_PER_TOKEN
+    _prompt(request, [raw for member in _ELSEWHERE if (raw := getattr(fields, member)) is not UNKNOWN][:1])
 
 
-def _check(request: Request, prompt: bytes, member: str, missing: str) -> None:
-    if prompt in _EMPTY or (member == "messages" and not prompt.startswith(b"[")):
-        raise Refused(Reason.BAD_REQUEST, missing, member)
-    if not request.model:
-        raise Refused(Reason.MODEL_MISSING, "model not found in request body", "model")
+def _prompt(request: Request, raws: Sequence[msgspec.Raw]) -> None:
+    parts = [bytes(raw) for raw in raws]
+    request.prompt = b"".join(parts)
+    request.prompt_tokens = sum(map(estimate, parts))
+
+
+def _model(body: bytes, raw: msgspec.Raw) -> tuple[str | None, tuple[int, int]]:
+    """The model and the bytes to replace by another: an empty range, where it belongs, if the body has none."""
+    if raw is UNKNOWN:
+        start = body.index(b"{") + 1
+        return None, (start, start)
+    try:
+        model = msgspec.json.decode(raw, type=str | None)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refused(Reason.BAD_REQUEST, "the value of `model` must be a string", "model") from None
+    return model or None, _span(body, raw)
+
+
+def _check(fields: _Body, api: Api) -> None:
+    for member in api.needs:
+        value = bytes(getattr(fields, member))
+        if not _NOTHING.match(value) and (member not in api.lists or value.startswith(b"[")):
+            return
+    raise Refused(Reason.BAD_REQUEST, api.missing, api.needs[0])
 
 
 def _span(body: bytes, raw: msgspec.Raw) -> tuple[int, int]:
@@ -131,15 +178,6 @@ def _span(body: bytes, raw: msgspec.Raw) -> tuple[int, int]:
 def _address(data: Any) -> int:
     address: int = np.frombuffer(data, dtype=np.uint8).__array_interface__["data"][0]
     return address
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    parts = [part.get("text") for part in content if isinstance(part, dict)]
-    return "\n".join(text for text in parts if isinstance(text, str))
 
 
 def _why(broken: Exception) -> str:

@@ -39,7 +39,6 @@ class Running:
     log: Path
     grpc_port: int
     health_port: int
-    admin_port: int
 
     async def health(self, name: str = "readiness", port: int = 0) -> int | None:
         """What health says on the health port; None while nobody answers."""
@@ -71,12 +70,9 @@ async def running(tmp_path: Path, *flags: str, **environment: str) -> AsyncItera
         f"--admin-address=127.0.0.1:{admin_port}",
     ]  # fmt: skip
     log = tmp_path / "onehop.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *flags], stdout=output, stderr=subprocess.STDOUT, env=os.environ | environment
-        )
+    process = start([*command, *flags], log, environment)
     try:
-        started = Running(process, log, grpc_port, health_port, admin_port)
+        started = Running(process, log, grpc_port, health_port)
         await started.until(SERVING)
         yield started
     finally:
@@ -84,15 +80,23 @@ async def running(tmp_path: Path, *flags: str, **environment: str) -> AsyncItera
         process.wait()
 
 
+def start(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | environment)
+
+
 @contextlib.asynccontextmanager
 async def stream(port: int) -> AsyncIterator[Any]:
     """An ext_proc stream on a connection of its own, with its first message sent and answered."""
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+    async with connected(port) as channel:
         opened = envoy_grpc.ExternalProcessorStub(channel).Process()  # type: ignore[no-untyped-call]  # generated
         await opened.write(headers("request_headers", end=True))
         assert (await opened.read()).HasField("request_headers")
         yield opened
+
+
+def connected(port: int) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
 
 
 def headers(side: str, end: bool = False) -> envoy.ProcessingRequest:
@@ -112,8 +116,8 @@ async def finish(opened: Any) -> None:
         pass
 
 
-async def test_the_ext_proc_port_speaks_tls_by_default_and_the_health_port_does_not(tmp_path: Path) -> None:
-    async with running(tmp_path, "--tls-names=picker.example") as onehop:
+async def test_the_ext_proc_port_speaks_tls_when_told_and_the_health_port_does_not(tmp_path: Path) -> None:
+    async with running(tmp_path, "--secure-serving", "--tls-names=picker.example") as onehop:
         address = "127.0.0.1", onehop.grpc_port
         trusted = (await asyncio.to_thread(ssl.get_server_certificate, address)).encode()
         options = [("grpc.ssl_target_name_override", "picker.example")]
@@ -137,7 +141,7 @@ async def test_a_given_pair_is_followed(tmp_path: Path) -> None:
 
     before, after = tls.self_signed([]), tls.self_signed([])
     write(before)
-    async with running(tmp_path, f"--cert-path={tmp_path}", "--enable-cert-reload") as onehop:
+    async with running(tmp_path, "--secure-serving", f"--cert-path={tmp_path}", "--enable-cert-reload") as onehop:
         first = await presented()
         write(after)
         async with asyncio.timeout(PATIENCE_S):
@@ -168,12 +172,12 @@ async def test_sigterm_loses_nothing(tmp_path: Path) -> None:
 
 
 async def test_what_outlasts_the_drain_timeout_is_cut_off(tmp_path: Path) -> None:
-    async with running(tmp_path, PLAIN, "--drain-notice=0s", "--drain-timeout=300ms") as onehop:
-        async with stream(onehop.grpc_port) as opened:
-            onehop.process.send_signal(signal.SIGTERM)
-            code = await onehop.ended()
-            with pytest.raises(grpc.aio.AioRpcError):
-                await opened.read()
+    flags = [PLAIN, "--drain-notice=0s", "--drain-timeout=300ms"]
+    async with running(tmp_path, *flags) as onehop, stream(onehop.grpc_port) as opened:
+        onehop.process.send_signal(signal.SIGTERM)
+        code = await onehop.ended()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await opened.read()
 
     assert code == 0
     assert "the drain timeout is over, 1 streams are cut off" in onehop.log.read_text()
@@ -191,13 +195,13 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path, second: signal.Signa
 
 
 async def test_a_watch_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    async with running(tmp_path, PLAIN, "--drain-notice=0s", "--drain-timeout=10m") as onehop:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{onehop.grpc_port}") as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-            told = [(await watch.read()).status]
-            onehop.process.send_signal(signal.SIGTERM)
-            told.append((await watch.read()).status)
-            code = await onehop.ended()
+    flags = [PLAIN, "--drain-notice=0s", "--drain-timeout=10m"]
+    async with running(tmp_path, *flags) as onehop, connected(onehop.grpc_port) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        told = [(await watch.read()).status]
+        onehop.process.send_signal(signal.SIGTERM)
+        told.append((await watch.read()).status)
+        code = await onehop.ended()
 
     assert (told, code) == ([SERVING, NOT_SERVING], 0)
 
@@ -233,7 +237,7 @@ async def test_an_admin_address_for_others_asks_for_the_token(tmp_path: Path) ->
         ([], "--discovery-file: Kubernetes discovery is not in this version"),
         (["--pool-name=p"], "--pool-name: Kubernetes discovery is not in this version: --discovery-file is required"),
         (["--tracing=true"], "--tracing: 'true' is refused"),
-        (["--discovery-file=/nowhere", "--cert-path=/nowhere"], "/nowhere/tls.crt: cannot be read"),
+        (["--discovery-file=/nowhere", "--secure-serving", "--cert-path=/nowhere"], "/nowhere/tls.crt: cannot be read"),
         (["--admin-address=0.0.0.0:1"], "--admin-address: 0.0.0.0:1 is not loopback"),
     ],
 )

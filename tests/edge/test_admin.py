@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from epp.datastore.receipts import Receipts
@@ -50,3 +51,28 @@ async def test_decisions_are_listed_newest_first_and_found_by_id() -> None:
     assert [d["id"] for d in listed["decisions"]] == ["new", "middle"]
     assert found["request_id"] == "r"
     assert gone.status == 404
+
+
+@pytest.mark.parametrize("path", ["/debug/pools", "/debug/decisions/x", "/elsewhere"])
+@pytest.mark.parametrize(
+    "sent",
+    [None, "", "Bearer", "Bearer wrong", "bearer s3cret", "Basic s3cret", "Bearer s3cretx", "Bearer s3cr\u00e9t"],
+)
+async def test_without_the_token_nothing_is_told(path: str, sent: str | None) -> None:
+    headers = {} if sent is None else {"authorization": sent}
+    async with TestClient(TestServer(admin_app(pool("a"), Receipts(), {}, "s3cret"))) as client:
+        answer = await client.get(path, headers=headers)
+        told = await answer.json()
+
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert told == {"error": "the admin address asks for its token: Authorization: Bearer TOKEN"}
+
+
+async def test_with_the_token_everything_is_told() -> None:
+    headers = {"authorization": "Bearer s3cret"}
+    async with TestClient(TestServer(admin_app(pool("a"), Receipts(), {}, "s3cret"))) as client:
+        answer = await client.get("/debug/pools", headers=headers)
+        missing = await client.get("/elsewhere", headers=headers)
+
+    assert (answer.status, missing.status) == (200, 404)

@@ -10,27 +10,25 @@ import grpc
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as envoy
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as envoy_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from epp.datastore.pool import Listed, Pool
-from epp.edge.server import HEALTH_NAMES, Health, Processor, listen
+from epp.edge.server import Limits, Processor, listen
 from epp.edge.stream import Stream
+from epp.protocol.exchange import Buffers
 from epp.scheduling.default import default_profile
 from epp.telemetry import Telemetry
 from tests.make import FixedChooser, chat, director, pool
 
-SERVING = health_pb2.HealthCheckResponse.SERVING
+STREAMS_MAX = 300
 
 
 class Served:
     """A running server and a channel to it."""
 
-    def __init__(self, over: Pool, processor: Processor, health: Health, channel: grpc.aio.Channel) -> None:
+    def __init__(self, over: Pool, processor: Processor, channel: grpc.aio.Channel) -> None:
         self.over = over
         self.processor = processor
-        self.health = health
         self.stub = envoy_grpc.ExternalProcessorStub(channel)  # type: ignore[no-untyped-call]  # generated
-        self.health_stub = health_pb2_grpc.HealthStub(channel)
 
     async def say(self, messages: Sequence[envoy.ProcessingRequest]) -> list[envoy.ProcessingResponse]:
         async def sending() -> AsyncIterator[envoy.ProcessingRequest]:
@@ -45,17 +43,17 @@ async def served() -> AsyncIterator[Served]:
     over = pool("a", "b", models={"a": ["llama3-8b"], "b": ["phi4-mini"]})
     telemetry = Telemetry(over)
     decider = director(over, FixedChooser("phi4-mini"), telemetry=telemetry, profile=default_profile())
-    processor = Processor(lambda: Stream(decider, telemetry, lambda: 0.0, 1 << 20), telemetry)
-    health = Health()
+    processor = Processor(
+        lambda: Stream(decider, telemetry, lambda: 0.0, Buffers(1 << 20, 1 << 24)), telemetry, STREAMS_MAX
+    )
 
     def add(server: grpc.aio.Server) -> None:
         server.add_generic_rpc_handlers((processor.handler(),))
-        health.add_to(server)
 
-    server, port = listen("127.0.0.1:0", add)
+    server, port = listen("127.0.0.1:0", add, limits=Limits(receive_bytes_max=1 << 19))
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Served(over, processor, health, channel)
+        yield Served(over, processor, channel)
     await server.stop(0)
 
 
@@ -127,16 +125,36 @@ async def test_256_requests_at_once_spread_over_8_equal_endpoints(served: Served
     assert sum(e.inflight_requests for e in served.over.endpoints) == 0
 
 
-@pytest.mark.parametrize("name", HEALTH_NAMES)
-async def test_health_follows_readiness_for_every_name(served: Served, name: str) -> None:
-    asked = health_pb2.HealthCheckRequest(service=name)
-    await served.health.set(ready=False)
-    before = (await served.health_stub.Check(asked)).status
-    await served.health.set(ready=True)
-    after = (await served.health_stub.Check(asked)).status
+async def test_one_stream_too_many_is_turned_away_and_the_others_go_on(served: Served) -> None:
+    streams = [served.stub.Process() for _ in range(STREAMS_MAX)]
+    for stream in streams:
+        await stream.write(opening())
+    async with asyncio.timeout(20):
+        while served.processor.open < STREAMS_MAX:
+            await asyncio.sleep(0.005)
+    # HTTP/2's limit, which would make the client wait, is higher here.
+    refused = await served.stub.Process().code()
+    for stream in streams:
+        stream.cancel()
+    async with asyncio.timeout(20):
+        while served.processor.open:
+            await asyncio.sleep(0.005)
+    answers = await served.say([opening(), body(chat("llama3-8b"))])
 
-    assert (before == SERVING) is (name == "liveness")
-    assert after == SERVING
+    assert refused is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert served.processor.turned_away == 1
+    assert len(answers) == 2
+
+
+async def test_a_message_larger_than_the_limit_ends_its_stream_only(served: Served) -> None:
+    stream = served.stub.Process()
+    await stream.write(opening())
+    await stream.write(body(chat("llama3-8b", "x" * (1 << 19))))
+    refused = await stream.code()
+    answers = await served.say([opening(), body(chat("llama3-8b"))])
+
+    assert refused is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert len(answers) == 2
 
 
 async def test_a_taken_port_is_a_clear_error() -> None:

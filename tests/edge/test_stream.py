@@ -17,6 +17,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from epp.domain import Choice, Request
 from epp.edge.stream import Stream
 from epp.protocol.codec import BadMessage
+from epp.protocol.exchange import Buffers
 from epp.telemetry import Telemetry
 from protos.gen import ext_proc_pb2 as pb
 from tests.make import FixedChooser, chat, director, pool
@@ -67,12 +68,14 @@ class SlowChooser(FixedChooser):
 class Peer:
     """The gateway's end of one stream: what it sends is read, what is written is kept."""
 
-    def __init__(self, over: Any, chooser: Any = None, jam: bool = False) -> None:
+    def __init__(self, over: Any, chooser: Any = None, jam: bool = False, buffers: Buffers | None = None) -> None:
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.sent: list[pb.ProcessingResponse] = []
         self.jam = jam
         telemetry = Telemetry(over)
-        stream = Stream(director(over, chooser, telemetry=telemetry), telemetry, lambda: 0.0, LIMIT)
+        stream = Stream(
+            director(over, chooser, telemetry=telemetry), telemetry, lambda: 0.0, buffers or Buffers(LIMIT, 10 * LIMIT)
+        )
         self.task = asyncio.get_running_loop().create_task(stream.run(self.inbox.get, self._write))
 
     async def _write(self, data: bytes) -> None:
@@ -204,6 +207,7 @@ class Streams(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.over = pool("a", "b", "c")
+        self.buffers = Buffers(LIMIT, 3 * LIMIT)
         self.open: set[Peer] = set()
 
     def do(self, coroutine: Any) -> Any:
@@ -212,7 +216,7 @@ class Streams(RuleBasedStateMachine):
     @rule(target=streams, modes=st.sampled_from(sorted(MODES)), end=st.booleans(), jam=st.booleans())
     def begin(self, modes: str, end: bool, jam: bool) -> Peer:
         async def start() -> Peer:
-            peer = Peer(self.over, jam=jam)
+            peer = Peer(self.over, jam=jam, buffers=self.buffers)
             await peer.say(opening(modes, end))
             return peer
 
@@ -268,6 +272,7 @@ class Streams(RuleBasedStateMachine):
             self.do(peer.end(cancel=True))
         self.open.clear()
         self.the_ledger_is_the_open_leases()
+        assert self.buffers.held == 0
         assert sum(e.inflight_tokens for e in [*self.over.endpoints, *getattr(self, "left", [])]) == 0
         self.loop.close()
 

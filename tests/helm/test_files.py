@@ -19,7 +19,7 @@ from .chart import CHART, EXAMPLE, ROOT, minimal, schema, values
 # Flags the templates set, or that have nothing to say yet; every other flag of `onehop serve` is in `flags`.
 SET_BY_THE_CHART = {
     "discovery-file", "semantic-config-file", "pool-name", "grpc-port", "grpc-health-port", "metrics-port",
-    "drain-timeout", "secure-serving",
+    "drain-timeout", "secure-serving", "cert-path", "enable-cert-reload", "tls-names", "admin-token",
 }  # fmt: skip
 FLAGS = {name.replace("_", "-") for name in Settings.model_fields}
 TEMPLATES = sorted((CHART / "templates").iterdir())
@@ -130,7 +130,10 @@ def test_variables_of_services_would_be_taken_for_settings(monkeypatch: pytest.M
 def test_templates_write_only_flags_that_exist() -> None:
     written = set(re.findall(r"^ +- --([a-z-]+)=", text_of("deployment.yaml"), re.MULTILINE))
 
-    assert written == {"pool-name", "discovery-file", "semantic-config-file", "drain-timeout"}
+    assert written == {
+        "pool-name", "discovery-file", "semantic-config-file", "drain-timeout", "secure-serving", "cert-path",
+        "enable-cert-reload", "tls-names",
+    }  # fmt: skip
     assert written <= SET_BY_THE_CHART <= FLAGS
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from epp.datastore import discovery
-from epp.edge.server import HEALTH_NAMES
+from epp.edge.health import HEALTH_NAMES
 from epp.settings import Settings, parse
 
 from . import shape
@@ -37,12 +37,22 @@ FULLNAME = f"{RELEASE}-onehop"
 FLAGS: Object = {
     "default-model": "llama3-8b",
     "unknown-model": "forward",
+    "unparsed": "refuse",
     "lenient": True,
     "classify-deadline": "150ms",
     "refresh-metrics-interval": 2,
     "body-bytes-max": 104857600,
+    "body-bytes-total-max": 1073741824,
     "bind-address": "0.0.0.0",
     "admin-address": "127.0.0.1:9099",
+    "tls-min-version": "VersionTLS12",
+    "tls-cipher-suites": "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "grpc-max-recv-msg-size": "10Mi",
+    "grpc-max-send-msg-size": 4194304,
+    "streams-max": 1000,
+    "drain-notice": "0s",
+    "zap-encoder": "json",
+    "zap-log-level": "debug",
     "v": 4,
 }
 
@@ -132,8 +142,9 @@ def test_arguments_are_understood(example: dict[str, Object]) -> None:
 
 
 def test_flags_arrive_as_they_were_given() -> None:
-    understood = settings(render(minimal(flags=FLAGS))).model_dump()
-    expected = {name.replace("-", "_"): value for name, value in FLAGS.items()} | {"classify_deadline": 0.15}
+    understood = settings(render(minimal(flags=FLAGS, secureServing=True))).model_dump()
+    expected = {name.replace("-", "_"): value for name, value in FLAGS.items()}
+    expected |= {"classify_deadline": 0.15, "grpc_max_recv_msg_size": 10 << 20, "drain_notice": 0.0}
 
     assert {name: understood[name] for name in expected} == expected
 
@@ -151,6 +162,43 @@ def test_ports_of_process_container_and_service_agree(example: dict[str, Object]
     assert {name: port["port"] for name, port in served.items()} == opened
     assert all(port["targetPort"] == name for name, port in served.items())
     assert served["grpc-ext-proc"]["appProtocol"] == "kubernetes.io/h2c"
+
+
+def test_serving_securely_each_pod_signs_for_the_names_of_the_service() -> None:
+    rendered = render(minimal(secureServing=True))
+    understood = settings(rendered)
+    (port,) = [p for p in rendered["Service"]["spec"]["ports"] if p["name"] == "grpc-ext-proc"]
+
+    assert understood.secure_serving
+    assert understood.cert_path is None
+    assert understood.tls_names.split(",") == [
+        FULLNAME,
+        f"{FULLNAME}.{NAMESPACE}",
+        f"{FULLNAME}.{NAMESPACE}.svc",
+        f"{FULLNAME}.{NAMESPACE}.svc.cluster.local",
+    ]
+    assert port["appProtocol"] == "http2"
+
+
+def test_a_certificate_of_ones_own_is_mounted_and_followed() -> None:
+    rendered = render(minimal(secureServing=True, certificateSecret="picker-tls"))
+    understood = settings(rendered)
+    (mount,) = [m for m in container(rendered)["volumeMounts"] if m["mountPath"] == str(understood.cert_path)]
+    (volume,) = [v for v in pod(rendered)["volumes"] if v["name"] == mount["name"]]
+
+    assert volume["secret"]["secretName"] == "picker-tls"
+    assert understood.enable_cert_reload
+    assert understood.tls_names == ""
+
+
+def test_an_admin_address_for_others_has_its_token_from_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEHOP_ADMIN_TOKEN", "from-the-secret")
+    rendered = render(minimal(flags={"admin-address": "0.0.0.0:9091"}, adminTokenSecret="admin"))
+    (variable,) = container(rendered)["env"]
+
+    assert settings(rendered).admin_address == "0.0.0.0:9091"
+    assert variable["name"] == "ONEHOP_ADMIN_TOKEN"
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "admin", "key": "token"}
 
 
 def test_service_and_deployment_select_the_pods(example: dict[str, Object]) -> None:
@@ -396,6 +444,12 @@ TWICE = [{"name": name, "address": "192.0.2.1", "port": 8000} for name in ("a", 
         (minimal(semantic={"configFile": "x"}), ["configFile"]),
         (minimal(semantic={"config": ["a"]}), ["config"]),
         (minimal(image={"repo": "x"}), ["repo"]),
+        (minimal(certificateSecret="pair"), ["certificateSecret has no effect without secureServing=true"]),
+        (minimal(flags={"tls-min-version": "VersionTLS13"}), ["flags.tls-min-version", "secureServing=true"]),
+        (minimal(flags={"tls-min-version": "VersionTLS11"}), ["tls-min-version"]),
+        (minimal(flags={"grpc-max-recv-msg-size": "10MB"}), ["grpc-max-recv-msg-size"]),
+        (minimal(flags={"admin-address": "0.0.0.0:9091"}), ["adminTokenSecret is required", "0.0.0.0:9091"]),
+        (minimal(secureServing="yes"), ["secureServing"]),
         (minimal(resources={"limit": {}}), ["limit"]),
     ],
 )

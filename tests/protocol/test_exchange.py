@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from epp.domain import Reason, Refused
-from epp.protocol.exchange import CHUNK_BYTES_MAX, HELD_BYTES_MAX, Exchange, Route, State
+from epp.protocol.exchange import CHUNK_BYTES_MAX, HELD_BYTES_MAX, Buffers, Exchange, Route, State
 from epp.protocol.messages import (
     Action,
     Body,
@@ -36,7 +36,7 @@ EAGER = Modes(BodyMode.STREAMED, BodyMode.NONE, eager=True)
 
 def play(events: Iterable[Event], route: Route = THERE, exchange: Exchange | None = None) -> list[Action]:
     """Every action, each `Decide` followed by the replies of routing to `route`."""
-    exchange = exchange or Exchange(LIMIT)
+    exchange = exchange or Exchange(Buffers(LIMIT, LIMIT))
     actions: list[Action] = []
     for event in events:
         for action in exchange.receive(event):
@@ -55,7 +55,7 @@ def sent(actions: list[Action], side: Side = Side.REQUEST) -> bytes:
 
 
 def test_full_duplex_answers_nothing_until_the_body_is_complete() -> None:
-    exchange = Exchange(LIMIT)
+    exchange = Exchange(Buffers(LIMIT, LIMIT))
 
     assert exchange.receive(head(DUPLEX)) == []
     assert exchange.receive(body(b'{"a":', end=False)) == []
@@ -84,7 +84,7 @@ def test_full_duplex_splits_bodies_and_ends_once(size: int, count: int) -> None:
 
 
 def test_full_duplex_ignores_a_repeated_end_of_stream() -> None:
-    exchange = Exchange(LIMIT)
+    exchange = Exchange(Buffers(LIMIT, LIMIT))
     play([head(DUPLEX), body(b"abc")], exchange=exchange)
 
     assert exchange.receive(body(b"c")) == []
@@ -106,7 +106,7 @@ def test_full_duplex_trailers_without_a_body() -> None:
 
 
 def test_full_duplex_response_goes_on_piece_by_piece() -> None:
-    exchange = Exchange(LIMIT)
+    exchange = Exchange(Buffers(LIMIT, LIMIT))
     route = Route("10.0.0.1:8000", response_headers=[("x-vsr-selected-model", "m")])
     play([head(DUPLEX), body(b"{}")], route, exchange)
     answer = [
@@ -129,7 +129,7 @@ def test_full_duplex_response_goes_on_piece_by_piece() -> None:
 
 
 def test_full_duplex_response_trailers_are_answered() -> None:
-    exchange = Exchange(LIMIT)
+    exchange = Exchange(Buffers(LIMIT, LIMIT))
     play([head(DUPLEX), body(b"{}")], exchange=exchange)
     actions = play([answer_head(), body(b"x", False, Side.RESPONSE), trailers(Side.RESPONSE)], exchange=exchange)
 
@@ -232,7 +232,7 @@ def test_eager_streamed_does_not_hold_more_than_envoy_would() -> None:
 
 
 def test_a_body_over_the_limit_is_refused_at_the_byte_that_is_too_many() -> None:
-    exchange = Exchange(10)
+    exchange = Exchange(Buffers(10, 100))
     exchange.receive(head(DUPLEX))
     exchange.receive(body(b"x" * 10, end=False))
 
@@ -243,11 +243,11 @@ def test_a_body_over_the_limit_is_refused_at_the_byte_that_is_too_many() -> None
 
 def test_a_declared_length_over_the_limit_is_refused_at_the_headers() -> None:
     with pytest.raises(Refused, match="larger than 10 bytes"):
-        Exchange(10).receive(head(ONE_HOP, **{"content-length": "11"}))
+        Exchange(Buffers(10, 100)).receive(head(ONE_HOP, **{"content-length": "11"}))
 
 
 def test_nothing_follows_an_answer_of_our_own() -> None:
-    exchange = Exchange(LIMIT)
+    exchange = Exchange(Buffers(LIMIT, LIMIT))
     exchange.receive(head(DUPLEX))
     exchange.receive(body(b"{}"))
     immediate = Immediate(404, [], b"{}")
@@ -259,12 +259,31 @@ def test_nothing_follows_an_answer_of_our_own() -> None:
 
 
 def test_the_subset_of_the_body_message_counts_where_it_is_sent() -> None:
-    exchange = Exchange(LIMIT)
+    exchange = Exchange(Buffers(LIMIT, LIMIT))
     exchange.receive(Headers(Side.REQUEST, {}, False, DUPLEX, frozenset({"early"})))
     (decide,) = exchange.receive(Body(Side.REQUEST, b"{}", True, frozenset({"late"})))
 
     assert isinstance(decide, Decide)
     assert decide.subset == frozenset({"late"})
+
+
+def test_bodies_of_all_streams_together_are_bounded_and_let_go_when_answered() -> None:
+    buffers = Buffers(100, 150)
+    first, second, third = (Exchange(buffers) for _ in range(3))
+    for exchange in (first, second, third):
+        exchange.receive(head(DUPLEX))
+    first.receive(body(b"x" * 100))
+    with pytest.raises(Refused, match="too many large request bodies") as refused:
+        second.receive(body(b"x" * 60, end=False))
+    first.routed(THERE)
+    third.receive(body(b"x" * 90, end=False))
+    held = buffers.held
+    third.close()
+    third.close()
+
+    assert refused.value.reason is Reason.BUFFERS_FULL
+    assert held == 90
+    assert buffers.held == 0
 
 
 TEXT = '{"model": "auto", "messages": [{"role": "user", "content": "Grüße <&> 12345678901234567890"}]}'.encode()

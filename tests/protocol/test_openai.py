@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from epp.domain import Reason, Refused, Request
-from epp.protocol.openai import conversation, models_page, read, with_model
+from epp.protocol.openai import models_page, read, with_model
+from epp.protocol.paths import APIS
 from tests.make import POST, chat
 
 
@@ -84,6 +84,17 @@ def test_an_edit_of_any_object_is_an_edit_of_its_model(other: dict[str, object])
         ("/v1/completions", b'{"model": "m"}', Reason.BAD_REQUEST, "must have prompt field"),
         ("/v1/embeddings?x=1", b'{"model": "m"}', Reason.BAD_REQUEST, "must have input field"),
         ("/x/v1/responses/", b'{"model": "m"}', Reason.BAD_REQUEST, "must have input field"),
+        ("/v1/responses", b'{"model": "m", "previous_response_id": null}', Reason.BAD_REQUEST, "must have input field"),
+        ("/v1/conversations", b'{"items": []}', Reason.BAD_REQUEST, "must have items field"),
+        ("/v1/images/generations", b'{"model": "m"}', Reason.BAD_REQUEST, "must have prompt field"),
+        ("/v1/chat/completions/render", b'{"model": "m"}', Reason.BAD_REQUEST, "must have valid messages field"),
+        ("/v1/completions/render", b'{"model": "m", "prompt": null}', Reason.BAD_REQUEST, "must have prompt field"),
+        ("/v1/messages", b'{"model": "m", "messages": [ ]}', Reason.BAD_REQUEST, "must have valid messages field"),
+        ("/v1/messages/count_tokens", b'{"model": "m"}', Reason.BAD_REQUEST, "must have valid messages field"),
+        ("/inference/v1/generate", b'{"token_ids": "x"}', Reason.BAD_REQUEST, "must have token_ids field"),
+        ("/v1/messages", b'{"messages": ["x"]}', Reason.MODEL_MISSING, "model not found in request body"),
+        ("/v1/completions", b'{"prompt": "x", "model": null}', Reason.MODEL_MISSING, "model not found"),
+        ("/v1/completions", b'{"prompt": "x", "model": "\xff"}', Reason.BAD_REQUEST, "must be a string"),
         ("/v1/completions", b'{"prompt": "hello"}', Reason.MODEL_MISSING, "model not found in request body"),
         ("/v1/completions", b'{"prompt": "x", "model": ""}', Reason.MODEL_MISSING, "model not found in request body"),
     ],
@@ -94,35 +105,147 @@ def test_what_a_known_path_cannot_use_is_refused(path: str, body: bytes, reason:
     assert refused.value.reason is reason
 
 
-@pytest.mark.parametrize("body", [b"--multipart--", b"\x00\xff", b"[1, 2]"])
+@pytest.mark.parametrize("body", [b"--multipart--", b"\x00\xff", b"[1, 2]", b'{"model":7}', b'{"model":"\xff"}', b"{}"])
 def test_what_is_not_understood_on_another_path_passes_as_it_is(body: bytes) -> None:
     request = reading(body, "/v1/audio/transcriptions")
 
-    assert (request.model, request.body) == (None, body)
+    assert (request.model, request.model_span, request.body) == (None, None, body)
+
+
+@pytest.mark.parametrize("body", [b"--multipart--", b'{"model":"m"}'])
+def test_another_path_may_be_refused(body: bytes) -> None:  # row 57
+    with pytest.raises(Refused, match="no parser registered matching path suffix for: /v1/audio") as refused:
+        read("made-up", {":path": "/v1/audio?x=1"}, body, unparsed="refuse")
+    assert refused.value.reason is Reason.BAD_REQUEST
+
+
+def test_without_parsers_every_body_passes() -> None:  # row 4
+    request = read("made-up", {}, b"passthrough-parser", parsers=())
+
+    assert (request.model, request.model_span, request.body) == (None, None, b"passthrough-parser")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-encoding": "gzip"},
+        {"content-encoding": " BR", "content-type": "application/json"},
+        {"content-encoding": "zstd"},
+        {"content-type": "multipart/form-data; boundary=x"},
+        {"content-type": "application/x-protobuf"},
+    ],
+)
+def test_a_body_that_is_not_plain_json_passes_or_is_refused(headers: dict[str, str]) -> None:
+    request = read("made-up", headers, b"\x1f\x8b\x08")
+
+    assert (request.model, request.model_span, request.body) == (None, None, b"\x1f\x8b\x08")
+    with pytest.raises(Refused):
+        read("made-up", headers, b"\x1f\x8b\x08", unparsed="refuse")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "application/x-www-form-urlencoded"},  # what curl says of every body
+        {"content-type": "application/json; charset=utf-8", "content-encoding": "identity"},
+        {"content-type": "application/vnd.x+JSON"},
+    ],
+)
+def test_json_is_read_whatever_its_type_is_said_to_be(headers: dict[str, str]) -> None:
+    assert read("made-up", headers, b'{"model":"m","prompt":"x"}', unparsed="refuse").model == "m"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "prompt"),
+    [
+        ("/v1/chat/completions", b'{"messages":[1], "tools":[2], "input":3}', b"[2][1]"),
+        ("/v1/chat/completions", b'{"messages":[1],"cache_salt":"s"}', b'"s"[1]'),
+        ("/v1/chat/completions/render", b'{"messages":[1]}', b"[1]"),
+        ("/v1/completions", b'{"prompt":["a", "b"]}', b'["a", "b"]'),
+        ("/v1/completions", b'{"prompt":[[1,2],[3]]}', b"[[1,2],[3]]"),
+        ("/v1/completions", b'{"prompt":""}', b'""'),
+        ("/v1/embeddings", b'{"input":"a"}', b'"a"'),
+        ("/v1/embeddings", b'{"messages":[1]}', b"[1]"),
+        ("/v1/responses", b'{"input":"a","tools":[2],"instructions":"b"}', b'"b"[2]"a"'),
+        ("/v1/responses", b'{"previous_response_id":"r-1"}', b""),
+        ("/v1/conversations", b'{"items":[1]}', b"[1]"),
+        ("/v1/images/generations", b'{"prompt":"a cat"}', b'"a cat"'),
+        ("/v1/messages", b'{"messages":[1],"tools":[2],"system":"s"}', b'"s"[2][1]'),
+        ("/v1/messages/count_tokens", b'{"messages":[1],"system":[{"text":"s"}]}', b'[{"text":"s"}][1]'),
+        ("/inference/v1/generate", b'{"token_ids":[1, 2,3]}', b"[1, 2,3]"),
+        ("/v1/rerank", b'{"query":"x"}', b""),
+    ],
+)
+def test_the_prompt_is_what_the_engine_prefills(path: str, body: bytes, prompt: bytes) -> None:
+    request = reading(b'{"model":"m",' + body[1:], path)
+
+    assert (request.model, request.prompt) == ("m", prompt)
+
+
+def test_token_ids_are_counted() -> None:
+    assert reading(b'{"model":"m","prompt":[[1,2],[3]]}', "/v1/completions").prompt_tokens == 3
+    assert reading(b'{"token_ids":[1, 2, 3, 4]}', "/inference/v1/generate").prompt_tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [  # row 60
+        (b'{"prompt":"x"}', b'{"model":"m","prompt":"x"}'),
+        (b' \n{ "prompt" : "x" }\n', b' \n{"model":"m", "prompt" : "x" }\n'),
+        (b'{"prompt":"x","model":null}', b'{"prompt":"x","model":"m"}'),
+        (b'{"prompt":"x","model": ""}', b'{"prompt":"x","model": "m"}'),
+        (b'{"prompt":"x","nested":{"model":"n"}}', b'{"model":"m","prompt":"x","nested":{"model":"n"}}'),
+    ],
+)
+def test_a_rewrite_may_name_the_model_that_the_body_does_not(body: bytes, expected: bytes) -> None:
+    request = read("made-up", {}, body, model_required=False)
+
+    assert request.model is None
+    assert with_model(request, "m") == expected
+
+
+@pytest.mark.parametrize("body", [b"{}", b" { \n}"])
+def test_a_model_put_into_an_empty_object_needs_no_comma(body: bytes) -> None:
+    start = body.index(b"{") + 1
+
+    assert json.loads(with_model(Request("r", body=body, model_span=(start, start)), "m")) == {"model": "m"}
+
+
+@pytest.mark.parametrize("path", ["/v1/conversations", "/inference/v1/generate"])
+def test_where_the_api_names_no_model_none_is_required(path: str) -> None:
+    assert reading(b'{"items":[1],"token_ids":[1]}', path).model is None
+
+
+@given(
+    st.sampled_from([*(api.suffix for api in APIS), "/x"]),
+    st.binary() | st.binary().map(lambda b: b'{"model":"' + b + b'","prompt":"x"}'),
+    st.sampled_from([{}, {"content-type": "text/plain"}, {"content-encoding": "gzip"}]),
+)
+def test_any_bytes_are_read_or_refused(path: str, body: bytes, headers: dict[str, str]) -> None:
+    try:
+        request = read("made-up", {":path": path, **headers}, body, model_required=False)
+    except Refused:
+        return
+    assert request.body == body
+
+
+MEMBERS = ["model", "messages", "prompt", "input", "items", "token_ids", "system", "tools", "previous_response_id"]
+VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.integers(0, 9), max_size=3)
+
+
+@given(st.sampled_from([*(api.suffix for api in APIS), "/x"]), st.dictionaries(st.sampled_from(MEMBERS), VALUES))
+def test_any_object_is_read_or_refused_and_takes_a_model(path: str, value: dict[str, object]) -> None:
+    body = json.dumps(value).encode()
+    try:
+        request = read("made-up", {":path": path}, body, model_required=False)
+    except Refused:
+        return
+    if request.model_span is not None:
+        assert json.loads(with_model(request, "m")) == {**value, "model": "m"}
 
 
 def test_a_get_has_no_model() -> None:
     assert reading(b"", "/v1/models?x", "GET").model is None
-
-
-@pytest.mark.parametrize(
-    ("prompt", "expected"),
-    [
-        ([{"role": "user", "content": "hi"}], [("user", "hi")]),
-        ([{"role": "system", "content": "be kind"}, {"content": "hi"}], [("system", "be kind"), ("user", "hi")]),
-        (
-            [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"text": "b"}, 7]}],
-            [("user", "a\nb")],
-        ),
-        ([{"role": "user", "content": [{"type": "image_url"}]}, {"role": "tool", "content": None}, 7], []),
-        ("just this", [("user", "just this")]),
-        (["one", "two"], [("user", "one\ntwo")]),
-        ([[1, 2], [3]], []),
-        ({"odd": 1}, []),
-    ],
-)
-def test_the_conversation_is_the_text_of_the_messages(prompt: object, expected: list[tuple[str, str]]) -> None:
-    assert conversation(Request("r", prompt=msgspec.json.encode(prompt))) == expected
 
 
 def test_the_models_page_is_openais() -> None:

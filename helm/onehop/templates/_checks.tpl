@@ -1,6 +1,7 @@
 {{/* What the schema cannot say; each message begins with the key at fault. */}}
 {{- define "onehop.checks" -}}
 {{- include "onehop.checkDiscovery" . -}}
+{{- include "onehop.checkServing" . -}}
 {{- if .Values.inferencePool.create -}}
 {{- include "onehop.checkPool" . -}}
 {{- end -}}
@@ -44,5 +45,23 @@
 {{- if not (has (int $endpoint.port) $ports) -}}
 {{- fail (printf "discovery.endpoints[%d].port: %v is not in inferencePool.targetPorts, so the gateway would not send there" $index $endpoint.port) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* OneHop would refuse to start; say so before a pod does. */}}
+{{- define "onehop.checkServing" -}}
+{{- if not .Values.secureServing -}}
+{{- if .Values.certificateSecret -}}
+{{- fail "certificateSecret has no effect without secureServing=true" -}}
+{{- end -}}
+{{- range $name := list "tls-min-version" "tls-cipher-suites" -}}
+{{- if hasKey $.Values.flags $name -}}
+{{- fail (printf "flags.%s has no effect without secureServing=true" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $admin := get .Values.flags "admin-address" | default "127.0.0.1:9091" -}}
+{{- if not (or .Values.adminTokenSecret (regexMatch "^(127\\.[0-9.]+|\\[::1\\]|localhost):" $admin)) -}}
+{{- fail (printf "adminTokenSecret is required: flags.admin-address %s is not loopback, so it needs a token" $admin) -}}
 {{- end -}}
 {{- end -}}

@@ -41,6 +41,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.inferencePool.name | default (include "onehop.fullname" .) -}}
 {{- end -}}
 
+{{/* What clients may call the Service, for the certificate that a pod signs for itself. */}}
+{{- define "onehop.tlsNames" -}}
+{{- $name := include "onehop.fullname" . -}}
+{{- $namespaced := printf "%s.%s" $name .Release.Namespace -}}
+{{- list $name $namespaced (printf "%s.svc" $namespaced) (printf "%s.svc.cluster.local" $namespaced) | join "," -}}
+{{- end -}}
+
 {{- define "onehop.discoveryConfigMap" -}}
 {{- .Values.discovery.existingConfigMap | default (printf "%s-discovery" (include "onehop.fullname" .)) -}}
 {{- end -}}

@@ -1,0 +1,183 @@
+"""TLS on the ext_proc port: a pair from files, followed if wanted, or one that we sign ourselves.
+
+Must stay true: a pair is used only when its key belongs to its certificate; a pair that goes bad changes nothing and
+is reported once; a good one later is taken up by itself. Connections keep the pair they began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from epp.domain import ConfigError
+from epp.flag_values import is_address
+
+log = logging.getLogger(__name__)
+
+CERTIFICATE, KEY = "tls.crt", "tls.key"
+FILE_BYTES_MAX = 1 << 20
+SETTLE_LOOKS_MAX = 10
+SELF_SIGNED_FOR = timedelta(days=3650)  # as the Go picker's; a restart makes a new one
+
+_Identity = tuple[tuple[int, int, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate chain and its key, both PEM; `expires` is the leaf's."""
+
+    chain: bytes
+    key: bytes
+    expires: datetime
+
+
+def self_signed(names: Iterable[str]) -> Pair:
+    """A new pair for these names and addresses, besides localhost."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "OneHop, self-signed")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))  # a gateway's clock may be behind
+        .not_valid_after(now + SELF_SIGNED_FOR)
+        .add_extension(x509.SubjectAlternativeName(_alternative_names(names)), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Pair(certificate.public_bytes(Encoding.PEM), secret, certificate.not_valid_after_utc)
+
+
+def load(folder: Path) -> Pair:
+    """The pair in `folder`. Raises ConfigError with the path of the file that is wrong."""
+    chain, secret = _read(folder / CERTIFICATE), _read(folder / KEY)
+    try:
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+    except (ValueError, IndexError) as unusable:
+        raise ConfigError(str(folder / CERTIFICATE), "holds no PEM certificate") from unusable
+    try:
+        key = load_pem_private_key(secret, password=None)
+    except TypeError as encrypted:
+        raise ConfigError(str(folder / KEY), "is encrypted; give the key without a passphrase") from encrypted
+    except ValueError as unusable:
+        raise ConfigError(str(folder / KEY), "holds no PEM private key") from unusable
+    parts = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    if key.public_key().public_bytes(*parts) != leaf.public_key().public_bytes(*parts):
+        raise ConfigError(str(folder / KEY), f"is not the key of the certificate in {CERTIFICATE}")
+    return Pair(chain, secret, leaf.not_valid_after_utc)
+
+
+class PairFolder:
+    """The pair in a folder, as it was when it was last good.
+
+    `last_error` says why the files on disk are not the ones in use, None when they are.
+    """
+
+    def __init__(self, folder: Path, *, poll_s: float = 0.5, settle_s: float = 0.1) -> None:
+        self.folder = folder
+        self.poll_s = poll_s
+        self.settle_s = settle_s
+        self.last_error: str | None = None
+        self._seen = self._identity()
+        self.pair = load(folder)
+        self._report()
+
+    async def watch(self) -> None:
+        """Follow the files until cancelled."""
+        while True:
+            await asyncio.sleep(self.poll_s)
+            if self._identity() != self._seen:
+                await self._settle()
+                self._reload()
+
+    async def _settle(self) -> None:
+        """Wait until two looks agree: who renews a pair writes one file after the other."""
+        for _ in range(SETTLE_LOOKS_MAX):
+            self._seen = self._identity()
+            await asyncio.sleep(self.settle_s)
+            if self._identity() == self._seen:
+                return
+
+    def _reload(self) -> None:
+        try:
+            self.pair = load(self.folder)
+        except ConfigError as mistake:
+            if str(mistake) != self.last_error:
+                log.warning("the TLS pair is not used, the one before stays: %s", mistake)
+            self.last_error = str(mistake)
+            return
+        self.last_error = None
+        self._report()
+
+    def _report(self) -> None:
+        expired = self.pair.expires < datetime.now(UTC)
+        say = log.warning if expired else log.info
+        until = self.pair.expires.isoformat()
+        say("TLS pair of %s in use, valid until %s%s", self.folder, until, ": it is expired" if expired else "")
+
+    def _identity(self) -> _Identity:
+        """What changes when a file does; nothing for one that cannot be looked at."""
+        found = []
+        for name in (CERTIFICATE, KEY):
+            try:
+                status = (self.folder / name).stat()
+            except OSError:
+                continue
+            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        return tuple(found)
+
+
+def credentials(current: Callable[[], Pair]) -> grpc.ServerCredentials:
+    """Credentials that ask for the current pair at each handshake; ALPN is gRPC's own, `h2`."""
+    served = current()
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        # On a thread of gRPC's; None keeps what it has.
+        nonlocal served
+        pair = current()
+        if pair is served:
+            return None
+        served = pair
+        return _configuration(pair)
+
+    return grpc.dynamic_ssl_server_credentials(_configuration(served), changed)  # type: ignore[arg-type]  # None is fine
+
+
+def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(FILE_BYTES_MAX)
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror or error}") from error
+
+
+def _alternative_names(names: Iterable[str]) -> list[x509.GeneralName]:
+    wanted = dict.fromkeys(["localhost", "127.0.0.1", "::1", *names])
+    return [x509.IPAddress(ipaddress.ip_address(n)) if is_address(n) else x509.DNSName(n) for n in wanted if n]

@@ -1,0 +1,42 @@
+"""Estimating a prompt's tokens from its raw JSON."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from random import Random
+
+import pytest
+
+from epp.protocol.tokens import BYTES_PER_TOKEN, MEDIA_TOKENS, estimate
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens"),
+    [
+        ([1], 1),
+        ([1, 2, 3], 3),
+        ([[1, 2], [3]], 3),
+        ("hello world", 13 // BYTES_PER_TOKEN),
+        (["hello", "world"], 18 // BYTES_PER_TOKEN),
+        ([], 0),
+    ],
+)
+def test_ids_are_counted_and_text_is_estimated(prompt: object, tokens: int) -> None:
+    assert estimate(json.dumps(prompt).encode()) == tokens
+
+
+@pytest.mark.parametrize("kib", [16, 300, 2000])
+def test_an_image_counts_as_an_image_whatever_its_size(kib: int) -> None:
+    data = b64encode(Random(1).randbytes(kib * 1024)).decode()
+    text = "a sentence of prose; " * 400
+    raw = json.dumps(
+        [
+            {"type": "text", "text": text},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+            {"type": "image", "source": {"type": "base64", "data": data}},
+            {"type": "text", "text": text},
+        ]
+    ).encode()
+
+    assert estimate(raw) == pytest.approx(2 * MEDIA_TOKENS + len(text) / 2, rel=0.1)
