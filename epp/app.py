@@ -27,7 +27,7 @@ from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.health import Health
 from epp.edge.scrape import Scraper
 from epp.edge.server import Limits, Processor, listen
-from epp.edge.stream import Stream
+from epp.edge.stream import Shared, Stream
 from epp.protocol.exchange import Buffers
 from epp.scheduling.default import default_profile
 from epp.settings import Settings
@@ -130,10 +130,14 @@ class App:
             unparsed=settings.unparsed,
         )
 
-        buffers = Buffers(settings.body_bytes_max, settings.body_bytes_total_max)
+        shared = Shared(
+            Buffers(settings.body_bytes_max, settings.body_bytes_total_max),
+            settings.usage_sample_every,
+            settings.restore_model,
+        )
 
         def new_stream() -> Stream:
-            return Stream(director, self.telemetry, self._now, buffers)
+            return Stream(director, self.telemetry, self._now, shared)
 
         limits = Limits(settings.grpc_max_recv_msg_size, settings.grpc_max_send_msg_size, settings.streams_max)
         processor = Processor(new_stream, self.telemetry, limits.streams_max)

@@ -21,13 +21,14 @@ from epp.domain import Candidate, Choice, Chooser, Endpoint, Reason, Receipt, Re
 from epp.outcome import Answered, Routed
 from epp.protocol import openai
 from epp.protocol.exchange import Route
-from epp.protocol.headers import RECEIPT, REQUEST_ID, RETRY_ATTEMPT, REWRITE, SELECTED_MODEL, first
+from epp.protocol.headers import FAIRNESS, RECEIPT, REQUEST_ID, RETRY_ATTEMPT, REWRITE, SELECTED_MODEL, first
 from epp.protocol.messages import Decide
 from epp.protocol.paths import path_of
 from epp.scheduling.framework import Pick, Profile, Query
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+DEFAULT_TENANT = "default-flow"  # the Go picker's name for requests without a fairness id
 
 
 class Director:
@@ -102,6 +103,7 @@ class Director:
         if ask.body is None:
             request.model = ask.headers.get(SELECTED_MODEL)
         receipt.asked_model, receipt.prompt_tokens = request.model, request.prompt_tokens
+        receipt.stream = request.stream
         if request.method == "GET" and request.path.endswith("/v1/models"):
             return outcome.models(self._pool.models(), self._chooser.aliases, receipt)
         before = self._before(ask)
@@ -210,6 +212,8 @@ class Director:
             time=self._now(),
             path=path_of(ask.headers),
             asked_model=None,
+            tenant=first(ask.headers, FAIRNESS) or DEFAULT_TENANT,
+            body_bytes=len(ask.body or b""),
         )
 
 

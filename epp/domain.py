@@ -151,6 +151,15 @@ class Chooser(Protocol):
         """Ordered candidates for a request whose model is an alias; within the stage's own deadline."""
 
 
+@dataclass(slots=True, frozen=True)
+class Usage:
+    """Token counts of an answer; `cached` is the part of the prompt that came from the prefix cache."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+
+
 @dataclass(slots=True)
 class Receipt:
     """Why this model and this endpoint. Content-free: names and numbers, never prompt text.
@@ -163,6 +172,9 @@ class Receipt:
     time: float
     path: str
     asked_model: str | None
+    tenant: str = "default-flow"
+    stream: bool = False
+    body_bytes: int = 0
     prompt_tokens: int = 0
     choice: Choice | None = None
     excluded: dict[str | None, str] = field(default_factory=dict)
@@ -174,6 +186,8 @@ class Receipt:
     outcome: str = "open"
     decided_s: float | None = None
     first_answer_s: float | None = None
+    ended_s: float | None = None
+    usage: Usage | None = None
 
 
 class Explained(Protocol):

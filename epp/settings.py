@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     unparsed: Literal["pass", "refuse"] = Field(
         "pass", description="a body we cannot read (compressed, not JSON, an unknown path): passed on unread, or 4xx"
     )
+    usage_sample_every: int = Field(
+        0, ge=0, description="where no response bodies are shown, ask for one answer in so many to count tokens; 0 none"
+    )
+    restore_model: bool = Field(
+        False, description="put the model name the client asked for back into answers (full duplex only)"
+    )
     pool_name: str = Field("default", description="name of the pool in metrics and receipts")
     bind_address: str = Field("0.0.0.0", description="address of the ext_proc, health and metrics ports")
     grpc_port: Port = Field(9002, description="ext_proc, and gRPC health")

@@ -1,75 +1,110 @@
-"""Every metric name; the only importer of prometheus_client. Labels come from closed sets."""
+"""Every metric name; the only importer of prometheus_client. Labels come from closed or capped sets.
+
+Names, labels and buckets of `llm_d_epp_*` and of their deprecated twins are the Go picker's, so that its dashboards
+go on working; what only we know is under `onehop_`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from statistics import fmean, pstdev
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from epp.datastore.pool import Pool
-from epp.domain import Receipt
+from epp.domain import Load, Receipt
 
-_FAST_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
-_ANSWER_S = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.5, 2, 3, 5, 10, 20, 45, 120)
 OTHER = "other"
+NAMES_MAX = 1000  # of models and of tenants; the Go picker's cap
+ALIASES = frozenset({"auto", "MoM", "vllm-sr/auto"})
+ERROR_CODES = {  # HTTP status of a refusal -> the Go picker's code for it
+    400: "BadRequest",
+    404: "NotFound",
+    413: "BadRequest",
+    415: "BadRequest",
+    429: "ResourceExhausted",
+    500: "Internal",
+    503: "ServiceUnavailable",
+}
+MODEL_SERVER_ERROR = "ModelServerError"
+PRIORITY = "0"  # of every request, until objectives are read
+
+_FAST_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+_TTFT_S = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 120)
+_DURATION_S = (*_TTFT_S, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600)
+_BYTES = tuple(2**n for n in range(6, 31))
+_OUTPUT = (1, *(2**n for n in range(3, 14)))
+_INPUT = (*_OUTPUT, *(2**n for n in range(14, 21)))
+_REQUEST = ("model_name", "target_model_name", "fairness_id", "priority")
+_OLD = ("model_name", "target_model_name", "priority")
 
 
 class Telemetry:
     """The metrics of one process, in a registry of its own."""
 
     def __init__(self, pool: Pool) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self._pool = pool
-        self._requests = Counter(
-            "llm_d_epp_request",
-            "Requests by the model asked for and the model chosen.",
-            ["model_name", "target_model_name"],
-            registry=self.registry,
+        self._tenants: set[str] = set()
+        self._requests = _Counts(registry, "request", "Requests that got an endpoint.")
+        self._errors = _Counts(registry, "request_error", "Requests refused, or answered with an error.", "error_code")
+        self._sizes = _Sizes(registry, "request_size_bytes", "request_sizes", "Bytes of request bodies.", _BYTES)
+        self._duration = _Sizes(
+            registry, "request_duration_seconds", "request_duration_seconds", "Decision to end.", _DURATION_S
         )
-        self._outcomes = Counter(
-            "onehop_request_outcome", "Ended requests by outcome or refusal.", ["outcome"], registry=self.registry
+        self._input = _Sizes(registry, "request_input_tokens", "input_tokens", "Prompt tokens.", _INPUT)
+        self._output = _Sizes(registry, "request_output_tokens", "output_tokens", "Generated tokens.", _OUTPUT)
+        self._cached = _Sizes(
+            registry, "request_cached_tokens", "prompt_cached_tokens", "Prompt tokens from the prefix cache.", _INPUT
         )
-        self._decision = Histogram(
-            "onehop_decision_seconds",
-            "Time from the whole request to the decision.",
-            buckets=_FAST_S,
-            registry=self.registry,
+        self._ttft = Histogram(
+            "llm_d_epp_request_ttft_seconds",
+            "Decision to the first answer byte we see.",
+            [*_REQUEST, "streaming"],
+            buckets=_TTFT_S,
+            registry=registry,
         )
-        self._first_answer = Histogram(
-            "onehop_first_answer_seconds",
-            "Time from the whole request to the first answer byte we see.",
-            buckets=_ANSWER_S,
-            registry=self.registry,
+        self._scheduler = Histogram(
+            "llm_d_epp_scheduler_e2e_duration_seconds", "Time to decide.", buckets=_FAST_S, registry=registry
         )
-        self._classified = Counter(
-            "onehop_classification",
-            "Requests for an alias by how they were classified.",
-            ["classification", "decision"],
-            registry=self.registry,
+        self.streams = Gauge("llm_d_epp_extproc_streams_inflight", "Open ext_proc streams.", registry=registry)
+        self._outcomes = _counter(registry, "onehop_request_outcome", "Ended requests by outcome.", ["outcome"])
+        self._classified = _counter(
+            registry, "onehop_classification", "Requests for an alias.", ["classification", "decision"]
         )
-        self._surprises = Counter(
-            "onehop_surprise", "Defects that one request survived by a plain pick.", ["type"], registry=self.registry
-        )
-        self.streams = Gauge("llm_d_epp_extproc_streams_inflight", "Open ext_proc streams.", registry=self.registry)
-        self.registry.register(_PoolCollector(pool))
+        self._surprises = _counter(registry, "onehop_surprise", "Defects that a request survived.", ["type"])
+        registry.register(_PoolCollector(pool))
 
     def decided(self, receipt: Receipt) -> None:
         """A request got its model and endpoint, or its refusal."""
         if receipt.decided_s is not None:
-            self._decision.observe(receipt.decided_s)
+            self._scheduler.observe(receipt.decided_s)
+        labels = self._labels(receipt)
         if receipt.picked is not None:
-            self._requests.labels(self._model(receipt.asked_model), self._model(receipt.model)).inc()
+            self._requests.add(labels)
+            self._sizes.observe(labels, receipt.body_bytes)
         choice = receipt.choice
         if choice is not None and choice.reason:
             self._classified.labels(choice.classification, choice.decision or "").inc()
 
     def ended(self, receipt: Receipt) -> None:
-        """A request's stream is over."""
+        """A request's stream is over, or it was answered by ourselves."""
         self._outcomes.labels(receipt.outcome).inc()
+        labels = self._labels(receipt)
+        status = receipt.status or 0
+        if status >= 400:
+            code = MODEL_SERVER_ERROR if receipt.picked else ERROR_CODES.get(status, "Unknown")
+            self._errors.add(labels, code)
         if receipt.first_answer_s is not None:
-            self._first_answer.observe(receipt.first_answer_s)
+            self._ttft.labels(*labels, str(receipt.stream).lower()).observe(receipt.first_answer_s)
+        if receipt.ended_s is not None:
+            self._duration.observe(labels, receipt.ended_s)
+        if receipt.usage is not None:
+            self._input.observe(labels, receipt.usage.prompt)
+            self._output.observe(labels, receipt.usage.completion)
+            self._cached.observe(labels, receipt.usage.cached)
 
     def surprise(self, error: BaseException) -> None:
         """A defect of ours; the exception's type is the label, its text is not used."""
@@ -79,14 +114,53 @@ class Telemetry:
         """The exposition for a scrape."""
         return generate_latest(self.registry)
 
+    def _labels(self, receipt: Receipt) -> tuple[str, str, str, str]:
+        return self._model(receipt.asked_model), self._model(receipt.model), self._tenant(receipt.tenant), PRIORITY
+
     def _model(self, name: str | None) -> str:
-        """Client-chosen names that nobody serves share one label."""
+        """Client-chosen names that nobody is known to serve share one label."""
         if name is None:
             return ""
-        return name if name in _ALIASES or any(name in (e.models or ()) for e in self._pool.endpoints) else OTHER
+        known = name in ALIASES or any(e.models is not None and name in e.models for e in self._pool.endpoints)
+        return name if known else OTHER
+
+    def _tenant(self, name: str) -> str:
+        if name not in self._tenants:
+            if len(self._tenants) >= NAMES_MAX:
+                return OTHER
+            self._tenants.add(name)
+        return name
 
 
-_ALIASES = ("auto", "MoM", "vllm-sr/auto")
+def _counter(registry: CollectorRegistry, name: str, text: str, labels: list[str]) -> Counter:
+    return Counter(name, text, labels, registry=registry)
+
+
+class _Counts:
+    """A request counter and its deprecated twin, which knows no tenants."""
+
+    def __init__(self, registry: CollectorRegistry, name: str, text: str, *more: str) -> None:
+        self._new = _counter(registry, f"llm_d_epp_{name}", text, [*_REQUEST, *more])
+        self._old = _counter(registry, f"inference_objective_{name}", f"Deprecated: llm_d_epp_{name}.", [*_OLD, *more])
+
+    def add(self, labels: tuple[str, str, str, str], *more: str) -> None:
+        model, target, _, priority = labels
+        self._new.labels(*labels, *more).inc()
+        self._old.labels(model, target, priority, *more).inc()
+
+
+class _Sizes:
+    """A request histogram and its deprecated twin."""
+
+    def __init__(self, registry: CollectorRegistry, name: str, old: str, text: str, buckets: tuple[float, ...]) -> None:
+        new_name, old_name = f"llm_d_epp_{name}", f"inference_objective_{old}"
+        self._new = Histogram(new_name, text, _REQUEST, buckets=buckets, registry=registry)
+        self._old = Histogram(old_name, f"Deprecated: {new_name}.", _OLD, buckets=buckets, registry=registry)
+
+    def observe(self, labels: tuple[str, str, str, str], value: float) -> None:
+        model, target, _, priority = labels
+        self._new.labels(*labels).observe(value)
+        self._old.labels(model, target, priority).observe(value)
 
 
 class _PoolCollector(Collector):
@@ -97,35 +171,47 @@ class _PoolCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         endpoints = self._pool.endpoints
-        labels = ["model_server_endpoint"]
-        rows: list[tuple[str, str, Iterable[tuple[str, float | None]]]] = [
-            (
-                "onehop_endpoint_inflight_requests",
-                "Leases open on the endpoint.",
-                [(e.address, e.inflight_requests) for e in endpoints],
-            ),
-            (
-                "onehop_endpoint_inflight_tokens",
-                "Prompt tokens sent and not yet answered.",
-                [(e.address, e.inflight_tokens) for e in endpoints],
-            ),
-            (
-                "onehop_endpoint_reachable",
-                "1 when the last contact succeeded.",
-                [(e.address, float(e.reachable)) for e in endpoints],
-            ),
-            (
-                "llm_d_epp_per_endpoint_queue_size",
-                "Waiting requests by the engine's own count.",
-                [(e.address, e.load.waiting if e.load else None) for e in endpoints],
-            ),
-        ]
-        ready = GaugeMetricFamily("llm_d_epp_ready_endpoints", "Endpoints that can be reached.", labels=["name"])
-        ready.add_metric([self._pool.name], sum(e.reachable for e in endpoints))
-        yield ready
-        for name, text, values in rows:
-            family = GaugeMetricFamily(name, text, labels=["name", *labels])
-            for address, value in values:
-                if value is not None:
-                    family.add_metric([self._pool.name, address], value)
-            yield family
+        loads = [e.load for e in endpoints if e.load is not None]
+        ready = [float(sum(e.reachable for e in endpoints))]
+        yield self._gauge("llm_d_epp_ready_endpoints", "Endpoints that can be reached.", ready)
+        yield self._gauge("inference_pool_ready_pods", "Deprecated: llm_d_epp_ready_endpoints.", ready)
+        for name, old, values in _averages(loads):
+            if values:
+                yield self._gauge(f"llm_d_epp_average_{name}", "Mean over the endpoints.", [fmean(values)])
+                yield self._gauge(f"llm_d_epp_std_dev_{name}", "Spread over the endpoints.", [pstdev(values)])
+                yield self._gauge(
+                    f"inference_pool_average_{old}", f"Deprecated: llm_d_epp_average_{name}.", [fmean(values)]
+                )
+        waiting = [(e.address, e.load.waiting) for e in endpoints if e.load and e.load.waiting is not None]
+        yield self._by_endpoint("llm_d_epp_per_endpoint_queue_size", "Waiting, by the engine's own count.", waiting)
+        old_name, old_label = "inference_pool_per_pod_queue_size", "model_server_pod"
+        yield self._by_endpoint(old_name, "Deprecated: llm_d_epp_per_endpoint_queue_size.", waiting, old_label)
+        requests = [(e.address, float(e.inflight_requests)) for e in endpoints]
+        yield self._by_endpoint("onehop_endpoint_inflight_requests", "Leases open on the endpoint.", requests)
+        tokens = [(e.address, float(e.inflight_tokens)) for e in endpoints]
+        yield self._by_endpoint("onehop_endpoint_inflight_tokens", "Prompt tokens not yet answered.", tokens)
+        reachable = [(e.address, float(e.reachable)) for e in endpoints]
+        yield self._by_endpoint("onehop_endpoint_reachable", "1 when the last contact succeeded.", reachable)
+
+    def _gauge(self, name: str, text: str, values: list[float]) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(name, text, labels=["name"])
+        for value in values:
+            family.add_metric([self._pool.name], value)
+        return family
+
+    def _by_endpoint(
+        self, name: str, text: str, rows: Iterable[tuple[str, float]], label: str = "model_server_endpoint"
+    ) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(name, text, labels=["name", label])
+        for address, value in rows:
+            family.add_metric([self._pool.name, address], value)
+        return family
+
+
+def _averages(loads: list[Load]) -> list[tuple[str, str, list[float]]]:
+    """New name, deprecated name, and what the endpoints say."""
+    return [
+        ("kv_cache_utilization", "kv_cache_utilization", [x.kv_usage for x in loads if x.kv_usage is not None]),
+        ("queue_size", "queue_size", [x.waiting for x in loads if x.waiting is not None]),
+        ("running_requests", "running_requests", [x.running for x in loads if x.running is not None]),
+    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from epp.domain import Reason
 from epp.telemetry import Telemetry
-from tests.make import pool
+from tests.make import load, pool
 
 DOCS = Path(__file__).parent.parent / "docs"
 OPERATING = (DOCS / "operating.md").read_text()
@@ -20,10 +20,12 @@ def test_every_refusal_is_documented_with_its_status() -> None:
 
 
 def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
-    documented = set(re.findall(r"^\| `((?:onehop|llm_d)_\w+)` \|", OPERATING, re.MULTILINE))
+    documented = set(re.findall(r"^\| `((?:onehop|llm_d|inference)_\w+)` \|", OPERATING, re.MULTILINE))
+    over = pool("a")
+    over.endpoints[0].load = load(waiting=1)
     families = {
         f"{family.name}_total" if family.type == "counter" else family.name
-        for family in Telemetry(pool("a")).registry.collect()
+        for family in Telemetry(over).registry.collect()
     }
 
     assert documented == families

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +54,7 @@ class Receipts:
             "request_id": receipt.request_id,
             "time": datetime.fromtimestamp(receipt.time + self._wall_offset_s, UTC).isoformat(),
             "path": receipt.path,
+            "tenant": receipt.tenant,
             "asked_model": receipt.asked_model,
             "selected_model": receipt.model,
             "prompt_tokens": receipt.prompt_tokens,
@@ -65,7 +67,9 @@ class Receipts:
             "picked": receipt.picked,
             "served": receipt.served,
             "decided_s": receipt.decided_s,
-            "first_answer_s": receipt.first_answer_s,
+            "ttft_s": receipt.first_answer_s,
+            "ended_s": receipt.ended_s,
+            "usage": asdict(receipt.usage) if receipt.usage else None,
             "status": receipt.status,
             "outcome": receipt.outcome,
         }

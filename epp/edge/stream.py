@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from epp.director import Director
 from epp.domain import Refused
 from epp.outcome import Routed
+from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import decode, encode
 from epp.protocol.exchange import Buffers, Exchange
 from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
@@ -21,14 +23,35 @@ Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[None]]
 
 
+@dataclass(slots=True)
+class Shared:
+    """What all streams have in common.
+
+    Where the gateway shows no response bodies, one answer in `sample_every` is asked for in pieces (0: none), so that
+    token counts are known of a sample. `restore_model` puts the name the client asked for back into answers.
+    """
+
+    buffers: Buffers
+    sample_every: int = 0
+    restore_model: bool = False
+    answers: int = 0
+
+    def sample(self) -> bool:
+        """Whether the answer that begins now is one to look at."""
+        self.answers += 1
+        return self.sample_every > 0 and self.answers % self.sample_every == 0
+
+
 class Stream:
     """Runs one exchange between a reader (None at the end) and a writer of ext_proc messages."""
 
-    def __init__(self, director: Director, telemetry: Telemetry, now: Callable[[], float], buffers: Buffers) -> None:
+    def __init__(self, director: Director, telemetry: Telemetry, now: Callable[[], float], shared: Shared) -> None:
         self._director = director
         self._telemetry = telemetry
         self._now = now
-        self._exchange = Exchange(buffers)
+        self._shared = shared
+        self._exchange = Exchange(shared.buffers)
+        self._answer = AnswerReader()
         self._routed: Routed | None = None
         self._seen: Headers | None = None
 
@@ -48,7 +71,9 @@ class Stream:
             self._close(outcome)
 
     async def _react(self, event: Event) -> list[Reply]:
-        if isinstance(event, Headers) and event.side is Side.REQUEST:
+        if event.side is Side.RESPONSE:
+            return self._respond(event)
+        if isinstance(event, Headers):
             self._seen = event
         replies: list[Reply] = []
         try:
@@ -62,8 +87,6 @@ class Stream:
             answered = self._director.refuse(ask, refused)
             self._telemetry.ended(answered.receipt)
             return [*self._exchange.answer(answered.immediate)]
-        if event.side is Side.RESPONSE:
-            self._note_answer(event)
         return replies
 
     async def _decide(self, ask: Decide) -> list[Reply]:
@@ -79,17 +102,35 @@ class Stream:
         self._telemetry.ended(outcome.receipt)
         return self._exchange.answer(outcome.immediate)
 
-    def _note_answer(self, event: Event) -> None:
+    def _respond(self, event: Event) -> list[Reply]:
+        """The response goes on in the same call; what it tells is noted on the way."""
+        if isinstance(event, Headers) and self._routed is not None:
+            self._begin_answer(event, self._routed)
+        replies: list[Reply] = []
+        for seen in self._answer.see(event):
+            for action in self._exchange.receive(seen):
+                assert not isinstance(action, Decide)
+                replies.append(action)
+        if self._routed is not None:
+            self._note_answer(event, self._routed)
+        return replies
+
+    def _begin_answer(self, event: Headers, routed: Routed) -> None:
+        if self._shared.sample():
+            self._exchange.show_response_body()
+        if self._shared.restore_model and self._exchange.may_change_response and routed.route.body is not None:
+            self._answer = AnswerReader(routed.receipt.model, routed.receipt.asked_model)
+            self._exchange.response_length_may_change()
+        if event.served is not None:
+            self._director.served(routed, event.served)
+
+    def _note_answer(self, event: Event, routed: Routed) -> None:
         """The first sign that the prompt is computed: a body piece, or headers where no response body is shown."""
-        if self._routed is None:
-            return
-        receipt = self._routed.receipt
+        receipt = routed.receipt
         receipt.status = self._exchange.status
-        if isinstance(event, Headers) and event.served is not None:
-            self._director.served(self._routed, event.served)
         if receipt.first_answer_s is None and (isinstance(event, Body) or not self._exchange.shows_response_body):
             receipt.first_answer_s = self._now() - receipt.time
-            self._routed.lease.prefilled()
+            routed.lease.prefilled()
 
     def _close(self, outcome: str) -> None:
         self._exchange.close()
@@ -97,5 +138,8 @@ class Stream:
         if routed is None:
             return
         routed.lease.close()
-        routed.receipt.outcome = outcome
-        self._telemetry.ended(routed.receipt)
+        receipt = routed.receipt
+        receipt.outcome = outcome
+        receipt.ended_s = self._now() - receipt.time
+        receipt.usage = self._answer.end()
+        self._telemetry.ended(receipt)

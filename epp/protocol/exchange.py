@@ -94,11 +94,34 @@ class Exchange:
         self._response_ended = False
         self._route: Route | None = None
         self._first = True
+        self._override: Modes | None = None
+        self._length_may_change = False
 
     @property
     def shows_response_body(self) -> bool:
         """Whether this stream is sent response bodies."""
         return self._modes.response is not BodyMode.NONE
+
+    @property
+    def may_change_response(self) -> bool:
+        """Whether response bytes go on as we send them: in full duplex, where also no length was promised."""
+        return self._modes.response is BodyMode.FULL_DUPLEX_STREAMED
+
+    def response_length_may_change(self) -> None:
+        """The response's bytes will be edited: take its promised length away. To be called before its headers."""
+        self._length_may_change = True
+
+    def show_response_body(self) -> bool:
+        """Ask for this response's body in pieces, where none is shown (`mode_override`; full duplex ignores it).
+
+        To be called before the response headers; whether the question can be asked at all.
+        """
+        modes = self._modes
+        if modes.response is not BodyMode.NONE or modes.request is BodyMode.FULL_DUPLEX_STREAMED:
+            return False
+        self._override = Modes(modes.request, BodyMode.STREAMED)
+        self._modes = replace(modes, response=BodyMode.STREAMED)
+        return True
 
     def receive(self, event: Event) -> list[Action]:
         """The actions that follow from one message. Raises `Refused` when the request must not go on."""
@@ -243,7 +266,9 @@ class Exchange:
             case Headers():
                 self.status = _status(event.headers)
                 extra = self._route.response_headers if self._route else ()
-                return [HeadersReply(Side.RESPONSE, Edits(extra) if extra else NO_EDITS)]
+                remove = ("content-length",) if self._length_may_change else ()
+                edits = Edits(extra, remove) if extra or remove else NO_EDITS
+                return [HeadersReply(Side.RESPONSE, edits, self._override)]
             case Body():
                 if self._modes.response is not BodyMode.FULL_DUPLEX_STREAMED:
                     return [BodyReply(Side.RESPONSE)]

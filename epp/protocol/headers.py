@@ -11,6 +11,7 @@ ENVOY_LB = "envoy.lb"
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 DROPPED_REASON = "x-llm-d-request-dropped-reason"
 REWRITE = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")  # the newer name wins
+FAIRNESS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 
 REQUEST_ID = "x-request-id"
 RETRY_ATTEMPT = "x-retry-attempt"  # agentgateway asks again for each attempt and counts here
@@ -30,8 +31,7 @@ CONTROL = frozenset(
         DROPPED_REASON,
         *REWRITE,
         "x-gateway-destination-endpoint-scores",
-        "x-llm-d-inference-fairness-id",
-        "x-gateway-inference-fairness-id",
+        *FAIRNESS,
         "x-llm-d-inference-objective",
         "x-gateway-inference-objective",
         "x-llm-d-slo-ttft-ms",

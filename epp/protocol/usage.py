@@ -7,11 +7,11 @@ true: at most the start of one usage object is held, and `HELD_BYTES_MAX` of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
+from epp.domain import Usage
 from epp.protocol.members import Members, Span
 
 HELD_BYTES_MAX = 2048  # of one usage object; those of today have a few hundred bytes
@@ -21,15 +21,6 @@ _BACKSLASH = ord("\\")
 _NULLS = (b":null", b": null")
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None
-
-
-@dataclass(slots=True, frozen=True)
-class Usage:
-    """Token counts; `cached` is the part of the prompt that came from the prefix cache."""
-
-    prompt: int = 0
-    completion: int = 0
-    cached: int = 0
 
 
 class UsageReader:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,18 @@ async def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     made = plan(tmp_path_factory.mktemp("stack"), wiring=request.param)
     async with running(made) as stack, aiohttp.ClientSession() as http:
         yield Site(stack, http)
+
+
+Start = Callable[..., AbstractAsyncContextManager[Site]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Starts a stack of one's own, for tests that break something or want other flags."""
+
+    @asynccontextmanager
+    async def starting(**more: Any) -> AsyncIterator[Site]:
+        async with running(plan(tmp_path, **more)) as stack, aiohttp.ClientSession() as http:
+            yield Site(stack, http)
+
+    return starting

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from epp.cli.stack import end, running
-from tests.e2e.client import Site, chat
-from tests.e2e.conftest import plan
-
-Start = Callable[..., AbstractAsyncContextManager[Site]]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Start:
-    @asynccontextmanager
-    async def starting(**more: Any) -> AsyncIterator[Site]:
-        async with running(plan(tmp_path, **more)) as stack, aiohttp.ClientSession() as http:
-            yield Site(stack, http)
-
-    return starting
+from epp.cli.stack import end
+from tests.e2e.client import chat
+from tests.e2e.conftest import Start
 
 
 @pytest.mark.parametrize("wiring", ["buffered", "duplex"])

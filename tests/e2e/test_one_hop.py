@@ -146,5 +146,6 @@ async def test_metrics_count_what_happened(site: Site) -> None:
     async with site.http.get(f"http://127.0.0.1:{site.stack.metrics_port}/metrics") as answer:
         text = await answer.text()
 
-    assert 'llm_d_epp_request_total{model_name="phi4-mini",target_model_name="phi4-mini"}' in text
+    labels = 'fairness_id="default-flow",model_name="phi4-mini",priority="0",target_model_name="phi4-mini"'
+    assert f"llm_d_epp_request_total{{{labels}}}" in text
     assert 'llm_d_epp_ready_endpoints{name="default"} 6.0' in text

@@ -13,7 +13,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as envoy_grpc
 
 from epp.datastore.pool import Listed, Pool
 from epp.edge.server import Limits, Processor, listen
-from epp.edge.stream import Stream
+from epp.edge.stream import Shared, Stream
 from epp.protocol.exchange import Buffers
 from epp.scheduling.default import default_profile
 from epp.telemetry import Telemetry
@@ -44,7 +44,7 @@ async def served() -> AsyncIterator[Served]:
     telemetry = Telemetry(over)
     decider = director(over, FixedChooser("phi4-mini"), telemetry=telemetry, profile=default_profile())
     processor = Processor(
-        lambda: Stream(decider, telemetry, lambda: 0.0, Buffers(1 << 20, 1 << 24)), telemetry, STREAMS_MAX
+        lambda: Stream(decider, telemetry, lambda: 0.0, Shared(Buffers(1 << 20, 1 << 24))), telemetry, STREAMS_MAX
     )
 
     def add(server: grpc.aio.Server) -> None:

@@ -14,8 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from epp.datastore.receipts import Receipts
 from epp.domain import Choice, Request
-from epp.edge.stream import Stream
+from epp.edge.stream import Shared, Stream
 from epp.protocol.codec import BadMessage
 from epp.protocol.exchange import Buffers
 from epp.telemetry import Telemetry
@@ -68,13 +69,23 @@ class SlowChooser(FixedChooser):
 class Peer:
     """The gateway's end of one stream: what it sends is read, what is written is kept."""
 
-    def __init__(self, over: Any, chooser: Any = None, jam: bool = False, buffers: Buffers | None = None) -> None:
+    def __init__(
+        self,
+        over: Any,
+        chooser: Any = None,
+        jam: bool = False,
+        shared: Shared | None = None,
+        receipts: Receipts | None = None,
+    ) -> None:
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.sent: list[pb.ProcessingResponse] = []
         self.jam = jam
         telemetry = Telemetry(over)
         stream = Stream(
-            director(over, chooser, telemetry=telemetry), telemetry, lambda: 0.0, buffers or Buffers(LIMIT, 10 * LIMIT)
+            director(over, chooser, telemetry=telemetry, receipts=receipts or Receipts()),
+            telemetry,
+            lambda: 0.0,
+            shared or Shared(Buffers(LIMIT, 10 * LIMIT)),
         )
         self.task = asyncio.get_running_loop().create_task(stream.run(self.inbox.get, self._write))
 
@@ -216,7 +227,7 @@ class Streams(RuleBasedStateMachine):
     @rule(target=streams, modes=st.sampled_from(sorted(MODES)), end=st.booleans(), jam=st.booleans())
     def begin(self, modes: str, end: bool, jam: bool) -> Peer:
         async def start() -> Peer:
-            peer = Peer(self.over, jam=jam, buffers=self.buffers)
+            peer = Peer(self.over, jam=jam, shared=Shared(self.buffers, sample_every=2))
             await peer.say(opening(modes, end))
             return peer
 
@@ -285,3 +296,45 @@ def pool_list(names: set[str]) -> list[Any]:
 
 Streams.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestStreams = Streams.TestCase
+
+
+async def test_usage_of_a_full_duplex_answer_is_in_the_receipt() -> None:
+    over = pool("a")
+    receipts = Receipts()
+    peer = Peer(over, receipts=receipts)
+    answer = b'{"id": 1, "usage": {"prompt_tokens": 7, "completion_tokens": 10}}'
+    await peer.say(opening("duplex"), piece(chat("m")), part("response_headers"))
+    await peer.say(piece(answer[:30], False, "response_body"), piece(answer[30:], True, "response_body"))
+    await peer.end()
+    (told,) = receipts.latest(1)
+
+    assert told["usage"] == {"prompt": 7, "completion": 10, "cached": 0}
+
+
+async def test_one_answer_in_so_many_is_asked_for_in_pieces() -> None:
+    shared = Shared(Buffers(LIMIT, LIMIT), sample_every=3)
+    asked = []
+    for _ in range(6):
+        peer = Peer(pool("a"), shared=shared)
+        await peer.say(opening("one hop"), piece(chat("m")), part("response_headers"))
+        asked.append(peer.sent[-1].mode_override.response_body_mode)
+        await peer.say(piece(b"data", False, "response_body"))
+        assert peer.sent[-1].HasField("response_body")
+        await peer.end()
+
+    assert asked == [0, 0, 1, 0, 0, 1]
+
+
+async def test_the_name_the_client_asked_for_is_put_back_where_that_is_wanted() -> None:
+    shared = Shared(Buffers(LIMIT, LIMIT), restore_model=True)
+    peer = Peer(pool("a"), FixedChooser("phi4-mini"), shared=shared)
+    await peer.say(opening("duplex"), piece(chat("auto")), part("response_headers"))
+    removed = list(peer.sent[-1].response_headers.response.header_mutation.remove_headers)
+    before = len(peer.sent)
+    await peer.say(piece(b'{"mod', False, "response_body"), piece(b'el": "phi4-mini", "x": 1}', True, "response_body"))
+    bodies = [m.response_body.response.body_mutation.streamed_response for m in peer.sent[before:]]
+    await peer.end()
+
+    assert removed == ["content-length"]
+    assert b"".join(b.body for b in bodies) == b'{"model": "auto", "x": 1}'
+    assert [b.end_of_stream for b in bodies][-1]

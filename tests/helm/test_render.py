@@ -38,6 +38,8 @@ FLAGS: Object = {
     "default-model": "llama3-8b",
     "unknown-model": "forward",
     "unparsed": "refuse",
+    "usage-sample-every": 20,
+    "restore-model": True,
     "lenient": True,
     "classify-deadline": "150ms",
     "refresh-metrics-interval": 2,

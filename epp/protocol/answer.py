@@ -1,0 +1,56 @@
+"""What a response tells as it passes, and the client's own model name put back where that is asked for.
+
+Nothing is held back but what `restore.py` must; every piece goes on in the call that brought it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from epp.domain import Usage
+from epp.protocol.media import legible
+from epp.protocol.messages import Body, Event, Headers, Side, Trailers
+from epp.protocol.restore import ModelRestorer
+from epp.protocol.usage import UsageReader
+
+
+class AnswerReader:
+    """Give it the response's events in order; it gives back what the exchange should see instead.
+
+    `served` and `asked` are the model's two names, None where nothing is to be put back.
+    """
+
+    def __init__(self, served: str | None = None, asked: str | None = None) -> None:
+        self._names = (served, asked)
+        self._reader: UsageReader | None = None
+        self._restorer: ModelRestorer | None = None
+
+    def see(self, event: Event) -> list[Event]:
+        """The event, or what it becomes: restored bytes, and what was held back before the trailers."""
+        match event:
+            case Headers():
+                self._begin(event)
+            case Body():
+                return [self._body(event)]
+            case Trailers() if self._restorer is not None:
+                return [Body(Side.RESPONSE, self._restorer.feed(b"", end=True), False), event]
+        return [event]
+
+    def end(self) -> Usage | None:
+        """Nothing follows: what the answer said it took, if it was readable and said so."""
+        return self._reader.end() if self._reader is not None else None
+
+    def _begin(self, event: Headers) -> None:
+        if not legible(event.headers):
+            return
+        self._reader = UsageReader()
+        served, asked = self._names
+        if served is not None and asked is not None and served != asked:
+            self._restorer = ModelRestorer(served, asked)
+
+    def _body(self, event: Body) -> Body:
+        if self._reader is not None:
+            self._reader.feed(event.data)
+        if self._restorer is None:
+            return event
+        return replace(event, data=self._restorer.feed(event.data, end=event.end))
