@@ -76,6 +76,9 @@ def listen(
             ("grpc.max_receive_message_length", limits.receive_bytes_max),
             ("grpc.max_send_message_length", limits.send_bytes_max),
             ("grpc.max_concurrent_streams", limits.streams_max),  # of one connection
+            # Streams that came in a burst and that we have not taken yet: gRPC turns them away from 1,000 on by itself.
+            ("grpc.server.max_pending_requests", limits.streams_max),
+            ("grpc.server.max_pending_requests_hard_limit", limits.streams_max),
             ("grpc.so_reuseport", 0),  # a taken port is an error, not a silent share
         ]
     )

@@ -56,7 +56,7 @@ class Stream:
         self._seen: Headers | None = None
 
     async def run(self, read: Read, write: Write) -> None:
-        """Until the peer ends the stream. Raises `BadMessage` for bytes that are no ext_proc message."""
+        """Until the peer ends the stream. Raises `BadMessage` for what is no ext_proc message or out of order."""
         outcome = "error"
         try:
             while (data := await read()) is not None:

@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from epp.protocol.headers import DESTINATION, ENVOY_LB, SERVED, SUBSET, SUBSET_NAMESPACE
 from epp.protocol.messages import (
+    BadMessage,
     Body,
     BodyMode,
     BodyReply,
@@ -29,11 +30,9 @@ from epp.protocol.messages import (
 )
 from protos.gen import ext_proc_pb2 as pb
 
+__all__ = ["BadMessage", "decode", "encode"]
+
 OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-
-
-class BadMessage(Exception):
-    """Bytes that are no `ProcessingRequest`, or one without a phase we know."""
 
 
 def decode(data: bytes) -> Event:

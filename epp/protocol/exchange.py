@@ -20,6 +20,7 @@ from epp.domain import Reason, Refused
 from epp.protocol.messages import (
     NO_EDITS,
     Action,
+    BadMessage,
     Body,
     BodyMode,
     BodyReply,
@@ -124,7 +125,10 @@ class Exchange:
         return True
 
     def receive(self, event: Event) -> list[Action]:
-        """The actions that follow from one message. Raises `Refused` when the request must not go on."""
+        """The actions that follow from one message.
+
+        Raises `Refused` when the request must not go on, `BadMessage` for a message out of order.
+        """
         if self._first:
             self._first = False
             self._modes = event.modes or Modes()
@@ -133,6 +137,8 @@ class Exchange:
         if self.state is State.CLOSED:
             return []
         assert self.state is not State.DECIDING, "an event while a decision is due"
+        if isinstance(event, Headers) is not (self.state is State.HEADERS):
+            raise BadMessage("request headers come first, and once")
         match event:
             case Headers():
                 return self._request_headers(event)

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 
+class BadMessage(Exception):
+    """What the peer sent is no ext_proc message, or has no place here; the stream ends, no other is hurt."""
+
+
 class BodyMode(IntEnum):
     """How Envoy hands over a body (`ProcessingMode.BodySendMode`)."""
 

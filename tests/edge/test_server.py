@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -38,13 +39,14 @@ class Served:
         return [answer async for answer in self.stub.Process(sending())]
 
 
-@pytest.fixture
-async def served() -> AsyncIterator[Served]:
+@asynccontextmanager
+async def serving(streams_max: int) -> AsyncIterator[Served]:
+    """Two endpoints, one a model, behind a real server."""
     over = pool("a", "b", models={"a": ["llama3-8b"], "b": ["phi4-mini"]})
     telemetry = Telemetry(over)
     decider = director(over, FixedChooser("phi4-mini"), telemetry=telemetry, profile=default_profile())
     processor = Processor(
-        lambda: Stream(decider, telemetry, lambda: 0.0, Shared(Buffers(1 << 20, 1 << 24))), telemetry, STREAMS_MAX
+        lambda: Stream(decider, telemetry, lambda: 0.0, Shared(Buffers(1 << 20, 1 << 24))), telemetry, streams_max
     )
 
     def add(server: grpc.aio.Server) -> None:
@@ -55,6 +57,12 @@ async def served() -> AsyncIterator[Served]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Served(over, processor, channel)
     await server.stop(0)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving(STREAMS_MAX) as one:
+        yield one
 
 
 def opening(**config: int) -> envoy.ProcessingRequest:

@@ -244,6 +244,8 @@ class Streams(RuleBasedStateMachine):
                 piece(b"{", False),
                 piece(b"nonsense"),
                 piece(b"x" * LIMIT, False),
+                opening("one hop"),
+                opening("duplex", end=True),
                 part("request_trailers"),
                 part("response_headers"),
                 piece(b"data", False, "response_body"),
@@ -277,6 +279,12 @@ class Streams(RuleBasedStateMachine):
 
         assert told <= held <= told + jammed
         assert all(e.inflight_requests >= 0 and e.inflight_tokens >= 0 for e in endpoints)
+
+    @invariant()
+    def only_bytes_that_are_no_message_fail_a_stream(self) -> None:
+        ended = [peer.task for peer in self.open if peer.task.done() and not peer.task.cancelled()]
+
+        assert {type(task.exception()) for task in ended} <= {type(None), BadMessage}
 
     def teardown(self) -> None:
         for peer in list(self.open):

@@ -10,6 +10,7 @@ from epp.domain import Reason, Refused
 from epp.protocol.exchange import CHUNK_BYTES_MAX, HELD_BYTES_MAX, Buffers, Exchange, Route, State
 from epp.protocol.messages import (
     Action,
+    BadMessage,
     Body,
     BodyMode,
     BodyReply,
@@ -265,6 +266,12 @@ def test_the_subset_of_the_body_message_counts_where_it_is_sent() -> None:
 
     assert isinstance(decide, Decide)
     assert decide.subset == frozenset({"late"})
+
+
+@pytest.mark.parametrize("events", [[body(b"{}")], [trailers()], [head(ONE_HOP), head(ONE_HOP)]])
+def test_a_message_out_of_order_is_a_clear_error(events: list[Event]) -> None:
+    with pytest.raises(BadMessage, match="request headers come first, and once"):
+        play(events)
 
 
 def test_bodies_of_all_streams_together_are_bounded_and_let_go_when_answered() -> None:
