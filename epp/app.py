@@ -134,6 +134,7 @@ class App:
             Buffers(settings.body_bytes_max, settings.body_bytes_total_max),
             settings.usage_sample_every,
             settings.restore_model,
+            settings.body_timeout,
         )
 
         def new_stream() -> Stream:

@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     refresh_metrics_interval: Seconds = Field(0.5, description="how often each model server's /metrics is read")
     classify_deadline: Seconds = Field(0.25, description="time for the semantic stage; then the fallback model")
     body_bytes_max: int = Field(20 * 1024 * 1024, gt=0, description="a larger request body is refused with 413")
+    body_timeout: Seconds = Field(60.0, description="a request body that stands still for so long is refused with 408")
     body_bytes_total_max: int = Field(
         512 * 1024 * 1024, gt=0, description="bytes of undecided request bodies held at once; then 503"
     )

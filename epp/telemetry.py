@@ -22,6 +22,7 @@ ALIASES = frozenset({"auto", "MoM", "vllm-sr/auto"})
 ERROR_CODES = {  # HTTP status of a refusal -> the Go picker's code for it
     400: "BadRequest",
     404: "NotFound",
+    408: "BadRequest",
     413: "BadRequest",
     415: "BadRequest",
     429: "ResourceExhausted",

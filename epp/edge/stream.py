@@ -6,16 +6,16 @@ receipt gets an outcome.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from asyncio import CancelledError, timeout
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from epp.director import Director
-from epp.domain import Refused
+from epp.domain import Reason, Refused
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import decode, encode
-from epp.protocol.exchange import Buffers, Exchange
+from epp.protocol.exchange import Buffers, Exchange, State
 from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
 from epp.telemetry import Telemetry
 
@@ -27,6 +27,7 @@ Write = Callable[[bytes], Awaitable[None]]
 class Shared:
     """What all streams have in common.
 
+    A request body that stands still for `body_idle_s` is given up: in full duplex nobody else would.
     Where the gateway shows no response bodies, one answer in `sample_every` is asked for in pieces (0: none), so that
     token counts are known of a sample. `restore_model` puts the name the client asked for back into answers.
     """
@@ -34,6 +35,7 @@ class Shared:
     buffers: Buffers
     sample_every: int = 0
     restore_model: bool = False
+    body_idle_s: float = 60.0
     answers: int = 0
 
     def sample(self) -> bool:
@@ -59,16 +61,30 @@ class Stream:
         """Until the peer ends the stream. Raises `BadMessage` for what is no ext_proc message or out of order."""
         outcome = "error"
         try:
-            while (data := await read()) is not None:
+            while (data := await self._next(read)) is not None:
                 event = decode(data)
                 for reply in await self._react(event):
                     await write(encode(reply))
             outcome = "completed" if self._exchange.status is not None else "disconnected"
+        except Refused as stalled:
+            outcome = stalled.reason.code
+            for reply in self._refuse(stalled):
+                await write(encode(reply))
         except CancelledError:
             outcome = "completed" if self._exchange.status is not None else "disconnected"
             raise
         finally:
             self._close(outcome)
+
+    async def _next(self, read: Read) -> bytes | None:
+        """The next message; Refused when a body stands still. Other waits are for the gateway to end."""
+        if self._exchange.state is not State.GATHER:
+            return await read()
+        try:
+            async with timeout(self._shared.body_idle_s):
+                return await read()
+        except TimeoutError:
+            raise Refused(Reason.REQUEST_TIMEOUT, "the rest of the request body did not come in time") from None
 
     async def _react(self, event: Event) -> list[Reply]:
         if event.side is Side.RESPONSE:
@@ -83,11 +99,14 @@ class Stream:
                 else:
                     replies.append(action)
         except Refused as refused:
-            ask = Decide(self._seen.headers if self._seen else {}, None, None)
-            answered = self._director.refuse(ask, refused)
-            self._telemetry.ended(answered.receipt)
-            return [*self._exchange.answer(answered.immediate)]
+            return self._refuse(refused)
         return replies
+
+    def _refuse(self, refused: Refused) -> list[Reply]:
+        """The exchange or the clock gave the request up before the director saw it."""
+        answered = self._director.refuse(Decide(self._seen.headers if self._seen else {}, None, None), refused)
+        self._telemetry.ended(answered.receipt)
+        return self._exchange.answer(answered.immediate)
 
     async def _decide(self, ask: Decide) -> list[Reply]:
         before = self._routed

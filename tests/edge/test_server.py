@@ -40,13 +40,15 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(streams_max: int) -> AsyncIterator[Served]:
+async def serving(streams_max: int, body_idle_s: float = 60.0) -> AsyncIterator[Served]:
     """Two endpoints, one a model, behind a real server."""
     over = pool("a", "b", models={"a": ["llama3-8b"], "b": ["phi4-mini"]})
     telemetry = Telemetry(over)
     decider = director(over, FixedChooser("phi4-mini"), telemetry=telemetry, profile=default_profile())
     processor = Processor(
-        lambda: Stream(decider, telemetry, lambda: 0.0, Shared(Buffers(1 << 20, 1 << 24))), telemetry, streams_max
+        lambda: Stream(decider, telemetry, lambda: 0.0, Shared(Buffers(1 << 20, 1 << 24), body_idle_s=body_idle_s)),
+        telemetry,
+        streams_max,
     )
 
     def add(server: grpc.aio.Server) -> None:
@@ -105,6 +107,18 @@ async def test_a_stream_that_makes_no_sense_is_an_error_and_hurts_no_other(serve
 
     assert broken.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert len(answers) == 2
+
+
+async def test_a_client_that_stalls_in_its_body_is_answered_over_a_real_connection() -> None:
+    async with serving(STREAMS_MAX, body_idle_s=0.05) as served:
+        stream = served.stub.Process()
+        await stream.write(opening(request_body_mode=4, response_body_mode=4))
+        await stream.write(body(b'{"model', end=False))
+        answer = await stream.read()
+        after = await stream.read()
+
+    assert answer.immediate_response.status.code == 408
+    assert after is grpc.aio.EOF
 
 
 async def test_256_requests_at_once_spread_over_8_equal_endpoints(served: Served) -> None:

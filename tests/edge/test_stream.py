@@ -196,6 +196,27 @@ async def test_too_large_a_body_is_answered_413_as_json() -> None:
     await peer.end()
 
 
+async def test_a_body_that_stands_still_is_answered_408_and_the_stream_ends() -> None:
+    buffers = Buffers(LIMIT, LIMIT)
+    peer = Peer(pool("a"), shared=Shared(buffers, body_idle_s=0.01))
+    await peer.say(opening("duplex"), piece(b'{"model"', end=False))
+    await peer.task
+    answer = peer.sent[-1].immediate_response
+
+    assert answer.status.code == 408
+    assert b'"code":"request_timeout"' in answer.body
+    assert buffers.held == 0
+
+
+async def test_waiting_for_an_answer_is_not_timed() -> None:
+    peer = Peer(pool("a"), shared=Shared(Buffers(LIMIT, LIMIT), body_idle_s=0.01))
+    await peer.say(opening("duplex"), piece(chat("m")))
+    await asyncio.sleep(0.05)
+
+    assert not peer.task.done()
+    await peer.end()
+
+
 async def test_a_second_choice_replaces_the_first_ones_lease() -> None:
     over = pool("a", "b")
     peer = Peer(over)

@@ -40,6 +40,7 @@ FLAGS: Object = {
     "unparsed": "refuse",
     "usage-sample-every": 20,
     "restore-model": True,
+    "body-timeout": "30s",
     "lenient": True,
     "classify-deadline": "150ms",
     "refresh-metrics-interval": 2,
@@ -146,7 +147,12 @@ def test_arguments_are_understood(example: dict[str, Object]) -> None:
 def test_flags_arrive_as_they_were_given() -> None:
     understood = settings(render(minimal(flags=FLAGS, secureServing=True))).model_dump()
     expected = {name.replace("-", "_"): value for name, value in FLAGS.items()}
-    expected |= {"classify_deadline": 0.15, "grpc_max_recv_msg_size": 10 << 20, "drain_notice": 0.0}
+    expected |= {
+        "classify_deadline": 0.15,
+        "body_timeout": 30.0,
+        "grpc_max_recv_msg_size": 10 << 20,
+        "drain_notice": 0.0,
+    }
 
     assert {name: understood[name] for name in expected} == expected
 
