@@ -15,7 +15,7 @@ from epp.domain import Reason, Refused
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import decode, encode
-from epp.protocol.exchange import Buffers, Exchange, State
+from epp.protocol.exchange import Buffers, Exchange
 from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
 from epp.telemetry import Telemetry
 
@@ -78,7 +78,7 @@ class Stream:
 
     async def _next(self, read: Read) -> bytes | None:
         """The next message; Refused when a body stands still. Other waits are for the gateway to end."""
-        if self._exchange.state is not State.GATHER:
+        if not self._exchange.awaits_piece:
             return await read()
         try:
             async with timeout(self._shared.body_idle_s):

@@ -104,6 +104,14 @@ class Exchange:
         return self._modes.response is not BodyMode.NONE
 
     @property
+    def awaits_piece(self) -> bool:
+        """Whether the next piece of a request body is due from the client; BUFFERED bodies Envoy gathers itself."""
+        return self.state is State.GATHER and self._modes.request in (
+            BodyMode.FULL_DUPLEX_STREAMED,
+            BodyMode.STREAMED,
+        )
+
+    @property
     def may_change_response(self) -> bool:
         """Whether response bytes go on as we send them: in full duplex, where also no length was promised."""
         return self._modes.response is BodyMode.FULL_DUPLEX_STREAMED

@@ -208,9 +208,10 @@ async def test_a_body_that_stands_still_is_answered_408_and_the_stream_ends() ->
     assert buffers.held == 0
 
 
-async def test_waiting_for_an_answer_is_not_timed() -> None:
+@pytest.mark.parametrize(("modes", "messages"), [("duplex", [piece(chat("m"))]), ("one hop", [])])
+async def test_waiting_for_an_answer_or_for_envoys_buffer_is_not_timed(modes: str, messages: list[bytes]) -> None:
     peer = Peer(pool("a"), shared=Shared(Buffers(LIMIT, LIMIT), body_idle_s=0.01))
-    await peer.say(opening("duplex"), piece(chat("m")))
+    await peer.say(opening(modes), *messages)
     await asyncio.sleep(0.05)
 
     assert not peer.task.done()
