@@ -165,7 +165,8 @@ class Usage:
 class Receipt:
     """Why this model and this endpoint. Content-free: names and numbers, never prompt text.
 
-    `endpoints` is a view that is rendered on demand: most receipts are never read.
+    `pick` is rendered on demand: most receipts are never read. `labels` are the request's metric labels, fixed at the
+    decision so that what is counted up then is counted down under the same name.
     """
 
     id: str
@@ -189,6 +190,8 @@ class Receipt:
     first_answer_s: float | None = None
     ended_s: float | None = None
     usage: Usage | None = None
+    answer_bytes: int | None = None
+    labels: tuple[str, str, str, str] | None = None
 
 
 class Explained(Protocol):

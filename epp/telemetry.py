@@ -16,6 +16,8 @@ from prometheus_client.registry import Collector
 from epp.datastore.pool import Pool
 from epp.domain import Load, Receipt
 
+Labels = tuple[str, str, str, str]  # as in _REQUEST
+
 OTHER = "other"
 NAMES_MAX = 1000  # of models and of tenants; the Go picker's cap
 ALIASES = frozenset({"auto", "MoM", "vllm-sr/auto"})
@@ -35,6 +37,8 @@ PRIORITY = "0"  # of every request, until objectives are read
 _FAST_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 _TTFT_S = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 120)
 _DURATION_S = (*_TTFT_S, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600)
+_NTPOT_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_TPOT_S = (0.0005, 0.00205, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 2)
 _BYTES = tuple(2**n for n in range(6, 31))
 _OUTPUT = (1, *(2**n for n in range(3, 14)))
 _INPUT = (*_OUTPUT, *(2**n for n in range(14, 21)))
@@ -60,6 +64,30 @@ class Telemetry:
         self._cached = _Sizes(
             registry, "request_cached_tokens", "prompt_cached_tokens", "Prompt tokens from the prefix cache.", _INPUT
         )
+        self._answered = _Sizes(
+            registry, "response_size_bytes", "response_sizes", "Bytes of response bodies, where shown.", _BYTES
+        )
+        self._ntpot = _Sizes(
+            registry,
+            "request_ntpot_seconds",
+            "normalized_time_per_output_token_seconds",
+            "Decision to end, for each generated token.",
+            _NTPOT_S,
+        )
+        self._tpot = Histogram(
+            "llm_d_epp_request_streaming_tpot_seconds",
+            "First answer byte to end, for each token after the first, of streams.",
+            _REQUEST,
+            buckets=_TPOT_S,
+            registry=registry,
+        )
+        self._running = Gauge("llm_d_epp_request_running", "Requests sent and not ended.", _REQUEST, registry=registry)
+        self._attempts = _counter(
+            registry,
+            "llm_d_epp_scheduler_attempts",
+            "Decisions, with the endpoint where there was one.",
+            ["status", "target_model_name", "endpoint_name", "namespace", "port"],
+        )
         self._ttft = Histogram(
             "llm_d_epp_request_ttft_seconds",
             "Decision to the first answer byte we see.",
@@ -83,9 +111,11 @@ class Telemetry:
         if receipt.decided_s is not None:
             self._scheduler.observe(receipt.decided_s)
         labels = self._labels(receipt)
+        self._attempt(receipt, labels[1])
         if receipt.picked is not None:
             self._requests.add(labels)
             self._sizes.observe(labels, receipt.body_bytes)
+            self._running.labels(*labels).inc()
         choice = receipt.choice
         if choice is not None and choice.reason:
             self._classified.labels(choice.classification, choice.decision or "").inc()
@@ -98,6 +128,10 @@ class Telemetry:
         if status >= 400:
             code = MODEL_SERVER_ERROR if receipt.picked else ERROR_CODES.get(status, "Unknown")
             self._errors.add(labels, code)
+        if receipt.picked is not None:
+            self._running.labels(*labels).dec()
+        if receipt.answer_bytes is not None:
+            self._answered.observe(labels, receipt.answer_bytes)
         if receipt.first_answer_s is not None:
             self._ttft.labels(*labels, str(receipt.stream).lower()).observe(receipt.first_answer_s)
         if receipt.ended_s is not None:
@@ -106,6 +140,21 @@ class Telemetry:
             self._input.observe(labels, receipt.usage.prompt)
             self._output.observe(labels, receipt.usage.completion)
             self._cached.observe(labels, receipt.usage.cached)
+            self._paces(labels, receipt, receipt.usage.completion)
+
+    def _paces(self, labels: Labels, receipt: Receipt, tokens: int) -> None:
+        """Seconds a token, as the client had to wait for them."""
+        if receipt.ended_s is None or tokens == 0:
+            return
+        self._ntpot.observe(labels, receipt.ended_s / tokens)
+        if receipt.stream and receipt.first_answer_s is not None and tokens > 1:
+            self._tpot.labels(*labels).observe((receipt.ended_s - receipt.first_answer_s) / (tokens - 1))
+
+    def _attempt(self, receipt: Receipt, target: str) -> None:
+        endpoint = self._pool.at(receipt.picked) if receipt.picked is not None else None
+        namespace, _, name = endpoint.name.rpartition("/") if endpoint else ("", "", "")
+        port = receipt.picked.rpartition(":")[2] if receipt.picked is not None else ""
+        self._attempts.labels("success" if receipt.picked else "failure", target, name, namespace, port).inc()
 
     def surprise(self, error: BaseException) -> None:
         """A defect of ours; the exception's type is the label, its text is not used."""
@@ -115,7 +164,12 @@ class Telemetry:
         """The exposition for a scrape."""
         return generate_latest(self.registry)
 
-    def _labels(self, receipt: Receipt) -> tuple[str, str, str, str]:
+    def _labels(self, receipt: Receipt) -> Labels:
+        if receipt.labels is None:
+            receipt.labels = self._new_labels(receipt)
+        return receipt.labels
+
+    def _new_labels(self, receipt: Receipt) -> Labels:
         return self._model(receipt.asked_model), self._model(receipt.model), self._tenant(receipt.tenant), PRIORITY
 
     def _model(self, name: str | None) -> str:
@@ -143,11 +197,17 @@ class _Counts:
     def __init__(self, registry: CollectorRegistry, name: str, text: str, *more: str) -> None:
         self._new = _counter(registry, f"llm_d_epp_{name}", text, [*_REQUEST, *more])
         self._old = _counter(registry, f"inference_objective_{name}", f"Deprecated: llm_d_epp_{name}.", [*_OLD, *more])
+        self._bound: dict[tuple[str, ...], tuple[Counter, Counter]] = {}
 
-    def add(self, labels: tuple[str, str, str, str], *more: str) -> None:
-        model, target, _, priority = labels
-        self._new.labels(*labels, *more).inc()
-        self._old.labels(model, target, priority, *more).inc()
+    def add(self, labels: Labels, *more: str) -> None:
+        """One more."""
+        bound = self._bound.get((*labels, *more))
+        if bound is None:
+            model, target, _, priority = labels
+            bound = self._new.labels(*labels, *more), self._old.labels(model, target, priority, *more)
+            self._bound[*labels, *more] = bound
+        for child in bound:
+            child.inc()
 
 
 class _Sizes:
@@ -157,11 +217,16 @@ class _Sizes:
         new_name, old_name = f"llm_d_epp_{name}", f"inference_objective_{old}"
         self._new = Histogram(new_name, text, _REQUEST, buckets=buckets, registry=registry)
         self._old = Histogram(old_name, f"Deprecated: {new_name}.", _OLD, buckets=buckets, registry=registry)
+        self._bound: dict[Labels, tuple[Histogram, Histogram]] = {}
 
-    def observe(self, labels: tuple[str, str, str, str], value: float) -> None:
-        model, target, _, priority = labels
-        self._new.labels(*labels).observe(value)
-        self._old.labels(model, target, priority).observe(value)
+    def observe(self, labels: Labels, value: float) -> None:
+        """One value."""
+        bound = self._bound.get(labels)
+        if bound is None:
+            model, target, _, priority = labels
+            bound = self._bound[labels] = self._new.labels(*labels), self._old.labels(model, target, priority)
+        for child in bound:
+            child.observe(value)
 
 
 class _PoolCollector(Collector):

@@ -37,6 +37,27 @@ def test_a_routed_request_counts_under_both_names(telemetry: Telemetry) -> None:
     assert value(telemetry, "llm_d_epp_request_size_bytes_sum", **REQUEST) == 100
 
 
+def test_running_requests_go_up_at_the_decision_and_down_at_the_end(telemetry: Telemetry) -> None:
+    one = receipt()
+    telemetry.decided(one)
+    during = value(telemetry, "llm_d_epp_request_running", **REQUEST)
+    telemetry.ended(one)
+
+    assert (during, value(telemetry, "llm_d_epp_request_running", **REQUEST)) == (1, 0)
+
+
+def test_attempts_name_the_endpoint() -> None:
+    over = pool("ns/a")
+    telemetry = Telemetry(over)
+    telemetry.decided(receipt(model=None, picked=over.endpoints[0].address))
+    telemetry.decided(receipt(model=None, picked=None))
+    where = {"target_model_name": "", "endpoint_name": "a", "namespace": "ns", "port": "8000"}
+    nowhere = {"target_model_name": "", "endpoint_name": "", "namespace": "", "port": ""}
+
+    assert value(telemetry, "llm_d_epp_scheduler_attempts_total", status="success", **where) == 1
+    assert value(telemetry, "llm_d_epp_scheduler_attempts_total", status="failure", **nowhere) == 1
+
+
 def test_what_an_answer_took_is_observed_once(telemetry: Telemetry) -> None:
     telemetry.ended(receipt(status=200, first_answer_s=0.5, ended_s=2.0, stream=True, usage=Usage(7, 10, 3)))
 
@@ -45,6 +66,8 @@ def test_what_an_answer_took_is_observed_once(telemetry: Telemetry) -> None:
     assert value(telemetry, "llm_d_epp_request_cached_tokens_sum", **REQUEST) == 3
     assert value(telemetry, "llm_d_epp_request_ttft_seconds_sum", **REQUEST, streaming="true") == 0.5
     assert value(telemetry, "llm_d_epp_request_duration_seconds_sum", **REQUEST) == 2.0
+    assert value(telemetry, "llm_d_epp_request_ntpot_seconds_sum", **REQUEST) == pytest.approx(2.0 / 10)
+    assert value(telemetry, "llm_d_epp_request_streaming_tpot_seconds_sum", **REQUEST) == pytest.approx(1.5 / 9)
     assert value(telemetry, "llm_d_epp_request_error_total", **REQUEST, error_code="ModelServerError") is None
 
 

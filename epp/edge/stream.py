@@ -112,8 +112,7 @@ class Stream:
         before = self._routed
         outcome = await self._director.decide(ask, before.lease.endpoint if before else None)
         if before is not None:  # the headers' choice is replaced by the body's
-            before.lease.close()
-            before.receipt.outcome = "superseded"
+            self._end(before, "superseded")
             self._routed = None
         if isinstance(outcome, Routed):
             self._routed = outcome
@@ -156,9 +155,11 @@ class Stream:
         routed, self._routed = self._routed, None
         if routed is None:
             return
+        routed.receipt.usage, routed.receipt.answer_bytes = self._answer.end(), self._answer.bytes_seen
+        self._end(routed, outcome)
+
+    def _end(self, routed: Routed, outcome: str) -> None:
         routed.lease.close()
-        receipt = routed.receipt
-        receipt.outcome = outcome
-        receipt.ended_s = self._now() - receipt.time
-        receipt.usage = self._answer.end()
-        self._telemetry.ended(receipt)
+        routed.receipt.outcome = outcome
+        routed.receipt.ended_s = self._now() - routed.receipt.time
+        self._telemetry.ended(routed.receipt)

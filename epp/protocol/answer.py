@@ -17,10 +17,12 @@ from epp.protocol.usage import UsageReader
 class AnswerReader:
     """Give it the response's events in order; it gives back what the exchange should see instead.
 
-    `served` and `asked` are the model's two names, None where nothing is to be put back.
+    `served` and `asked` are the model's two names, None where nothing is to be put back. `bytes_seen` is the size of
+    the answer's body as the server sent it, None where no body was shown.
     """
 
     def __init__(self, served: str | None = None, asked: str | None = None) -> None:
+        self.bytes_seen: int | None = None
         self._names = (served, asked)
         self._reader: UsageReader | None = None
         self._restorer: ModelRestorer | None = None
@@ -49,6 +51,7 @@ class AnswerReader:
             self._restorer = ModelRestorer(served, asked)
 
     def _body(self, event: Body) -> Body:
+        self.bytes_seen = (self.bytes_seen or 0) + len(event.data)
         if self._reader is not None:
             self._reader.feed(event.data)
         if self._restorer is None:
