@@ -21,7 +21,7 @@ from epp.domain import Candidate, Choice, Chooser, Endpoint, Reason, Receipt, Re
 from epp.outcome import Answered, Routed
 from epp.protocol import openai
 from epp.protocol.exchange import Route
-from epp.protocol.headers import FAIRNESS, RECEIPT, REQUEST_ID, RETRY_ATTEMPT, REWRITE, SELECTED_MODEL, first
+from epp.protocol.headers import FAIRNESS, REQUEST_ID, RETRY_ATTEMPT, REWRITE, SELECTED_MODEL, first
 from epp.protocol.messages import Decide
 from epp.protocol.paths import path_of
 from epp.scheduling.framework import Pick, Profile, Query
@@ -86,9 +86,10 @@ class Director:
         endpoint = self._pool.at(address)
         if endpoint is None:
             return
+        picked = routed.lease.endpoint
         routed.lease.move(endpoint)
         if routed.query is not None:
-            self._profile.picked(routed.query, endpoint)
+            self._profile.moved(routed.query, picked, endpoint)
 
     async def _decide(self, ask: Decide, receipt: Receipt, prefer: Endpoint | None) -> Routed | Answered:
         rewritten = first(ask.headers, REWRITE)
@@ -164,9 +165,11 @@ class Director:
         endpoints = [e for e in within if e not in tried] or within
         if not endpoints:
             raise Refused(Reason.NO_ENDPOINTS, "failed to find endpoint candidates for serving the request")
+        drained = False
         for last_resort in (False, True):
             for candidate in choice.candidates:
                 able = _serving(candidate.model, endpoints)
+                drained = drained or bool(able)
                 if last_resort or any(e.reachable for e in able):
                     found = self._run(request, candidate, _kept(prefer, able))
                     if found is not None:
@@ -176,6 +179,8 @@ class Director:
             found = self._run(request, choice.candidates[0], endpoints)
             if found is not None:
                 return choice.candidates[0], *found
+        if drained:
+            raise Refused(Reason.SATURATED, "no endpoints available for the given request")
         raise self._not_served(request, choice)
 
     def _run(self, request: Request, candidate: Candidate, endpoints: Sequence[Endpoint]) -> tuple[Query, Pick] | None:
@@ -201,7 +206,7 @@ class Director:
             return outcome.refuse(Refused(Reason.NO_ENDPOINTS, "no endpoint is available"), receipt)
         endpoint = min(endpoints, key=lambda e: (not e.reachable, e.inflight_requests, self._rng.random()))
         receipt.picked = endpoint.address
-        way = Route(endpoint.address, response_headers=[(RECEIPT, receipt.id)])
+        way = outcome.plain_route(ask.headers, endpoint.address, receipt)
         return Routed(way, self._pool.lease(endpoint, 0), receipt)
 
     def _receipt(self, ask: Decide) -> Receipt:

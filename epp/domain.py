@@ -26,6 +26,7 @@ class Reason(Enum):
     BODY_TOO_LARGE = ("body_too_large", 413, None, None)
     UNSUPPORTED_MEDIA = ("unsupported_media_type", 415, None, None)
     BUFFERS_FULL = ("buffers_full", 503, 1, "rejected-saturated")
+    SATURATED = ("saturated", 429, 1, "rejected-saturated")
     NO_ENDPOINTS = ("no_endpoints", 503, 1, "rejected-no-endpoints")
 
     def __init__(self, code: str, status: int, retry_after_s: int | None, dropped_reason: str | None) -> None:

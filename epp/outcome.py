@@ -45,20 +45,24 @@ class Answered:
 
 def route(headers: Mapping[str, str], request: Request, address: str, model: str | None, receipt: Receipt) -> Route:
     """To `address`, as `model` (None: as the client named it, if it did). Only headers that change are touched."""
-    changed = model is not None and headers.get(SELECTED_MODEL) != model
-    set_headers = [(SELECTED_MODEL, model)] if changed and model is not None else []
-    if REQUEST_ID not in headers:
-        set_headers.append((REQUEST_ID, request.id))
-    remove = sorted(CONTROL & headers.keys())
-    if model is None and SELECTED_MODEL in headers:
-        remove.append(SELECTED_MODEL)
-    edited = request.model_span is not None and model is not None and model != request.model
+    way = plain_route(headers, address, receipt)
+    if model is None:
+        return way
+    way.remove_headers = [name for name in way.remove_headers if name != SELECTED_MODEL]
+    way.model_changed = headers.get(SELECTED_MODEL) != model
+    if way.model_changed:
+        way.set_headers = [(SELECTED_MODEL, model), *way.set_headers]
+    if request.model_span is not None and model != request.model:
+        way.body = openai.with_model(request, model)
+    return way
+
+
+def plain_route(headers: Mapping[str, str], address: str, receipt: Receipt) -> Route:
+    """To `address` as the request is, without what clients may not say, and with a request id."""
     return Route(
         destination=address,
-        set_headers=set_headers,
-        remove_headers=remove,
-        body=openai.with_model(request, model) if edited and model is not None else None,
-        model_changed=changed,
+        set_headers=[] if REQUEST_ID in headers else [(REQUEST_ID, receipt.request_id)],
+        remove_headers=sorted((CONTROL | {SELECTED_MODEL}) & headers.keys()),
         response_headers=response_headers(receipt),
     )
 

@@ -53,6 +53,7 @@ class Telemetry:
         self.registry = registry = CollectorRegistry()
         self._pool = pool
         self._tenants: set[str] = set()
+        self._models: set[str] = set()
         self._requests = _Counts(registry, "request", "Requests that got an endpoint.")
         self._errors = _Counts(registry, "request_error", "Requests refused, or answered with an error.", "error_code")
         self._sizes = _Sizes(registry, "request_size_bytes", "request_sizes", "Bytes of request bodies.", _BYTES)
@@ -170,21 +171,33 @@ class Telemetry:
         return receipt.labels
 
     def _new_labels(self, receipt: Receipt) -> Labels:
-        return self._model(receipt.asked_model), self._model(receipt.model), self._tenant(receipt.tenant), PRIORITY
+        routed = receipt.picked is not None
+        return (
+            self._model(receipt.asked_model, routed),
+            self._model(receipt.model, routed),
+            self._tenant(receipt.tenant),
+            PRIORITY,
+        )
 
-    def _model(self, name: str | None) -> str:
-        """Client-chosen names that nobody is known to serve share one label."""
+    def _model(self, name: str | None, routed: bool) -> str:
+        """Names that are served are labels; of those that clients make up, the first that were routed anywhere."""
         if name is None:
             return ""
-        known = name in ALIASES or any(e.models is not None and name in e.models for e in self._pool.endpoints)
-        return name if known else OTHER
+        if name in ALIASES or any(e.models is not None and name in e.models for e in self._pool.endpoints):
+            return name
+        return _capped(name, self._models) if routed or name in self._models else OTHER
 
     def _tenant(self, name: str) -> str:
-        if name not in self._tenants:
-            if len(self._tenants) >= NAMES_MAX:
-                return OTHER
-            self._tenants.add(name)
-        return name
+        return _capped(name, self._tenants)
+
+
+def _capped(name: str, known: set[str]) -> str:
+    """The name while there is room for names, else the one that all others share."""
+    if name not in known:
+        if len(known) >= NAMES_MAX:
+            return OTHER
+        known.add(name)
+    return name
 
 
 def _counter(registry: CollectorRegistry, name: str, text: str, labels: list[str]) -> Counter:

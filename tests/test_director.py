@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
-from epp.domain import Choice, Request
+from epp.domain import Choice, Endpoint, Request
 from epp.outcome import Answered, Routed
 from epp.protocol.messages import Decide
 from epp.scheduling.default import default_profile
+from epp.scheduling.framework import Filter, Profile, Query
+from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.telemetry import Telemetry
 from tests.make import GET, POST, FixedChooser, chat, director, pool
 
@@ -115,6 +118,24 @@ async def test_an_alias_without_any_served_candidate_is_a_503_not_a_404() -> Non
     assert dict(refused.immediate.headers)["retry-after"] == "1"
 
 
+class Nobody(Filter):
+    """A filter that keeps no endpoint."""
+
+    type = "nobody"
+
+    def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        return []
+
+
+async def test_filters_that_leave_no_endpoint_are_a_429() -> None:
+    profile = Profile("none", filters=[Nobody()], picker=MaxScorePicker())
+    refused = await answered(pool("a", models=TWO), ask(), profile=profile)
+
+    assert (refused.immediate.status, error(refused)["code"]) == (429, "saturated")
+    assert dict(refused.immediate.headers)["x-llm-d-request-dropped-reason"] == "rejected-saturated"
+    assert dict(refused.immediate.headers)["retry-after"] == "1"
+
+
 async def test_an_empty_pool_is_a_503_with_its_drop_reason() -> None:
     empty = Pool()
     refused = await answered(empty, ask())
@@ -188,12 +209,14 @@ async def test_a_surprise_becomes_a_plain_pick_and_no_prompt_is_logged(caplog: p
     over = pool("a", "b")
     over.endpoints[0].inflight_requests = 3
     telemetry = Telemetry(over)
-    secret = Decide(POST, chat("auto", "canary-prompt"), None)
+    lies = {"x-selected-model": "lie", "x-llm-d-inference-objective": "vip"}
+    secret = Decide({**POST, **lies}, chat("auto", "canary-prompt"), None)
     with caplog.at_level(logging.DEBUG):
         there = await routed(over, secret, chooser=Broken(), telemetry=telemetry)
 
     assert there.lease.endpoint.name == "b"
     assert there.route.body is None
+    assert list(there.route.remove_headers) == ["x-llm-d-inference-objective", "x-selected-model"]
     assert b'onehop_surprise_total{type="RuntimeError"} 1.0' in telemetry.text()
     assert "RuntimeError" in caplog.text
     assert "canary-prompt" not in caplog.text
@@ -353,5 +376,7 @@ async def test_after_a_retry_the_prefix_is_looked_for_where_it_was_served() -> N
     again = await decider.decide(Decide({**POST, "x-request-id": "2"}, chat(text=long + "two"), None))
 
     assert isinstance(again, Routed)
-    scores = {row["address"]: row["scores"]["prefix-cache-scorer"] for row in again.receipt.pick.explain()}  # type: ignore[union-attr]
+    assert again.receipt.pick is not None
+    scores = {row["address"]: row["scores"]["prefix-cache-scorer"] for row in again.receipt.pick.explain()}
     assert scores[other.address] > 0.5
+    assert scores[there.receipt.picked] == 0

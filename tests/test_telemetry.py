@@ -88,14 +88,23 @@ def test_errors_are_ours_or_the_model_servers(telemetry: Telemetry, more: dict[s
 
 def test_names_that_clients_make_up_share_one_label(telemetry: Telemetry) -> None:
     for n in range(50):
-        telemetry.decided(receipt(asked_model=f"made-up-{n}"))
+        telemetry.ended(receipt(asked_model=f"made-up-{n}", model=None, picked=None, status=404))
     for n in range(NAMES_MAX + 50):
         telemetry.decided(receipt(tenant=f"tenant-{n}"))
     text = telemetry.text().decode()
 
     assert "made-up" not in text
-    assert value(telemetry, "llm_d_epp_request_total", **{**REQUEST, "model_name": "other"}) == 50
+    refused = {**REQUEST, "model_name": "other", "target_model_name": ""}
+    assert value(telemetry, "llm_d_epp_request_error_total", **refused, error_code="NotFound") == 50
     assert value(telemetry, "llm_d_epp_request_total", **{**REQUEST, "fairness_id": "other"}) == 51
+
+
+def test_names_that_a_rewrite_hides_are_kept_while_there_is_room(telemetry: Telemetry) -> None:
+    for n in range(NAMES_MAX + 5):
+        telemetry.decided(receipt(asked_model=f"asked-{n}"))
+
+    assert value(telemetry, "llm_d_epp_request_total", **{**REQUEST, "model_name": "asked-0"}) == 1
+    assert value(telemetry, "llm_d_epp_request_total", **{**REQUEST, "model_name": "other"}) == 5
 
 
 def test_pool_gauges_are_means_of_what_endpoints_say() -> None:

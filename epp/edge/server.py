@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from epp.edge.health import EXT_PROC
-from epp.edge.stream import Stream
+from epp.edge.stream import Disconnected, Stream
 from epp.protocol.codec import BadMessage
 from epp.telemetry import Telemetry
 
@@ -50,13 +50,19 @@ class Processor:
             message: Any = await context.read()
             return None if message is grpc.aio.EOF else message
 
+        async def write(message: bytes) -> None:
+            try:
+                await context.write(message)
+            except grpc.aio.InternalError as gone:  # the peer has reset the stream, we have not heard of it yet
+                raise Disconnected from gone
+
         if self.open >= self._streams_max:
             self.turned_away += 1
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._streams_max} streams are open already")
         self.open += 1
         self._telemetry.streams.inc()
         try:
-            await self._new_stream().run(read, context.write)
+            await self._new_stream().run(read, write)
         except BadMessage as bad:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(bad))
         finally:

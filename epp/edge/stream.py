@@ -23,6 +23,10 @@ Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[None]]
 
 
+class Disconnected(Exception):
+    """The peer is gone: nothing can be written to it."""
+
+
 @dataclass(slots=True)
 class Shared:
     """What all streams have in common.
@@ -65,16 +69,22 @@ class Stream:
                 event = decode(data)
                 for reply in await self._react(event):
                     await write(encode(reply))
-            outcome = "completed" if self._exchange.status is not None else "disconnected"
+            outcome = self._outcome()
         except Refused as stalled:
             outcome = stalled.reason.code
             for reply in self._refuse(stalled):
                 await write(encode(reply))
+        except Disconnected:
+            outcome = self._outcome()
         except CancelledError:
-            outcome = "completed" if self._exchange.status is not None else "disconnected"
+            outcome = self._outcome()
             raise
         finally:
             self._close(outcome)
+
+    def _outcome(self) -> str:
+        """A reset is a normal end once the answer is through."""
+        return "completed" if self._exchange.answered else "disconnected"
 
     async def _next(self, read: Read) -> bytes | None:
         """The next message; Refused when a body stands still. Other waits are for the gateway to end."""

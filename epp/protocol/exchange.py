@@ -104,6 +104,11 @@ class Exchange:
         return self._modes.response is not BodyMode.NONE
 
     @property
+    def answered(self) -> bool:
+        """Whether the whole answer has passed, or its headers where that is all we are shown."""
+        return self._response_ended or (self.status is not None and not self.shows_response_body)
+
+    @property
     def awaits_piece(self) -> bool:
         """Whether the next piece of a request body is due from the client; BUFFERED bodies Envoy gathers itself."""
         return self.state is State.GATHER and self._modes.request in (
@@ -279,18 +284,21 @@ class Exchange:
         match event:
             case Headers():
                 self.status = _status(event.headers)
+                self._response_ended = event.end
                 extra = self._route.response_headers if self._route else ()
                 remove = ("content-length",) if self._length_may_change else ()
                 edits = Edits(extra, remove) if extra or remove else NO_EDITS
                 return [HeadersReply(Side.RESPONSE, edits, self._override)]
             case Body():
                 if self._modes.response is not BodyMode.FULL_DUPLEX_STREAMED:
+                    self._response_ended = event.end
                     return [BodyReply(Side.RESPONSE)]
                 if self._response_ended:
                     return []
                 self._response_ended = event.end
                 return [*chunks(Side.RESPONSE, event.data, event.end)] if event.data or event.end else []
             case Trailers():
+                self._response_ended = True
                 return [TrailersReply(Side.RESPONSE)]
 
 

@@ -72,7 +72,7 @@ def read(
         path=path_of(headers),
         subset=subset,
     )
-    if not body and (body is None or request.method in _BODYLESS):
+    if not body and (body is None or headers.get(":method", "GET") in _BODYLESS):
         return request
     request.body = body
     api = find(request.path, parsers)

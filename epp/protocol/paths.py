@@ -28,8 +28,7 @@ class Api:
     """One kind of request.
 
     `prompt` names the members the engine prefills, in the order it renders them. One of `needs` must hold something,
-    else the request is refused with `missing`; those of `lists` must be arrays. `answers_tokens` is false where the
-    answer holds nothing to account for, and the response phase may be skipped.
+    else the request is refused with `missing`; those of `lists` must be arrays.
     """
 
     suffix: str
@@ -40,7 +39,6 @@ class Api:
     lists: frozenset[str] = frozenset()
     model_required: bool = True
     shape: Shape = "openai"
-    answers_tokens: bool = True
 
 
 _CHAT = Api(
@@ -69,9 +67,9 @@ _MESSAGES = Api(
 
 APIS = (
     _CHAT,
-    replace(_CHAT, suffix="/chat/completions/render", answers_tokens=False),
+    replace(_CHAT, suffix="/chat/completions/render"),
     _COMPLETIONS,
-    replace(_COMPLETIONS, suffix="/completions/render", answers_tokens=False),
+    replace(_COMPLETIONS, suffix="/completions/render"),
     Api(
         suffix="/embeddings",
         prompt=("input", "messages"),
@@ -99,7 +97,7 @@ APIS = (
         missing="invalid images generations request: must have prompt field",
     ),
     _MESSAGES,
-    replace(_MESSAGES, suffix="/v1/messages/count_tokens", answers_tokens=False),
+    replace(_MESSAGES, suffix="/v1/messages/count_tokens"),
     Api(
         suffix="/inference/v1/generate",
         prompt=("cache_salt", "token_ids"),
@@ -131,9 +129,3 @@ def error_shape(path: str) -> Shape:
     """How refusals look to a client of this path (as `path_of` gives it)."""
     api = find(path)
     return api.shape if api is not None else "openai"
-
-
-def skips_response(path: str) -> bool:
-    """Whether the answer holds nothing to read, so that the response phase may be skipped."""
-    api = find(path)
-    return api is not None and not api.answers_tokens

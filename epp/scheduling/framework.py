@@ -54,6 +54,9 @@ class Scorer(Plugin):
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """Told once the choice is made, so that a scorer with a memory (prefix affinity) can note it."""
 
+    def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
+        """Told when another endpoint turned out to serve the request."""
+
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """Told the pool's endpoints whenever the list changes, so that a memory of those that left can go."""
 
@@ -127,9 +130,14 @@ class Profile:
         return Pick(chosen, kept, totals, columns, dropped)
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
-        """The choice is final, or turned out otherwise: let scorers with a memory note it."""
+        """The choice is final: let scorers with a memory note it."""
         for scorer, _ in self.scorers:
             scorer.picked(query, endpoint)
+
+    def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
+        """The request was served elsewhere: let scorers with a memory correct it."""
+        for scorer, _ in self.scorers:
+            scorer.moved(query, picked, served)
 
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """The pool's list changed: let scorers with a memory forget the endpoints that left."""

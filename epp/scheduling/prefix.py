@@ -82,8 +82,12 @@ class PrefixIndex:
         held = self._held
         return [depths.get(held[e].slot, 0) if e in held else 0 for e in endpoints]
 
-    def insert(self, hashes: Sequence[int], endpoint: Endpoint) -> None:
-        """The endpoint is about to hold these blocks. The first block is the freshest: leaves are evicted first."""
+    def insert(self, hashes: Sequence[int], endpoint: Endpoint) -> list[int]:
+        """The endpoint is about to hold these blocks; those that are new to it.
+
+        The first block is the freshest: leaves are evicted first.
+        """
+        new = []
         held = self._hold(endpoint)
         masks, lru, bit = self._masks, held.lru, 1 << held.slot
         for position in range(len(hashes) - 1, -1, -1):
@@ -94,12 +98,25 @@ class PrefixIndex:
             size = 1 if position < FINE_BLOCKS_MAX else COARSE_BLOCK_BYTES // BLOCK_BYTES
             lru[block_hash] = size
             held.used += size
+            new.append(block_hash)
             masks[block_hash] = masks.get(block_hash, 0) | bit
         capacity = self._capacity(endpoint)
         while held.used > capacity:
             block_hash, size = lru.popitem(last=False)
             held.used -= size
             self._clear(block_hash, bit)
+        return new
+
+    def remove(self, hashes: Iterable[int], endpoint: Endpoint) -> None:
+        """The endpoint does not hold these blocks after all."""
+        held = self._held.get(endpoint)
+        if held is None:
+            return
+        for block_hash in hashes:
+            size = held.lru.pop(block_hash, None)
+            if size is not None:
+                held.used -= size
+                self._clear(block_hash, 1 << held.slot)
 
     def prune(self, endpoints: Iterable[Endpoint]) -> None:
         """Forget every endpoint that is not among these."""

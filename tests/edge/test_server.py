@@ -26,8 +26,9 @@ STREAMS_MAX = 300
 class Served:
     """A running server and a channel to it."""
 
-    def __init__(self, over: Pool, processor: Processor, channel: grpc.aio.Channel) -> None:
+    def __init__(self, over: Pool, telemetry: Telemetry, processor: Processor, channel: grpc.aio.Channel) -> None:
         self.over = over
+        self.telemetry = telemetry
         self.processor = processor
         self.stub = envoy_grpc.ExternalProcessorStub(channel)  # type: ignore[no-untyped-call]  # generated
 
@@ -57,7 +58,7 @@ async def serving(streams_max: int, body_idle_s: float = 60.0) -> AsyncIterator[
     server, port = listen("127.0.0.1:0", add, limits=Limits(receive_bytes_max=1 << 19))
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Served(over, processor, channel)
+        yield Served(over, telemetry, processor, channel)
     await server.stop(0)
 
 
@@ -119,6 +120,25 @@ async def test_a_client_that_stalls_in_its_body_is_answered_over_a_real_connecti
 
     assert answer.immediate_response.status.code == 408
     assert after is grpc.aio.EOF
+
+
+async def test_a_client_that_resets_while_it_is_written_to_is_counted_as_gone(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(20):
+        stream = served.stub.Process()
+        await stream.write(opening(request_body_mode=4, response_body_mode=4))
+        await stream.write(body(chat("llama3-8b", "x" * 400_000)))
+        await stream.read()  # the rest of the reply fills the window that nobody empties
+        stream.cancel()
+    async with asyncio.timeout(30):
+        while served.processor.open:
+            await asyncio.sleep(0.01)
+    outcomes = served.telemetry.registry.get_sample_value
+
+    assert outcomes("onehop_request_outcome_total", {"outcome": "disconnected"}) == 20
+    assert outcomes("onehop_request_outcome_total", {"outcome": "error"}) is None
+    assert caplog.records == []
 
 
 async def test_256_requests_at_once_spread_over_8_equal_endpoints(served: Served) -> None:

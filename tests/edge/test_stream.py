@@ -328,6 +328,29 @@ Streams.TestCase.settings = settings(max_examples=40, stateful_step_count=30, de
 TestStreams = Streams.TestCase
 
 
+@pytest.mark.parametrize(
+    ("modes", "answer", "outcome"),
+    [
+        ("duplex", [], "disconnected"),
+        ("duplex", [part("response_headers"), piece(b"half", False, "response_body")], "disconnected"),
+        ("duplex", [part("response_headers"), piece(b"all", True, "response_body")], "completed"),
+        ("duplex", [part("response_headers"), part("response_trailers")], "completed"),
+        ("one hop", [part("response_headers")], "completed"),
+    ],
+)
+@pytest.mark.parametrize("cancel", [False, True])
+async def test_who_leaves_before_the_answer_is_through_is_counted_so(
+    modes: str, answer: list[bytes], outcome: str, cancel: bool
+) -> None:
+    receipts = Receipts()
+    peer = Peer(pool("a"), receipts=receipts)
+    await peer.say(opening(modes), piece(chat("m")), *answer)
+    await peer.end(cancel)
+    (told,) = receipts.latest(1)
+
+    assert told["outcome"] == outcome
+
+
 async def test_usage_of_a_full_duplex_answer_is_in_the_receipt() -> None:
     over = pool("a")
     receipts = Receipts()

@@ -244,6 +244,11 @@ def test_any_object_is_read_or_refused_and_takes_a_model(path: str, value: dict[
         assert json.loads(with_model(request, "m")) == {**value, "model": "m"}
 
 
+@pytest.mark.parametrize("headers", [{}, {"x-request-id": "r"}])
+def test_an_empty_request_of_unknown_method_is_one_without_a_body(headers: dict[str, str]) -> None:
+    assert read("made-up", headers, b"").model is None
+
+
 def test_a_get_has_no_model() -> None:
     assert reading(b"", "/v1/models?x", "GET").model is None
 

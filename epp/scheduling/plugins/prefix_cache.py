@@ -12,6 +12,14 @@ from epp.scheduling.prefix import PrefixIndex, block_hashes, covered_bytes
 
 
 @dataclass(slots=True)
+class _Noted:
+    """The prompt's hashes, and those that were new to the endpoint it was sent to."""
+
+    hashes: list[int]
+    new: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class PrefixCacheScorer(Scorer):
     """`matched bytes / bytes in full blocks` of the prompt, 0 when it has no full block (llm-d `prefix-cache-scorer`).
 
@@ -30,7 +38,7 @@ class PrefixCacheScorer(Scorer):
 
     def score(self, query: Query, endpoints: Sequence[Endpoint]) -> list[float]:
         """One score per endpoint from the index."""
-        hashes = self._hashes(query)
+        hashes = self._noted(query).hashes
         blocks = self.index.match(hashes, endpoints)
         if not any(blocks):
             return [0.0] * len(blocks)
@@ -40,15 +48,21 @@ class PrefixCacheScorer(Scorer):
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """The endpoint will hold this prompt."""
-        self.index.insert(self._hashes(query), endpoint)
+        self._noted(query).new = self.index.insert(self._noted(query).hashes, endpoint)
+
+    def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
+        """The endpoint that served holds it, and the one picked only what it held before."""
+        noted = self._noted(query)
+        self.index.remove(noted.new, picked)
+        noted.new = self.index.insert(noted.hashes, served)
 
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """Forget the endpoints that left."""
         self.index.prune(endpoints)
 
-    def _hashes(self, query: Query) -> list[int]:
-        """Computed once a decision."""
-        hashes: list[int] | None = query.notes.get(id(self))
-        if hashes is None:
-            hashes = query.notes[id(self)] = block_hashes(query.request.prompt, query.candidate.model)
-        return hashes
+    def _noted(self, query: Query) -> _Noted:
+        """Hashed once a decision."""
+        noted: _Noted | None = query.notes.get(id(self))
+        if noted is None:
+            noted = query.notes[id(self)] = _Noted(block_hashes(query.request.prompt, query.candidate.model))
+        return noted

@@ -1,0 +1,40 @@
+"""The picker that transcripts talk to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from epp.edge.health import Health
+from epp.edge.server import Processor, listen
+from tests.transcripts.picker import Picker
+
+
+@pytest.fixture
+def health() -> Health:
+    """What the server says of itself."""
+    return Health()
+
+
+@pytest.fixture
+async def epp(health: Health) -> AsyncIterator[Picker]:
+    """A picker on a port of its own. When a test is over, nothing may be left in the ledger."""
+    picker = Picker()
+    processor = Processor(picker.stream, picker.telemetry)
+
+    def add(server: grpc.aio.Server) -> None:
+        server.add_generic_rpc_handlers((processor.handler(),))
+
+    server, port = listen("127.0.0.1:0", add, health.add_to)
+    await server.start()
+    unbounded = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=unbounded) as channel:
+        picker.channel = channel
+        yield picker
+    await server.stop(0)
+
+    assert processor.open == 0
+    assert not any(picker.inflight)
+    assert picker.shared.buffers.held == 0
