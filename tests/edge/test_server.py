@@ -141,6 +141,27 @@ async def test_a_client_that_resets_while_it_is_written_to_is_counted_as_gone(
     assert caplog.records == []
 
 
+class Gone:
+    """A call whose peer is gone when it is written to, as gRPC reports a reset that it has not told us of yet."""
+
+    def __init__(self) -> None:
+        self.messages = [opening(request_body_mode=4, response_body_mode=4), body(chat("llama3-8b"))]
+
+    async def read(self) -> bytes:
+        return self.messages.pop(0).SerializeToString()
+
+    async def write(self, _: bytes) -> None:
+        raise grpc.aio.InternalError
+
+
+async def test_a_write_that_finds_the_peer_gone_ends_the_stream_quietly(served: Served) -> None:
+    await served.processor.process(None, Gone())  # type: ignore[arg-type]  # the two methods it needs
+
+    outcome = served.telemetry.registry.get_sample_value("onehop_request_outcome_total", {"outcome": "disconnected"})
+    assert outcome == 1
+    assert sum(e.inflight_requests for e in served.over.endpoints) == 0
+
+
 async def test_256_requests_at_once_spread_over_8_equal_endpoints(served: Served) -> None:
     served.over.relist(Listed(f"p{n}", f"10.0.1.{n}:8000") for n in range(8))
     release = asyncio.Event()
