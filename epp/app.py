@@ -114,6 +114,7 @@ class App:
             return DefaultModelChooser(self.pool, settings.default_model)
         router = await asyncio.to_thread(_load_router, path, settings.lenient)
         closing.callback(router.close)
+        self._conditions["classifier"] = lambda: router.classifier.counts
         return SemanticChooser(router, settings.classify_deadline)
 
     def _listen(self, chooser: Chooser) -> tuple[Processor, list[grpc.aio.Server]]:

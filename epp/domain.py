@@ -110,15 +110,6 @@ class Endpoint:
     inflight_requests: int = 0
     inflight_tokens: int = 0
 
-    def serves(self, model: str | None) -> bool:
-        """Whether a request for `model` may come here (None: a request that names no model)."""
-        return model is None or self.models is None or model in self.models
-
-    def fresh_load(self, now: float, stale_after_s: float) -> Load | None:
-        """The last sample, or None when it is missing or older than `stale_after_s`: then trust the ledger."""
-        load = self.load
-        return load if load is not None and now - load.at <= stale_after_s else None
-
 
 @dataclass(slots=True, frozen=True)
 class Candidate:

@@ -95,6 +95,16 @@ async def test_onehop_killed_while_an_answer_streams_in_the_one_hop_wiring_loses
         assert b"data: [DONE]" in rest
 
 
+async def test_what_the_classifier_did_is_shown_to_operators(start: Start) -> None:
+    async with start() as site:
+        for _ in range(3):
+            await site.post(chat("auto", "What is 2+2 * (5-1)?"))
+        async with site.http.get(f"{site.stack.admin_url}/debug/pools") as answer:
+            counts = (await answer.json())["conditions"]["classifier"]
+
+    assert (counts["answered"], counts["cached"], counts["late"]) == (1, 2, 0)
+
+
 async def test_a_sigterm_lets_open_streams_finish(start: Start) -> None:
     async with start(serve_flags=["--drain-timeout=30s", "--classify-deadline=5s"]) as site:
         assert site.stack.onehop is not None
