@@ -38,7 +38,7 @@ class SemanticChooser:
 
 
 class DefaultModelChooser:
-    """Semantic routing is off: an alias means the default model, or the pool's only base model."""
+    """Semantic routing is off: an alias means the default model, the pool's only base model, or a server's own name."""
 
     def __init__(self, pool: Pool, default_model: str | None) -> None:
         self._pool = pool
@@ -50,6 +50,8 @@ class DefaultModelChooser:
 
     async def choose(self, request: Request) -> Choice:
         model = self._default_model or self._only_model()
+        if model is None and request.model in self._pool.models():
+            return Choice((Candidate(request.model),))
         if model is None:
             message = f"the model `{request.model}` has no meaning here: semantic routing is off and no default is set"
             raise Refused(Reason.MODEL_NOT_FOUND, message, "model")

@@ -114,12 +114,12 @@ class Director:
         kept = before.endpoint if before and not tried else prefer
         candidate, query, pick = self._pick(request, choice, receipt, kept, tried)
         receipt.pick, receipt.picked, receipt.model = pick, pick.endpoint.address, candidate.model
+        way = outcome.route(ask.headers, request, pick.endpoint.address, candidate.model, receipt)
         if before and before.lease.charged and before.endpoint is pick.endpoint:
             lease = before.lease.join()
         else:
             self._profile.picked(query, pick.endpoint)
-            lease = self._pool.lease(pick.endpoint, request.prompt_tokens)
-        way = outcome.route(ask.headers, request, pick.endpoint.address, candidate.model, receipt)
+            lease = self._pool.lease(pick.endpoint, request.prompt_tokens)  # last: what fails before it leaks nothing
         self._remember(ask, way, Decided(self._now(), choice, candidate, pick.endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, query)

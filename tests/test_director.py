@@ -222,6 +222,16 @@ async def test_a_surprise_becomes_a_plain_pick_and_no_prompt_is_logged(caplog: p
     assert "canary-prompt" not in caplog.text
 
 
+async def test_a_surprise_late_in_a_decision_leaks_no_lease() -> None:
+    over = pool("a")
+    there = await routed(over, ask("auto"), chooser=FixedChooser("half a \ud800 character"))
+
+    assert there.route.body is None
+    assert over.endpoints[0].inflight_requests == 1
+    there.lease.close()
+    assert over.endpoints[0].inflight_requests == 0
+
+
 async def test_the_receipt_says_why_and_holds_no_prompt() -> None:
     over = pool("a", "b", models=TWO)
     receipts = Receipts()
