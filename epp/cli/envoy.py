@@ -8,11 +8,12 @@ endpoint from dynamic metadata, then from the header, and fall back to least-req
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from epp.domain import ConfigError
 from epp.protocol.headers import DESTINATION, ENVOY_LB, SELECTED_MODEL, SERVED, SUBSET_NAMESPACE
 
 BUFFER_BYTES_MAX = 32 * 1024 * 1024  # BUFFERED mode answers 413 above this; Envoy's default is 1 MiB
+TELLS_SERVED_SINCE = (1, 38)  # `override_host` says which endpoint served; an older Envoy refuses the field
 EXT_PROC = "envoy.service.ext_proc.v3.ExternalProcessor"
 _TYPE = "type.googleapis.com/envoy.extensions."
 _LIMITS = {"thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 40_000)]}
@@ -51,7 +53,8 @@ class EnvoyPlan:
     failure_mode_allow: bool = True
     message_timeout_s: float = 2.0
     eager: bool = False
-    ext_proc_mutations: Json = field(default_factory=dict)
+    tells_served: bool = True
+    keepalive_s: float = 1.0
 
 
 def envoy_config(plan: EnvoyPlan) -> Json:
@@ -67,7 +70,7 @@ def envoy_config(plan: EnvoyPlan) -> Json:
                     "filter_chains": [{"filters": [_connection_manager(plan)]}],
                 }
             ],
-            "clusters": [_pool(model, servers) for model, servers in plan.pools.items()] + [_onehop(plan.ext_proc)],
+            "clusters": [*(_pool(plan, model) for model in plan.pools), _onehop(plan)],
         },
     }
 
@@ -117,7 +120,6 @@ def _ext_proc(plan: EnvoyPlan) -> Json:
             "forwarding_namespaces": {"untyped": [ENVOY_LB, SUBSET_NAMESPACE]},
         },
         response_attributes=["upstream.address", "response.code"],
-        **plan.ext_proc_mutations,
     )
 
 
@@ -150,7 +152,7 @@ def _to(model: str) -> Json:
     }
 
 
-def _pool(model: str, servers: Sequence[str]) -> Json:
+def _pool(plan: EnvoyPlan, model: str) -> Json:
     fallback = _extension(
         "envoy.load_balancing_policies.least_request", "load_balancing_policies.least_request.v3.LeastRequest"
     )
@@ -161,21 +163,25 @@ def _pool(model: str, servers: Sequence[str]) -> Json:
             {"metadata": {"key": ENVOY_LB, "path": [{"key": DESTINATION}]}},
             {"header": DESTINATION},
         ],
-        selected_host_key={"key": ENVOY_LB, "path": [{"key": SERVED}]},
         fallback_policy={"policies": [{"typed_extension_config": fallback}]},
+        **({"selected_host_key": {"key": ENVOY_LB, "path": [{"key": SERVED}]}} if plan.tells_served else {}),
     )
-    return _cluster(_cluster_name(model), servers, "1s") | {
+    return _cluster(_cluster_name(model), plan.pools[model], "1s") | {
         "load_balancing_policy": {"policies": [{"typed_extension_config": override}]}
     }
 
 
-def _onehop(address: str) -> Json:
-    """Health-checked: in full duplex Envoy fails open only while it knows that nobody is there (envoy#41276)."""
+def _onehop(plan: EnvoyPlan) -> Json:
+    """Health-checked: in full duplex Envoy fails open only while it knows that nobody is there (envoy#41276).
+
+    And kept alive closely: nothing else ends the streams of a OneHop that hangs, since full duplex has no timeout.
+    """
     check = {"timeout": "1s", "interval": "1s", "no_traffic_interval": "1s", "unhealthy_interval": "0.25s"}
     thresholds = {"unhealthy_threshold": 2, "healthy_threshold": 1}
-    http2 = {"http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}}
+    every = f"{plan.keepalive_s}s"
+    http2 = {"http2_protocol_options": {"connection_keepalive": {"interval": every, "timeout": every}}}
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    return _cluster("onehop", [address], "0.25s") | {
+    return _cluster("onehop", [plan.ext_proc], "0.25s") | {
         "health_checks": [{**check, **thresholds, "grpc_health_check": {"service_name": EXT_PROC}}],
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "typed_extension_protocol_options": {
@@ -223,11 +229,22 @@ def find_envoy() -> str:
     return found
 
 
-def start_envoy(plan: EnvoyPlan, folder: Path) -> subprocess.Popen[bytes]:
-    """Envoy as a child process; its configuration and log lie in `folder`."""
+def envoy_version(binary: str) -> tuple[int, int]:
+    """Major and minor of an Envoy binary. Raises ConfigError where it does not say."""
+    told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"/(\d+)\.(\d+)\.\d+[^/]*/", told)
+    if found is None:
+        raise ConfigError("envoy", f"{binary} --version does not tell a version")
+    return int(found[1]), int(found[2])
+
+
+def start_envoy(plan: EnvoyPlan, folder: Path, binary: str | None = None) -> subprocess.Popen[bytes]:
+    """Envoy as a child process, `find_envoy`'s unless told; its configuration and log lie in `folder`."""
+    binary = binary or find_envoy()
+    plan = replace(plan, tells_served=envoy_version(binary) >= TELLS_SERVED_SINCE)
     config = folder / "envoy.json"
     config.write_text(json.dumps(envoy_config(plan), indent=1))
-    command = [find_envoy(), "--config-path", str(config), "--log-path", str(folder / "envoy.log")]
+    command = [binary, "--config-path", str(config), "--log-path", str(folder / "envoy.log")]
     options = ["--log-level", "warning", "--concurrency", "2", "--disable-hot-restart"]
     with (folder / "envoy.out").open("wb") as output:
         return subprocess.Popen(command + options, stdout=output, stderr=subprocess.STDOUT)

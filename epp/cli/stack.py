@@ -37,7 +37,10 @@ class StartError(Exception):
 
 @dataclass(slots=True)
 class StackPlan:
-    """What to start: `models` maps a model to the names its servers answer to; port 0 is any free one."""
+    """What to start: `models` maps a model to the names its servers answer to; port 0 is any free one.
+
+    `envoy` is the binary to run, if not the one that is installed.
+    """
 
     models: dict[str, tuple[str, ...]]
     replicas: int
@@ -49,6 +52,8 @@ class StackPlan:
     failure_mode_allow: bool = True
     default_model: str = ""
     time_factor: float = 1.0
+    keepalive_s: float = 1.0
+    envoy: str | None = None
     serve_flags: Sequence[str] = field(default_factory=list)
 
 
@@ -118,8 +123,9 @@ class Stack:
             wiring=self.plan.wiring,
             eager=self.plan.eager,
             failure_mode_allow=self.plan.failure_mode_allow,
+            keepalive_s=self.plan.keepalive_s,
         )
-        self.envoy = start_envoy(plan, self.plan.folder)
+        self.envoy = start_envoy(plan, self.plan.folder, self.plan.envoy)
 
     async def onehop_ready(self, http: aiohttp.ClientSession) -> None:
         """OneHop answers, and has heard from every endpoint what it serves."""

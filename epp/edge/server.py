@@ -85,6 +85,10 @@ def listen(
             # Streams that came in a burst and that we have not taken yet: gRPC turns them away from 1,000 on by itself.
             ("grpc.server.max_pending_requests", limits.streams_max),
             ("grpc.server.max_pending_requests_hard_limit", limits.streams_max),
+            # Gateways ping streams on which nothing is said for minutes; by default gRPC takes the third ping for abuse
+            # and closes the connection, which cuts every answer under way.
+            ("grpc.http2.max_ping_strikes", 0),
+            ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.so_reuseport", 0),  # a taken port is an error, not a silent share
         ]
     )

@@ -237,6 +237,7 @@ class Exchange:
             self._hold(event.data)
             return self._decide(event.data)
         self._size += len(event.data)
+        self._check_size(self._size)
         return [BodyReply(Side.REQUEST)]
 
     def _request_trailers(self) -> list[Action]:

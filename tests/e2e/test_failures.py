@@ -105,6 +105,18 @@ async def test_what_the_classifier_did_is_shown_to_operators(start: Start) -> No
     assert (counts["answered"], counts["cached"], counts["late"]) == (1, 2, 0)
 
 
+async def test_a_gateway_that_pings_often_while_nothing_is_said_keeps_its_streams(start: Start) -> None:
+    async with start(keepalive_s=0.2, time_factor=1.0) as site:
+        answer = await site.post(chat("phi4-mini", stream=True, max_tokens=600, ignore_eos=True))
+        receipt = await site.receipt(answer)
+        await site.idle()
+
+        assert b"data: [DONE]" in answer.body
+        assert (await site.receipt(answer))["outcome"] == "completed"
+        assert receipt["ended_s"] is None or receipt["ended_s"] >= receipt["ttft_s"]
+        assert "too_many_pings" not in (site.stack.plan.folder / "onehop.log").read_text()
+
+
 async def test_a_sigterm_lets_open_streams_finish(start: Start) -> None:
     async with start(serve_flags=["--drain-timeout=30s", "--classify-deadline=5s"]) as site:
         assert site.stack.onehop is not None

@@ -232,6 +232,14 @@ def test_eager_streamed_does_not_hold_more_than_envoy_would() -> None:
     assert rest == [HeadersReply(Side.REQUEST, EDITS), BodyReply(Side.REQUEST), BodyReply(Side.REQUEST)]
 
 
+def test_a_body_over_the_limit_is_refused_also_after_the_route_was_chosen_by_headers() -> None:
+    exchange = Exchange(Buffers(HELD_BYTES_MAX + 10, LIMIT))
+    play([head(EAGER), body(b"x" * (HELD_BYTES_MAX + 1), end=False)], exchange=exchange)
+
+    with pytest.raises(Refused, match="larger than"):
+        exchange.receive(body(b"x" * 10, end=False))
+
+
 def test_a_body_over_the_limit_is_refused_at_the_byte_that_is_too_many() -> None:
     exchange = Exchange(Buffers(10, 100))
     exchange.receive(head(DUPLEX))

