@@ -132,9 +132,9 @@ KNOWN = [
         (Row.FROZEN_OPEN,),
         _duplex,
         "500",
-        "Full duplex has no message timeout. A request that comes before the HTTP/2 keepalive of our Envoy configuration "
-        "(every second, and a second for the answer) or the health check has noticed gets a 500 then, although it "
-        "should fail open (envoy#41276); later ones do.",
+        "Full duplex has no message timeout. A request that comes before the HTTP/2 keepalive of our Envoy "
+        "configuration (every second, and a second for the answer) or the health check has noticed gets a 500 then, "
+        "although it should fail open (envoy#41276); later ones do.",
     ),
 ]
 
