@@ -21,10 +21,20 @@ from epp.domain import Candidate, Choice, Chooser, Endpoint, Reason, Receipt, Re
 from epp.outcome import Answered, Routed
 from epp.protocol import openai
 from epp.protocol.exchange import Route
-from epp.protocol.headers import FAIRNESS, REQUEST_ID, RETRY_ATTEMPT, REWRITE, SELECTED_MODEL, first
+from epp.protocol.headers import (
+    FAIRNESS,
+    IF_AVAILABLE,
+    PREFER,
+    REQUEST_ID,
+    RETRY_ATTEMPT,
+    REWRITE,
+    SELECTED_MODEL,
+    first,
+)
 from epp.protocol.messages import Decide
 from epp.protocol.paths import path_of
 from epp.scheduling.framework import Pick, Profile, Query
+from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -114,6 +124,8 @@ class Director:
         kept = before.endpoint if before and not tried else prefer
         candidate, query, pick = self._pick(request, choice, receipt, kept, tried)
         receipt.pick, receipt.picked, receipt.model = pick, pick.endpoint.address, candidate.model
+        if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not pick.score(PrefixCacheScorer.type):
+            raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         way = outcome.route(ask.headers, request, pick.endpoint.address, candidate.model, receipt)
         if before and before.lease.charged and before.endpoint is pick.endpoint:
             lease = before.lease.join()

@@ -23,6 +23,7 @@ class Reason(Enum):
     MODEL_MISSING = ("model_missing", 400, None, None)
     MODEL_NOT_FOUND = ("model_not_found", 404, None, None)
     REQUEST_TIMEOUT = ("request_timeout", 408, None, None)
+    NOT_CACHED = ("not_cached", 412, None, None)
     BODY_TOO_LARGE = ("body_too_large", 413, None, None)
     UNSUPPORTED_MEDIA = ("unsupported_media_type", 415, None, None)
     BUFFERS_FULL = ("buffers_full", 503, 1, "rejected-saturated")

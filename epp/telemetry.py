@@ -25,6 +25,7 @@ ERROR_CODES = {  # HTTP status of a refusal -> the Go picker's code for it
     400: "BadRequest",
     404: "NotFound",
     408: "BadRequest",
+    412: "PreconditionFailed",
     413: "BadRequest",
     415: "BadRequest",
     429: "ResourceExhausted",

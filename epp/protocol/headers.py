@@ -13,6 +13,9 @@ DROPPED_REASON = "x-llm-d-request-dropped-reason"
 REWRITE = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")  # the newer name wins
 FAIRNESS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 
+PREFER = "prefer"
+IF_AVAILABLE = "if-available"  # of `Prefer` (RFC 7240): only if it need not be computed; llm-d's conditional decode
+
 REQUEST_ID = "x-request-id"
 RETRY_ATTEMPT = "x-retry-attempt"  # agentgateway asks again for each attempt and counts here
 SELECTED_MODEL = "x-selected-model"

@@ -79,6 +79,11 @@ class Pick:
     columns: Sequence[tuple[str, float, Sequence[float]]]
     dropped: Sequence[tuple[Endpoint, str]] = ()
 
+    def score(self, scorer_type: str) -> float | None:
+        """What one scorer said of the choice; None where it was not asked."""
+        place = next(i for i, e in enumerate(self.endpoints) if e is self.endpoint)
+        return next((scores[place] for name, _, scores in self.columns if name == scorer_type), None)
+
     def explain(self) -> list[dict[str, Any]]:
         """One row an endpoint: address, score per scorer, weighted total, and by which filter it was excluded."""
         kept = [

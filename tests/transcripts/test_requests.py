@@ -270,6 +270,18 @@ HINTS: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 
 
+async def test_case_79_only_if_the_prompt_is_cached(epp: Picker) -> None:
+    epp.serves(P(0))
+    long = ask("m", "what was said before, at length. " * 60)
+    refused = IR(412, "no decode worker has the requested KV cache", "not_cached")
+
+    await epp.transcript((RH({"prefer": "if-available", "x-request-id": "1"}),), (RB(long), refused))
+    await epp.transcript((RH({"x-request-id": "2"}),), (RB(long), H("192.168.1.1:8000", "m"), B(long)))
+    await epp.transcript(
+        (RH({"prefer": "If-Available", "x-request-id": "3"}),), (RB(long), H("192.168.1.1:8000", "m"), B(long))
+    )
+
+
 async def test_case_68_filters_that_leave_nobody_are_a_429_and_a_failing_plugin_a_plain_pick(epp: Picker) -> None:
     epp.serves(P(0), profile=Profile("none", filters=[Nobody()], picker=MaxScorePicker()))
     saturated = IR(429, "no endpoints available for the given request", "saturated", "rejected-saturated", "1")
