@@ -8,20 +8,12 @@ Weights are points; a choice is an exchange of one kind of point for another:
 - tokens not yet prefilled 8, T = 131,072: 16k tokens cost 1 point, so a 100k-token prompt in prefill (6 points)
   outbids any match;
 - queue and KV cache 1 each, as samples are late: together they outbid 2 requests on an idle pool, 6 at 32 in flight
-  each. A sample that lies through a whole burst of 256 at 8 endpoints leaves max/mean at 1.16; where prompt sizes are
-  very unequal 1.22, as tokens are then balanced at the expense of counts.
+  each. Where prompt sizes are very unequal, tokens are balanced at the expense of counts.
 
-Measured with tests/scheduling/replicas.py (8 replicas; conversations, documents and distinct prompts at three rates, 3
-seeds of 2,500 requests; geometric mean over the nine loads of mean and p99 time to first token, ms):
-
-    llm-d's default (queue 2, KV 2, prefix 3)      349   2607
-    least requests                                 897   4474
-    this profile                                   218   1687
-    softness 0 | 8 | 32                            295   2387  |  243   1963  |  202   1566
-    token weight 0 | 4 | 16                        267   2634  |  220   1927  |  217   1471
-
-More softness is better still there, but then a full match beats a backlog of 6 and more requests, and a lying sample
-draws a fifth more than the mean. More token weight recomputes shared documents once the pool is near its limit.
+What these weights are held to is in tests/scheduling/test_default.py: on a small fleet in virtual time they are no
+worse than llm-d's default formula (queue 2, KV 2, prefix 3) and than least requests and have a shorter tail, softness
+and token weight each earn their place, and bursts spread also under samples that lie. With more softness a full match
+would beat a longer backlog; with more token weight shared documents are computed again near the pool's limit.
 """
 
 from __future__ import annotations
