@@ -65,15 +65,9 @@ class Stream:
         """Until the peer ends the stream. Raises `BadMessage` for what is no ext_proc message or out of order."""
         outcome = "error"
         try:
-            while (data := await self._next(read)) is not None:
-                event = decode(data)
-                for reply in await self._react(event):
-                    await write(encode(reply))
+            while await self._step(read, write):
+                pass
             outcome = self._outcome()
-        except Refused as stalled:
-            outcome = stalled.reason.code
-            for reply in self._refuse(stalled):
-                await write(encode(reply))
         except Disconnected:
             outcome = self._outcome()
         except CancelledError:
@@ -85,6 +79,20 @@ class Stream:
     def _outcome(self) -> str:
         """A reset is a normal end once the answer is through."""
         return "completed" if self._exchange.answered else "disconnected"
+
+    async def _step(self, read: Read, write: Write) -> bool:
+        """One message and its replies; false at the end. On its own, so that no body outlives its turn."""
+        try:
+            data = await self._next(read)
+            if data is None:
+                return False
+            replies = await self._react(decode(data))
+            more = True
+        except Refused as stalled:
+            replies, more = self._refuse(stalled), False
+        for reply in replies:
+            await write(encode(reply))
+        return more
 
     async def _next(self, read: Read) -> bytes | None:
         """The next message; Refused when a body stands still. Other waits are for the gateway to end."""
@@ -126,7 +134,9 @@ class Stream:
             self._routed = None
         if isinstance(outcome, Routed):
             self._routed = outcome
-            return self._exchange.routed(outcome.route)
+            replies = self._exchange.routed(outcome.route)
+            outcome.route.body = None  # an answer may run for minutes; the replies carry the body
+            return replies
         self._telemetry.ended(outcome.receipt)
         return self._exchange.answer(outcome.immediate)
 
@@ -146,7 +156,7 @@ class Stream:
     def _begin_answer(self, event: Headers, routed: Routed) -> None:
         if self._shared.sample():
             self._exchange.show_response_body()
-        if self._shared.restore_model and self._exchange.may_change_response and routed.route.body is not None:
+        if self._shared.restore_model and self._exchange.may_change_response:
             self._answer = AnswerReader(routed.receipt.model, routed.receipt.asked_model)
             self._exchange.response_length_may_change()
         if event.served is not None:

@@ -117,6 +117,15 @@ async def test_a_gateway_that_pings_often_while_nothing_is_said_keeps_its_stream
         assert "too_many_pings" not in (site.stack.plan.folder / "onehop.log").read_text()
 
 
+async def test_past_its_deadline_the_semantic_stage_gives_way_to_the_default_model_and_says_so(start: Start) -> None:
+    async with start(serve_flags=["--classify-deadline=1us"]) as site:
+        answer = await site.post(chat("auto", "What is 2+2 * (5-1)?"))
+
+        assert (answer.status, site.replica_of(answer)) == (200, "llama3-8b")
+        assert answer.headers["x-onehop-classification"] == "degraded"
+        assert "x-vsr-selected-category" not in answer.headers
+
+
 async def test_a_sigterm_lets_open_streams_finish(start: Start) -> None:
     async with start(serve_flags=["--drain-timeout=30s", "--classify-deadline=5s"]) as site:
         assert site.stack.onehop is not None

@@ -7,6 +7,8 @@ can end; after each step the ledger must equal the streams that hold an endpoint
 from __future__ import annotations
 
 import asyncio
+import gc
+from types import CoroutineType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from epp.datastore.receipts import Receipts
 from epp.domain import Choice, Request
-from epp.edge.stream import Shared, Stream
+from epp.edge.stream import Disconnected, Shared, Stream
 from epp.protocol.codec import BadMessage
 from epp.protocol.exchange import Buffers
 from epp.telemetry import Telemetry
@@ -73,12 +75,15 @@ class Peer:
         self,
         over: Any,
         chooser: Any = None,
+        *,
         jam: bool = False,
         shared: Shared | None = None,
         receipts: Receipts | None = None,
+        gone: bool = False,
     ) -> None:
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.sent: list[pb.ProcessingResponse] = []
+        self.gone = gone
         self.jam = jam
         telemetry = Telemetry(over)
         stream = Stream(
@@ -90,6 +95,8 @@ class Peer:
         self.task = asyncio.get_running_loop().create_task(stream.run(self.inbox.get, self._write))
 
     async def _write(self, data: bytes) -> None:
+        if self.gone:
+            raise Disconnected
         if self.jam:
             await asyncio.Event().wait()
         self.sent.append(pb.ProcessingResponse.FromString(data))
@@ -216,6 +223,42 @@ async def test_waiting_for_an_answer_or_for_envoys_buffer_is_not_timed(modes: st
 
     assert not peer.task.done()
     await peer.end()
+
+
+async def test_no_body_is_kept_while_its_answer_is_waited_for() -> None:
+    over = pool("a")
+    mark = "a prompt found nowhere else " * 40
+    peer = Peer(over, FixedChooser("phi4-mini"))
+    await peer.say(opening("duplex"), piece(chat("auto", mark)))
+    forwarded = mark.encode() in b"".join(
+        m.request_body.response.body_mutation.streamed_response.body for m in peer.sent
+    )
+    peer.sent.clear()
+    stack = peer.task.get_coro()
+    seen: set[int] = set()
+    todo: list[Any] = [stack]
+    kept = []
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen or isinstance(thing, (type, ModuleType)):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, bytes) and mark.encode() in thing:
+            kept.append(thing)
+        if isinstance(thing, CoroutineType) and thing.cr_frame is not None:
+            todo += [*thing.cr_frame.f_locals.values(), thing.cr_await]
+        elif not isinstance(thing, FunctionType):
+            todo += gc.get_referents(thing)
+
+    assert forwarded
+    assert kept == []
+    await peer.end()
+
+
+async def test_a_stalled_client_that_is_gone_ends_the_stream_quietly() -> None:
+    peer = Peer(pool("a"), shared=Shared(Buffers(LIMIT, LIMIT), body_idle_s=0.01), gone=True)
+    await peer.say(opening("duplex"), piece(b'{"model"', end=False))
+    await peer.task
 
 
 async def test_a_second_choice_replaces_the_first_ones_lease() -> None:
