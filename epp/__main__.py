@@ -13,6 +13,8 @@ COMMANDS = {
     "quickstart": "epp.cli.quickstart",
     "classify": "epp.cli.classify",
     "check": "epp.cli.check",
+    "inspect": "epp.cli.inspect",
+    "doctor": "epp.cli.doctor",
 }
 USAGE = """usage: onehop COMMAND [options]
 
@@ -20,6 +22,8 @@ USAGE = """usage: onehop COMMAND [options]
   quickstart    two models, three simulated replicas each, a real Envoy and OneHop on this machine
   classify      categories for the rows of a JSONL file
   check         validate discovery and semantic configuration files
+  inspect       pools and endpoints of a running OneHop
+  doctor        look for known traps in a cluster, or in manifests
 
 onehop COMMAND --help says more.
 """

@@ -18,147 +18,204 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from epp.chooser import DefaultModelChooser, SemanticChooser
+from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
-from epp.director import Director
-from epp.domain import Chooser, ConfigError
+from epp.director import Director, Rules
+from epp.domain import Chooser, ConfigError, Endpoint
 from epp.edge import admin, tls
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.health import Health
 from epp.edge.scrape import Scraper
 from epp.edge.server import Limits, Processor, listen
 from epp.edge.stream import Shared, Stream
+from epp.picking import Picking
+from epp.protocol.decision import Signer
 from epp.protocol.exchange import Buffers
+from epp.protocol.headers import FAIRNESS, OBJECTIVE
+from epp.protocol.identity import source
+from epp.readiness import Readiness
 from epp.scheduling.default import default_profile
+from epp.scheduling.framework import Profile
+from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
+from epp.scopes import Scope, scopes
 from epp.settings import Settings
 from epp.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from epp.kubernetes import Kubernetes
     from semantic.router import SemanticRouter
 
 log = logging.getLogger(__name__)
 POLL_S = 0.05
 FIRST_LOOK_SECONDS_MAX = 3.0
 CLOSE_GRACE_S = 1.0
-NO_DISCOVERY = (
-    "Kubernetes discovery is not in this version: --discovery-file is required, a file that lists the endpoints"
+NO_SOURCE = (
+    "or one of --pool-name, --pool, --pool-selector, --picker-service, --endpoint-selector is required: "
+    "they say where the endpoints come from"
 )
+COUNTS = ("streams", "classifier")  # conditions that are numbers to look at, and no trouble
+FILE_POOL = "default"  # the pool's name where only a file knows of it
 
 
 class App:
     """One OneHop process. `run` serves until `stop` is set, then drains."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.discovery_file is None:
-            asks_kubernetes = "pool_name" in settings.model_fields_set
-            raise ConfigError("--pool-name" if asks_kubernetes else "--discovery-file", NO_DISCOVERY)
         self._settings = settings
         self._now = time.monotonic
-        self.pool = Pool(settings.pool_name)
-        self.receipts = Receipts(time.time() - self._now())
-        self.telemetry = Telemetry(self.pool)
-        self.health = Health()
-        self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
-        self._profile = default_profile()
         self.stop = asyncio.Event()
-        self._scraper = Scraper(self.pool, now=self._now, interval_s=settings.refresh_metrics_interval)
-        self._discovery = DiscoveryFile(settings.discovery_file, self.pool, on_reload=self._relisted)
-        self._conditions: dict[str, Callable[[], Any]] = {
-            "discovery": lambda: self._discovery.last_error,
-            "scrape": lambda: dict(self._scraper.errors),
-        }
+        self.health = Health()
+        self._conditions: dict[str, Callable[[], Any]] = {}
+        self._kubernetes = self._file = None
+        self.fleet = Fleet(settings.pool_name or FILE_POOL, on_change=self._relisted)
+        if settings.discovery_file is not None:
+            self._file = self._discovery_file(settings.discovery_file)
+        elif from_kubernetes(settings):
+            self._kubernetes = _kubernetes(settings, self.fleet)
+            self.fleet.home = self._kubernetes.namespace
+        else:
+            raise ConfigError("--discovery-file", NO_SOURCE)
+        self.receipts = Receipts(time.time() - self._now())
+        self.telemetry = Telemetry(self.fleet)
+        self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
+        self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
+        self._profiles: list[Profile] = []
+        self._scraper = Scraper(self.fleet.all, now=self._now, interval_s=settings.refresh_metrics_interval)
+        self._conditions["scrape"] = lambda: dict(self._scraper.errors)
+        self._processors: list[Processor] = []
+        self._readiness = Readiness(
+            self._tell_ready, "serving", *(self._kubernetes.requires if self._kubernetes else ())
+        )
 
     async def run(self) -> None:
         """Serve until told to stop. Raises ConfigError for a bad file, OSError for a port that is taken."""
         async with AsyncExitStack() as closing:
-            self._discovery.load()
-            chooser = await self._chooser(closing)
-            processor, servers = self._listen(chooser)
+            if self._file is not None:
+                self._file.load()
+                self.fleet.unite()
+            servers = await self._listen(closing)
             for server in servers:
                 await server.start()
                 closing.push_async_callback(server.stop, CLOSE_GRACE_S)
             await self._serve_http(closing)
             tasks = await closing.enter_async_context(asyncio.TaskGroup())
-            background = [
-                tasks.create_task(self._discovery.watch(), name="discovery"),
-                tasks.create_task(self._scraper.run(), name="scrape"),
-            ]
-            certificates = self._certificates
-            if certificates is not None and self._settings.enable_cert_reload:
-                self._conditions["certificates"] = lambda: certificates.last_error
-                background.append(tasks.create_task(certificates.watch(), name="certificates"))
+            background = self._start(tasks)
             await self._first_look()
             if not self.stop.is_set():
-                await self._serve_until_stopped()
-                await self._drain(processor, servers[0], tasks)
+                self._readiness.set("serving", True)
+                await self.stop.wait()
+                await self._drain(servers, tasks)
             self.health.close()
             for task in background:
                 task.cancel()
 
-    async def _serve_until_stopped(self) -> None:
-        self.health.set(ready=True)
+    def _start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """The tasks that run for as long as we serve."""
+        runs = {"scrape": self._scraper.run()}
+        if self._file is not None:
+            runs["discovery"] = self._file.watch()
+        if self._kubernetes is not None:
+            runs["kubernetes"] = self._kubernetes.run(self._readiness.set, self.telemetry.leads)
+        certificates = self._certificates
+        if certificates is not None and self._settings.enable_cert_reload:
+            self._conditions["certificates"] = lambda: certificates.last_error
+            runs["certificates"] = certificates.watch()
+        return [tasks.create_task(run, name=name) for name, run in runs.items()]
+
+    def _tell_ready(self, ready: bool) -> None:
+        self.health.set(ready=ready and not self.stop.is_set())
         settings = self._settings
-        how = "over TLS" if settings.secure_serving else "in plaintext"
-        log.info("serving ext_proc on port %d %s for %d endpoints", settings.grpc_port, how, len(self.pool.endpoints))
-        await self.stop.wait()
+        if ready:
+            how = "over TLS" if settings.secure_serving else "in plaintext"
+            count = len(self.fleet.all.endpoints)
+            log.info("serving ext_proc on port %d %s for %d endpoints", settings.grpc_port, how, count)
+        else:
+            log.warning("not ready any more: %s", ", ".join(self._readiness.missing))
 
     def _relisted(self) -> None:
-        self._profile.relisted(self.pool.endpoints)
+        for profile in self._profiles:
+            profile.relisted(self.fleet.all.endpoints)
         self._scraper.wake()
 
-    async def _chooser(self, closing: AsyncExitStack) -> Chooser:
-        """The semantic stage, loaded off the loop; without a configuration `auto` is the default model."""
-        settings = self._settings
-        path = settings.semantic_config_file
-        if path is None:
-            return DefaultModelChooser(self.pool, settings.default_model)
-        router = await asyncio.to_thread(_load_router, path, settings.lenient)
-        closing.callback(router.close)
-        self._conditions["classifier"] = lambda: router.classifier.counts
-        return SemanticChooser(router, settings.classify_deadline)
+    def _discovery_file(self, path: Path) -> DiscoveryFile:
+        found = DiscoveryFile(path, self.fleet.pool(self.fleet.all.name), on_reload=self.fleet.unite)
+        self._conditions["discovery"] = lambda: found.last_error
+        return found
 
-    def _listen(self, chooser: Chooser) -> tuple[Processor, list[grpc.aio.Server]]:
+    async def _listen(self, closing: AsyncExitStack) -> list[grpc.aio.Server]:
+        """A server for each ext_proc port, and one for health."""
         settings = self._settings
+        router = await self._router(closing)
+        buffers = Buffers(settings.body_bytes_max, settings.body_bytes_total_max)
+        credentials = self._credentials()
+        host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
+        limits = Limits(settings.grpc_max_recv_msg_size, settings.grpc_max_send_msg_size, settings.streams_max)
+        namespace = self._kubernetes.namespace if self._kubernetes else ""
+        servers = []
+        for scope in scopes(settings, self.fleet, namespace):
+            processor = self._processor(scope, router, buffers, limits)
+            self._processors.append(processor)
+
+            def add_processor(server: grpc.aio.Server, processor: Processor = processor) -> None:
+                server.add_generic_rpc_handlers((processor.handler(),))
+
+            tls_of = None if scope.plaintext else credentials
+            address = f"{host}:{scope.port}"
+            servers.append(listen(address, add_processor, self.health.add_to, tls=tls_of, limits=limits)[0])
+        self._conditions["streams"] = lambda: {
+            "open": sum(p.open for p in self._processors),
+            "turned_away": sum(p.turned_away for p in self._processors),
+        }
+        return [*servers, listen(f"{host}:{settings.grpc_health_port}", self.health.add_to)[0]]
+
+    def _processor(self, scope: Scope, router: SemanticRouter | None, buffers: Buffers, limits: Limits) -> Processor:
+        settings = self._settings
+        profile, rng = default_profile(), Random()
+        self._profiles.append(profile)
+        self.telemetry.measure(profile)
         director = Director(
-            pool=self.pool,
-            profile=self._profile,
-            chooser=chooser,
+            picking=Picking(scope.pool, profile, rng, settings.unknown_model),
+            chooser=self._chooser(scope.pool, router),
             receipts=self.receipts,
             telemetry=self.telemetry,
             now=self._now,
-            rng=Random(),
-            unknown_model=settings.unknown_model,
-            unparsed=settings.unparsed,
+            wall=time.time,
+            rng=rng,
+            rules=Rules(
+                unparsed=settings.unparsed,
+                tenant=source(settings.tenant_from, FAIRNESS),
+                objective=source(settings.objective_from, OBJECTIVE),
+                fallbacks=settings.fallback_endpoints,
+                signer=self._signer,
+                first_of_two=scope.first_of_two,
+                second_of_two=scope.second_of_two and self._signer is not None,
+            ),
         )
-
         shared = Shared(
-            Buffers(settings.body_bytes_max, settings.body_bytes_total_max),
-            settings.usage_sample_every,
-            settings.restore_model,
-            settings.body_timeout,
+            buffers, settings.usage_sample_every, settings.restore_model, settings.body_timeout, scope.first_of_two
         )
 
         def new_stream() -> Stream:
             return Stream(director, self.telemetry, self._now, shared)
 
-        limits = Limits(settings.grpc_max_recv_msg_size, settings.grpc_max_send_msg_size, settings.streams_max)
-        processor = Processor(new_stream, self.telemetry, limits.streams_max)
-        self._conditions["streams"] = lambda: {"open": processor.open, "turned_away": processor.turned_away}
-        host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
+        return Processor(new_stream, self.telemetry, limits.streams_max)
 
-        def add_processor(server: grpc.aio.Server) -> None:
-            server.add_generic_rpc_handlers((processor.handler(),))
+    async def _router(self, closing: AsyncExitStack) -> SemanticRouter | None:
+        """The semantic stage, loaded off the loop; without a configuration there is none."""
+        path = self._settings.semantic_config_file
+        if path is None:
+            return None
+        router = await asyncio.to_thread(_load_router, path, self._settings.lenient)
+        closing.callback(router.close)
+        self._conditions["classifier"] = lambda: router.classifier.counts
+        return router
 
-        return processor, [
-            listen(
-                f"{host}:{settings.grpc_port}",
-                add_processor,
-                self.health.add_to,
-                tls=self._credentials(),
-                limits=limits,
-            )[0],
-            listen(f"{host}:{settings.grpc_health_port}", self.health.add_to)[0],
-        ]
+    def _chooser(self, pool: Pool, router: SemanticRouter | None) -> Chooser:
+        """Without a semantic stage `auto` is the default model."""
+        if router is None:
+            return DefaultModelChooser(pool, self._settings.default_model)
+        return SemanticChooser(router, self._settings.classify_deadline)
 
     def _credentials(self) -> grpc.ServerCredentials | None:
         settings = self._settings
@@ -176,31 +233,80 @@ class App:
         host, _, port = settings.admin_address.rpartition(":")
         metrics = await admin.serve(admin.metrics_app(self.telemetry), settings.bind_address, settings.metrics_port)
         closing.push_async_callback(metrics.cleanup)
-        debug = admin.admin_app(self.pool, self.receipts, self._conditions, _secret(settings))
+        if self._kubernetes is not None:
+            self._conditions.update(self._kubernetes.conditions)
+        self._conditions["readiness"] = lambda: self._readiness.missing
+        self.telemetry.conditions = {name: ask for name, ask in self._conditions.items() if name not in COUNTS}
+        debug = admin.admin_app(
+            self.fleet, self.receipts, self._conditions, _secret(settings), now=self._now, prefix=self._prefix_blocks
+        )
         closing.push_async_callback((await admin.serve(debug, host.strip("[]"), int(port))).cleanup)
 
     async def _first_look(self) -> None:
         """Ready means we know what the endpoints serve; those that do not answer in time hold nobody up."""
+        while self._kubernetes is not None and not (self._kubernetes.synced or self.stop.is_set()):
+            await asyncio.sleep(POLL_S)
         ends = self._now() + FIRST_LOOK_SECONDS_MAX
         while not (self._scraper.settled or self.stop.is_set()) and self._now() < ends:
             await asyncio.sleep(POLL_S)
 
-    async def _drain(self, processor: Processor, server: grpc.aio.Server, tasks: asyncio.TaskGroup) -> None:
+    async def _drain(self, servers: list[grpc.aio.Server], tasks: asyncio.TaskGroup) -> None:
         """Not ready first, serving on until gateways look elsewhere; then only open streams, within the timeout."""
         self.health.set(ready=False)
         timeout = self._settings.drain_timeout
         notice = min(self._settings.drain_notice, timeout)
         ends = self._now() + timeout
+        if self._kubernetes is not None:
+            tasks.create_task(self._kubernetes.step_down(), name="step down")
         log.info("not ready any more; new streams are served for another %.1f s", notice)
         await asyncio.sleep(notice)
-        log.info("draining %d open streams", processor.open)
-        # GOAWAY: connections take no new streams, and new ones are for those who serve on.
-        tasks.create_task(server.stop(timeout + CLOSE_GRACE_S), name="drain")
-        while processor.open and self._now() < ends:
+        log.info("draining %d open streams", self._open)
+        *ext_proc, _ = servers
+        for server in ext_proc:
+            # GOAWAY: connections take no new streams, and new ones are for those who serve on.
+            tasks.create_task(server.stop(timeout + CLOSE_GRACE_S), name="drain")
+        while self._open and self._now() < ends:
             await asyncio.sleep(POLL_S)
-        if processor.open:
-            log.warning("the drain timeout is over, %d streams are cut off", processor.open)
-            await server.stop(None)
+        if self._open:
+            log.warning("the drain timeout is over, %d streams are cut off", self._open)
+            for server in ext_proc:
+                await server.stop(None)
+
+    def _prefix_blocks(self, endpoint: Endpoint) -> int:
+        """The blocks of prompts that an endpoint is believed to hold, by the port that knows of most."""
+        scorers = [scorer for profile in self._profiles for scorer, _ in profile.scorers]
+        held = [s.index.used_blocks(endpoint) for s in scorers if isinstance(s, PrefixCacheScorer)]
+        return max(held, default=0)
+
+    @property
+    def _open(self) -> int:
+        return sum(processor.open for processor in self._processors)
+
+
+def from_kubernetes(settings: Settings) -> bool:
+    """Whether the flags name something that the API server knows."""
+    return bool(
+        settings.pool_name
+        or settings.pool
+        or settings.pool_selector
+        or settings.picker_service
+        or settings.endpoint_selector
+    )
+
+
+def _kubernetes(settings: Settings, fleet: Fleet) -> Kubernetes:
+    from epp.kubernetes import Kubernetes  # noqa: PLC0415  # only who follows an API server pays for its client
+
+    return Kubernetes(settings, fleet)
+
+
+def _signer(path: Path) -> Signer:
+    try:
+        return Signer(path.read_bytes())
+    except OSError as unreadable:
+        raise ConfigError(str(path), unreadable.strerror or "cannot be read") from unreadable
+    except ValueError as too_short:
+        raise ConfigError(str(path), str(too_short)) from too_short
 
 
 def _secret(settings: Settings) -> str | None:

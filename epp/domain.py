@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, Protocol
 
+DEFAULT_TENANT = "default-flow"  # the Go picker's name for requests without a fairness id
 Classification = Literal["full", "degraded", "skipped"]
 
 
@@ -20,6 +21,7 @@ class Reason(Enum):
     """
 
     BAD_REQUEST = ("bad_request", 400, None, None)
+    DECISION_MISSING = ("decision_missing", 400, None, None)
     MODEL_MISSING = ("model_missing", 400, None, None)
     MODEL_NOT_FOUND = ("model_not_found", 404, None, None)
     REQUEST_TIMEOUT = ("request_timeout", 408, None, None)
@@ -63,7 +65,8 @@ class Request:
     `model_span` is the byte range of the model's JSON value in the body, quotes included; an edit replaces these
     bytes and no others. An empty range is where a model may be put in; None means that the body is not to be edited.
     `prompt` holds the raw JSON of what the engine will prefill (messages, prompt or input): it is hashed for prefix
-    affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None.
+    affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None. `priority` is that
+    of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id.
     """
 
     id: str
@@ -76,13 +79,16 @@ class Request:
     stream: bool = False
     body: bytes = b""
     subset: frozenset[str] | None = None
+    tenant: str = DEFAULT_TENANT
+    priority: int = 0
 
 
 @dataclass(slots=True, frozen=True)
 class Load:
     """One sample of what a model server says of itself; None where the series was missing.
 
-    `waiting` and `running` count requests, `kv_usage` is a fraction, `at` the monotonic second of the sample.
+    `waiting` and `running` count requests, `kv_usage` is a fraction, `at` the monotonic second of the sample; the
+    tokens are those computed since the engine's start, the only count of them where a gateway shows no answers.
     """
 
     at: float
@@ -91,25 +97,34 @@ class Load:
     kv_usage: float | None = None
     block_size: int | None = None
     num_blocks: int | None = None
+    prompt_tokens: float | None = None
+    generated_tokens: float | None = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Endpoint:
     """One (pod, port) we may send requests to; it keeps its identity while it is listed, so compare by identity.
 
     `address` is `ip:port`, IPv6 in brackets. `models` maps every name the server answers to onto its base model (its
-    own name for a base model, the parent for a LoRA adapter); None while the list is not known, and then the endpoint
-    accepts any model. `inflight_*` is the ledger: only `Pool.lease` changes it.
+    own name for a base model, the parent for a LoRA adapter); None while the list is not known. Until then `declared`
+    counts, the same as discovery was told it (a pod label, configuration); None: the endpoint accepts any model.
+    `inflight_*` is the ledger: only `Pool.lease` changes it.
     """
 
     name: str
     address: str
     labels: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] | None = None
+    declared: Mapping[str, str] | None = None
     load: Load | None = None
     reachable: bool = True
     inflight_requests: int = 0
     inflight_tokens: int = 0
+
+    @property
+    def serves(self) -> Mapping[str, str] | None:
+        """The names it answers to, from the best source there is; None when nobody has said."""
+        return self.declared if self.models is None else self.models
 
 
 @dataclass(slots=True, frozen=True)
@@ -158,8 +173,10 @@ class Usage:
 class Receipt:
     """Why this model and this endpoint. Content-free: names and numbers, never prompt text.
 
-    `pick` is rendered on demand: most receipts are never read. `labels` are the request's metric labels, fixed at the
-    decision so that what is counted up then is counted down under the same name.
+    `pick` is rendered on demand: most receipts are never read. `rewrite` names the InferenceModelRewrite that applied,
+    `first` the receipt of the same request's first stream, where two filters ask us in turn. `chosen_s` is when the
+    model was known, `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision
+    so that what is counted up then is counted down under the same name.
     """
 
     id: str
@@ -167,7 +184,12 @@ class Receipt:
     time: float
     path: str
     asked_model: str | None
-    tenant: str = "default-flow"
+    pool: str = ""
+    tenant: str = DEFAULT_TENANT
+    objective: str | None = None
+    priority: int = 0
+    rewrite: str | None = None
+    first: str | None = None
     stream: bool = False
     body_bytes: int = 0
     prompt_tokens: int = 0
@@ -179,6 +201,7 @@ class Receipt:
     served: str | None = None
     status: int | None = None
     outcome: str = "open"
+    chosen_s: float | None = None
     decided_s: float | None = None
     first_answer_s: float | None = None
     ended_s: float | None = None

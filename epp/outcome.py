@@ -27,10 +27,13 @@ from epp.scheduling.framework import Query
 
 @dataclass(slots=True)
 class Routed:
-    """Go there; the lease is the caller's to close. `query` is None where no profile chose."""
+    """Go there; the lease is the caller's to close.
+
+    `lease` is None where a second stream of the same request takes it, `query` where no profile chose.
+    """
 
     route: Route
-    lease: Lease
+    lease: Lease | None
     receipt: Receipt
     query: Query | None = None
 
@@ -43,8 +46,13 @@ class Answered:
     receipt: Receipt
 
 
-def route(headers: Mapping[str, str], request: Request, address: str, model: str | None, receipt: Receipt) -> Route:
-    """To `address`, as `model` (None: as the client named it, if it did). Only headers that change are touched."""
+def route(
+    headers: Mapping[str, str], request: Request, address: str | None, model: str | None, receipt: Receipt
+) -> Route:
+    """To `address` (None: wherever a second filter says), as `model` (None: as the client named it, if it did).
+
+    Only headers that change are touched.
+    """
     way = plain_route(headers, address, receipt)
     if model is None:
         return way
@@ -57,11 +65,11 @@ def route(headers: Mapping[str, str], request: Request, address: str, model: str
     return way
 
 
-def plain_route(headers: Mapping[str, str], address: str, receipt: Receipt) -> Route:
+def plain_route(headers: Mapping[str, str], address: str | None, receipt: Receipt) -> Route:
     """To `address` as the request is, without what clients may not say, and with a request id."""
     return Route(
         destination=address,
-        set_headers=[] if REQUEST_ID in headers else [(REQUEST_ID, receipt.request_id)],
+        set_headers=[] if headers.get(REQUEST_ID) else [(REQUEST_ID, receipt.request_id)],
         remove_headers=sorted((CONTROL | {SELECTED_MODEL}) & headers.keys()),
         response_headers=response_headers(receipt),
     )
@@ -88,9 +96,9 @@ def models(roots: Mapping[str, str], aliases: frozenset[str], receipt: Receipt) 
     return Answered(Immediate(200, headers, openai.models_page(names, roots), "onehop_models"), receipt)
 
 
-def refuse(refused: Refused, receipt: Receipt) -> Answered:
-    """The refusal as the client sees it."""
+def refuse(refused: Refused, receipt: Receipt, retry_after_s: int | None = None) -> Answered:
+    """The refusal as the client sees it; `retry_after_s` as in `errors.refusal`."""
     receipt.outcome, receipt.status = refused.reason.code, refused.reason.status
-    immediate = refusal(refused, error_shape(receipt.path))
+    immediate = refusal(refused, error_shape(receipt.path), retry_after_s)
     immediate.headers = [*immediate.headers, (RECEIPT, receipt.id)]
     return Answered(immediate, receipt)

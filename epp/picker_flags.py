@@ -6,7 +6,6 @@ the values that ask for what we do anyway, and those that only change how someth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,10 +60,6 @@ def _our_staleness(value: str) -> bool:
     return seconds(value) == STALE_AFTER_S
 
 
-def _name(value: str) -> bool:
-    return re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|", value) is not None
-
-
 def _one_of(*words: str) -> Callable[[str], bool]:
     return lambda value: value in words
 
@@ -77,29 +72,18 @@ def _unset(name: str, instead: str) -> PickerFlag:
     return PickerFlag(name, _nothing, "only empty, its default", instead)
 
 
-_NO_KUBERNETES = "Kubernetes discovery is not in this version; list the endpoints in --discovery-file"
 _NO_CONFIG = "EndpointPickerConfig is not read in this version; leave the flag out to run the built-in profile"
 _FIXED_NAMES = "the metrics of vLLM are found by their own names; the Go picker refuses this flag, too"
 _OPEN_METRICS = "/metrics is plain HTTP without authentication; guard the port with a NetworkPolicy"
 
 FLAGS = (
     PickerFlag("health-checking", _yes_or_no, "health is always served on the ext_proc port", is_boolean=True),
-    PickerFlag("pool-namespace", _name, "a name; nothing is looked up by it", "not a namespace's name"),
-    PickerFlag("pool-group", _name, "a name; nothing is looked up by it", "not an API group's name"),
-    _unset("kubeconfig", _NO_KUBERNETES),
-    _unset("endpoint-selector", _NO_KUBERNETES),
-    PickerFlag("endpoint-target-ports", _one_of("", "[]"), "only empty, its default", _NO_KUBERNETES),
     _unset("config-file", _NO_CONFIG),
     _unset("config-text", _NO_CONFIG),
     _off(
         "allow-experimental-plugins",
         "only false: every plugin is built in",
         "there is no plugin configuration in this version that it could allow something in",
-    ),
-    _off(
-        "ha-enable-leader-election",
-        "only false: every replica is active",
-        "there is no leader here; every replica answers, so run several with --ha-enable-leader-election=false",
     ),
     _off(
         "disable-endpoint-subset-filter",
@@ -124,11 +108,7 @@ FLAGS = (
     _unset("metrics-client-ca-file", _OPEN_METRICS),
     _unset("metrics-cert-dir", _OPEN_METRICS),
     _off("enable-pprof", "only false", "this is not a Go program; py-spy can look into the running process"),
-    _off(
-        "enable-grpc-stream-metrics",
-        "only false",
-        "of those only llm_d_epp_extproc_streams_inflight exists, and it is always on",
-    ),
+    PickerFlag("enable-grpc-stream-metrics", _yes_or_no, "stream metrics are always on", is_boolean=True),
     _off("tracing", "only false", "no traces are exported in this version; give --tracing=false"),
     PickerFlag(
         "zap-devel", _yes_or_no, "looks only: --zap-encoder and --zap-log-level have an effect", is_boolean=True

@@ -15,11 +15,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from epp import picker_flags
+from epp.datastore import selectors
 from epp.domain import ConfigError
-from epp.flag_values import host_and_port, is_loopback, names, quantity, seconds
+from epp.flag_values import (
+    PoolPort,
+    host_and_port,
+    is_loopback,
+    names,
+    object_name,
+    pool_port,
+    ports,
+    quantity,
+    seconds,
+)
+from epp.protocol.identity import source
 
 TLS12_SUITES = frozenset(
     f"TLS_ECDHE_{key}_WITH_{cipher}"
@@ -45,6 +57,33 @@ def log_level(value: str) -> str:
     return value
 
 
+def label_selector(value: str) -> str:
+    """A Kubernetes label selector, unchanged. Raises ValueError."""
+    selectors.parse(value)
+    return value
+
+
+def name_source(value: str) -> str:
+    """Where a tenant or an objective is named, unchanged. Raises ValueError."""
+    source(value, ())
+    return value
+
+
+def listed(value: object) -> object:
+    """A repeated flag's values; one text (of the environment) has spaces between them."""
+    return value.split() if isinstance(value, str) else value
+
+
+def served(value: object) -> object:
+    """`MODEL=LABELS` as a pair; what is not text passes. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    model, equals, labels = value.partition("=")
+    if not (model and equals and labels):
+        raise ValueError(f"'{value}' is not MODEL=LABELS, such as phi4-mini=app=phi4")
+    return model, label_selector(labels)
+
+
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 SecondsOrNone = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
 Bytes = Annotated[int, BeforeValidator(quantity), Field(gt=0, lt=2**31)]  # gRPC counts in 32 bits
@@ -53,6 +92,13 @@ HostPort = Annotated[str, AfterValidator(host_and_port)]
 Names = Annotated[str, AfterValidator(names)]
 Suites = Annotated[str, AfterValidator(tls_suites)]
 LogLevel = Annotated[str, AfterValidator(log_level)]
+ObjectName = Annotated[str, AfterValidator(object_name)]
+LabelSelector = Annotated[str, AfterValidator(label_selector)]
+NameSource = Annotated[str, AfterValidator(name_source)]
+OnePool = Annotated[PoolPort, BeforeValidator(lambda value: pool_port(value) if isinstance(value, str) else value)]
+Pools = Annotated[tuple[OnePool, ...], NoDecode, BeforeValidator(listed)]
+Served = Annotated[tuple[Annotated[tuple[str, str], BeforeValidator(served)], ...], NoDecode, BeforeValidator(listed)]
+TargetPorts = Annotated[tuple[int, ...], NoDecode, BeforeValidator(ports)]
 
 
 class Settings(BaseSettings):
@@ -61,6 +107,47 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ONEHOP_", env_ignore_empty=True, extra="forbid", frozen=True)
 
     discovery_file: Path | None = Field(None, description="YAML or JSON file of endpoints; watched for changes")
+    pool_name: ObjectName | None = Field(
+        None, description="the InferencePool to serve; with --discovery-file only a name in metrics and receipts"
+    )
+    pool: Pools = Field(
+        (),
+        description="[NAMESPACE/]NAME[=PORT], repeatable: one more InferencePool; with PORT an ext_proc port of its own"
+        " where only this pool's endpoints are chosen among",
+    )
+    pool_selector: LabelSelector | None = Field(None, description="every InferencePool with these labels")
+    picker_service: ObjectName | None = Field(
+        None, description="every InferencePool whose endpointPickerRef names this Service"
+    )
+    pool_namespace: ObjectName | None = Field(
+        None, description="where the pools are; else $NAMESPACE, the service account's or the kubeconfig's, `default`"
+    )
+    pool_group: str = Field(
+        "inference.networking.k8s.io",
+        min_length=1,
+        description="API group of the pools; where it has no v1, v1alpha2 of inference.networking.x-k8s.io is read",
+    )
+    endpoint_selector: LabelSelector | None = Field(
+        None, description="pods by label as endpoints, without any pool object; needs --endpoint-target-ports"
+    )
+    endpoint_target_ports: TargetPorts = Field((), description="their 1 to 8 ports, by commas")
+    kubeconfig: Path | None = Field(None, description="how to reach the API server; in a pod nothing needs to be said")
+    model_label: str | None = Field(
+        None, description="pod label that names the model a pod serves, where its /v1/models cannot be read"
+    )
+    serves: Served = Field(
+        (), description="MODEL=LABELS, repeatable: the model of pods with these labels, where nothing else tells"
+    )
+    ha_enable_leader_election: bool = Field(
+        False, description="active-passive: only the replica that holds the Lease is ready"
+    )
+    events: bool = Field(True, description="write Kubernetes Events about what an operator must know")
+    tenant_from: NameSource = Field(
+        "header",
+        description="where the tenant (fairness id) is named: header (the protocol's own, on trust), none, host,"
+        " header:NAME, attribute:NAME",
+    )
+    objective_from: NameSource = Field("header", description="where the InferenceObjective is named, in the same way")
     semantic_config_file: Path | None = Field(
         None, description="vSR v0.3 YAML; without it semantic routing is off and `auto` means the default model"
     )
@@ -80,18 +167,24 @@ class Settings(BaseSettings):
     restore_model: bool = Field(
         False, description="put the model name the client asked for back into answers (full duplex only)"
     )
-    pool_name: str = Field("default", description="name of the pool in metrics and receipts")
     bind_address: str = Field("0.0.0.0", description="address of the ext_proc, health and metrics ports")
-    grpc_port: Port = Field(9002, description="ext_proc, and gRPC health")
+    grpc_port: Port = Field(9002, description="ext_proc over the endpoints of all pools, and gRPC health")
+    semantic_port: Port = Field(
+        0, description="ext_proc for the first of two filters, which chooses the model only; plaintext; 0 is off"
+    )
+    decision_key_file: Path | None = Field(
+        None, description="32 bytes or more, the same on all replicas: signs what the first filter tells the second"
+    )
+    fallback_endpoints: int = Field(
+        0, ge=0, le=8, description="further endpoints in the destination, for gateways that try them in turn"
+    )
     grpc_health_port: Port = Field(9003, description="gRPC health, always plaintext")
     metrics_port: Port = Field(9090, description="Prometheus /metrics")
     admin_address: HostPort = Field("127.0.0.1:9091", description="/debug pages; loopback unless you say otherwise")
     admin_token: SecretStr | None = Field(
         None, description="bearer token the /debug pages ask for; needed where the admin address is not loopback"
     )
-    secure_serving: bool = Field(
-        False, description="TLS on the ext_proc port, else plaintext; any other TLS flag implies it"
-    )
+    secure_serving: bool = Field(True, description="TLS on the ext_proc ports; --secure-serving=false is plaintext")
     cert_path: Path | None = Field(
         None, description="folder with tls.crt and tls.key; without it the certificate is self-signed"
     )
@@ -130,6 +223,9 @@ class Settings(BaseSettings):
     v: int = Field(2, ge=0, le=10, description="log verbosity: 0 errors, 1 warnings, 2 information, 4 and up debug")
 
 
+REPEATABLE = ("pool", "serves")
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(self.prog, message)
@@ -145,8 +241,6 @@ def parse(arguments: Sequence[str], prog: str = "onehop serve") -> Settings:
         if flag.name in values:
             flag.check(values.pop(flag.name))
     settings = _settings({name: value for name, value in values.items() if value or not _empty_is_absent(name)})
-    if _asks_for_tls(settings) and "secure_serving" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"secure_serving": True})
     _check_together(settings)
     return settings
 
@@ -156,7 +250,7 @@ def _parser(prog: str) -> _Parser:
     optional: dict[str, Any] = {"nargs": "?", "const": "true"}
     for name, field in Settings.model_fields.items():
         flags = ["-v", "--v"] if name == "v" else [_flag(name)]
-        default = "" if field.default in (None, "") else f" (default {field.default})"
+        default = "" if field.default in (None, "", ()) else f" (default {field.default})"
         parser.add_argument(
             *flags,
             dest=name,
@@ -164,6 +258,7 @@ def _parser(prog: str) -> _Parser:
             metavar="VALUE",
             help=f"{field.description}{default}",
             **(optional if field.annotation is bool else {}),
+            action="append" if name in REPEATABLE else "store",
         )
     others = parser.add_argument_group("the Go picker's flags that are accepted where they ask for what we do")
     for flag in picker_flags.FLAGS:
@@ -178,9 +273,9 @@ def _parser(prog: str) -> _Parser:
     return parser
 
 
-def _settings(values: dict[str, str]) -> Settings:
+def _settings(values: dict[str, Any]) -> Settings:
     try:
-        return Settings(**values)  # type: ignore[arg-type]  # text, which pydantic turns into what each field is
+        return Settings(**values)  # texts, which pydantic turns into what each field is
     except ValidationError as invalid:
         first = invalid.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
@@ -204,11 +299,31 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError("--tls-names", "has no effect with --cert-path: that certificate has its names")
     if settings.tls_cipher_suites and settings.tls_min_version == "VersionTLS13":
         raise ConfigError("--tls-cipher-suites", "has no effect with --tls-min-version=VersionTLS13")
+    _check_source(settings)
     if settings.admin_token is None and not is_loopback(settings.admin_address):
         raise ConfigError(
             "--admin-address",
             f"{settings.admin_address} is not loopback, so it needs a token in ONEHOP_ADMIN_TOKEN or --admin-token",
         )
+
+
+def _check_source(settings: Settings) -> None:
+    """Endpoints come from a file, from pods by label, or from pools, and never from two of these."""
+    of_pools = [name for name in ("pool_name", "pool", "pool_selector", "picker_service") if getattr(settings, name)]
+    if settings.discovery_file is not None:
+        for name in ("endpoint_selector", "pool", "pool_selector", "picker_service", "ha_enable_leader_election"):
+            if getattr(settings, name):
+                raise ConfigError(_flag(name), "has no effect with --discovery-file; leave one of them out")
+    elif settings.endpoint_selector is not None and of_pools:
+        raise ConfigError("--endpoint-selector", f"cannot go with {_flag(of_pools[0])}; leave one of them out")
+    if (settings.endpoint_selector is None) != (settings.endpoint_target_ports == ()):
+        raise ConfigError("--endpoint-selector", "and --endpoint-target-ports need each other")
+    taken = [pool.port for pool in settings.pool if pool.port is not None]
+    taken += [p for p in (settings.grpc_port, settings.grpc_health_port, settings.metrics_port) if p]
+    taken += [settings.semantic_port] if settings.semantic_port else []
+    twice = next((port for port in taken if taken.count(port) > 1), None)
+    if twice is not None:
+        raise ConfigError("--pool", f"port {twice} is given twice")
 
 
 def _flag(name: str) -> str:
@@ -218,7 +333,7 @@ def _flag(name: str) -> str:
 def _empty_is_absent(name: str) -> bool:
     """Go's flags for texts, files and sizes are empty by default; numbers and booleans cannot be."""
     field = Settings.model_fields[name]
-    return field.default is None or isinstance(field.default, str) or name.endswith("_msg_size")
+    return field.default in (None, ()) or isinstance(field.default, str) or name.endswith("_msg_size")
 
 
 def _unknown(flag: str) -> str:

@@ -177,6 +177,9 @@ def parse_yaml(text: str) -> object:
         raise ConfigError("the file", f"is not valid YAML: {broken}") from broken
     except RecursionError as broken:
         raise ConfigError("the file", "is nested too deeply") from broken
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as broken:
+        # PyYAML's own, for a scalar that is not what its tag or its looks say (`!!int x`, 2024-13-45).
+        raise ConfigError("the file", f"has a value that cannot be read: {broken}") from broken
 
 
 class _StrictLoader(yaml.SafeLoader):

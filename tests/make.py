@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
+from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Listed, Pool
 from epp.datastore.receipts import Receipts
-from epp.director import Director
+from epp.director import Director, Rules
 from epp.domain import Candidate, Choice, Chooser, Load, Request
+from epp.picking import Picking
 from epp.protocol.messages import Body, BodyMode, Headers, Modes, Side, Trailers
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.max_score import MaxScorePicker
@@ -74,15 +76,33 @@ class FixedChooser:
         return self.choice
 
 
-def director(over: Pool, chooser: Chooser | None = None, **more: Any) -> Director:
-    """A director with a plain profile, a clock that stands still and seeded dice."""
+def fleet(over: Pool) -> Fleet:
+    """A fleet of this pool alone."""
+    made = Fleet(over.name)
+    made.pools[over.name] = made.all = over
+    return made
+
+
+def director(
+    over: Pool,
+    chooser: Chooser | None = None,
+    *,
+    profile: Profile | None = None,
+    unknown_model: Literal["refuse", "forward"] = "refuse",
+    rules: Rules | None = None,
+    **more: Any,
+) -> Director:
+    """A director with a plain profile, clocks that stand still and seeded dice; `more` are rules or parts."""
+    named = {name: more.pop(name) for name in list(more) if name in Rules.__dataclass_fields__}
+    rng = more.pop("rng", None) or Random(1)
     parts: dict[str, Any] = {
-        "pool": over,
-        "profile": Profile("test", picker=MaxScorePicker()),
+        "picking": Picking(over, profile or Profile("test", picker=MaxScorePicker()), rng, unknown_model),
         "chooser": chooser or FixedChooser("phi4-mini"),
         "receipts": Receipts(),
-        "telemetry": Telemetry(over),
+        "telemetry": Telemetry(fleet(over)),
         "now": lambda: 0.0,
-        "rng": Random(1),
+        "wall": lambda: 0.0,
+        "rng": rng,
+        "rules": rules or Rules(**named),
     }
     return Director(**{**parts, **more})

@@ -18,7 +18,7 @@ from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Filter, Profile, Query
 from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.telemetry import Telemetry
-from tests.make import GET, POST, FixedChooser, chat, director, pool
+from tests.make import GET, POST, FixedChooser, chat, director, fleet, pool
 
 TWO = {"a": ["llama3-8b", "auto"], "b": ["phi4-mini"]}
 
@@ -208,7 +208,7 @@ class Broken(FixedChooser):
 async def test_a_surprise_becomes_a_plain_pick_and_no_prompt_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     over = pool("a", "b")
     over.endpoints[0].inflight_requests = 3
-    telemetry = Telemetry(over)
+    telemetry = Telemetry(fleet(over))
     lies = {"x-selected-model": "lie", "x-llm-d-inference-objective": "vip"}
     secret = Decide({**POST, **lies}, chat("auto", "canary-prompt"), None)
     with caplog.at_level(logging.DEBUG):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from epp.domain import Reason
 from epp.telemetry import Telemetry
-from tests.make import load, pool
+from tests.make import fleet, load, pool
 
 DOCS = Path(__file__).parent.parent / "docs"
 OPERATING = (DOCS / "operating.md").read_text()
@@ -25,7 +25,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists() -> None
     over.endpoints[0].load = load(waiting=1)
     families = {
         f"{family.name}_total" if family.type == "counter" else family.name
-        for family in Telemetry(over).registry.collect()
+        for family in Telemetry(fleet(over)).registry.collect()
     }
 
     assert documented == families

@@ -60,26 +60,19 @@ def test_what_asks_for_what_we_do_is_accepted(line: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
-        ("--ha-enable-leader-election", "'true' is refused: there is no leader here; every replica answers"),
-        ("--ha-enable-leader-election=maybe", "'maybe' is not a boolean: true or false"),
         ("--config-file=/config/plugins.yaml", "EndpointPickerConfig is not read in this version"),
         ("--config-text={}", "EndpointPickerConfig is not read in this version"),
-        ("--endpoint-selector=app=vllm", "Kubernetes discovery is not in this version; list the endpoints in --disc"),
-        ("--endpoint-target-ports=8000", "Kubernetes discovery is not in this version"),
-        ("--kubeconfig=/k", "Kubernetes discovery is not in this version"),
         ("--tracing", "no traces are exported in this version; give --tracing=false"),
         ("--metrics-endpoint-auth=true", "guard the port with a NetworkPolicy and give --metrics-endpoint-auth=false"),
         ("--metrics-client-ca-file=/ca", "/metrics is plain HTTP without authentication"),
         ("--metrics-cert-dir=/certs", "/metrics is plain HTTP without authentication"),
         ("--enable-pprof", "py-spy"),
-        ("--enable-grpc-stream-metrics", "llm_d_epp_extproc_streams_inflight"),
         ("--emit-endpoint-scores=true", "/debug/decisions/{id}"),
         ("--disable-endpoint-subset-filter", "a gateway's subset hint is always honoured"),
         ("--allow-experimental-plugins", "there is no plugin configuration"),
         ("--metrics-staleness-threshold=5s", "scorers trust a metric for 2 s"),
         ("--metrics-staleness-threshold=soon", "'soon' is not a duration"),
         ("--refresh-prometheus-metrics-interval=often", "'often' is not a duration"),
-        ("--pool-namespace=Not A Name", "not a namespace's name"),
         ("--zap-time-encoding=sundial", "it is epoch, millis"),
         ("--zap-stacktrace-level=never", "it is info, warn, error or panic"),
         ("--lora-info-metric=x", "found by their own names"),
@@ -97,7 +90,7 @@ def test_what_we_do_not_do_is_refused_by_name(flag: str, said: str) -> None:
 def test_every_flag_that_refuses_something_says_what_to_do() -> None:
     boolean = {flag.name: flag for flag in picker_flags.FLAGS if flag.is_boolean and not flag.instead}
 
-    assert boolean.keys() == {"health-checking", "zap-devel"}
+    assert boolean.keys() == {"health-checking", "zap-devel", "enable-grpc-stream-metrics"}
     assert all(flag.here for flag in picker_flags.FLAGS)
 
 

@@ -81,6 +81,25 @@ def test_durations_are_gos(text: str, expected: float) -> None:
         (["--zap-log-level=loud"], "'loud' is none of debug, info, error, panic or a number from 1"),
         (["--admin-address=0.0.0.0:9091"], "--admin-address: 0.0.0.0:9091 is not loopback, so it needs a token"),
         (["--admin-address=picker:9091"], "picker:9091 is not loopback"),
+        (["--pool=Llama"], "'Llama' is not [NAMESPACE/]NAME[=PORT]"),
+        (["--pool=llama=0"], "'0' of 'llama=0' is not a port from 1 to 65535"),
+        (["--pool=llama=9002"], "--pool: port 9002 is given twice"),
+        (["--pool=a=1", "--pool=b=1"], "--pool: port 1 is given twice"),
+        (["--semantic-port=9003"], "port 9003 is given twice"),
+        (["--pool-selector=app in x"], "label selector 'app in x', character 8: expected `(`"),
+        (["--endpoint-selector=app=x"], "--endpoint-selector: and --endpoint-target-ports need each other"),
+        (["--endpoint-target-ports=1"], "--endpoint-selector: and --endpoint-target-ports need each other"),
+        (["--endpoint-target-ports=0"], "'0' is not a list of ports from 1 to 65535"),
+        (["--endpoint-target-ports=1,2,3,4,5,6,7,8,9"], "must name at most 8 ports"),
+        (
+            ["--endpoint-selector=app=x", "--endpoint-target-ports=1", "--pool-name=p"],
+            "--endpoint-selector: cannot go with --pool-name",
+        ),
+        (["--discovery-file=/x", "--pool=p"], "--pool: has no effect with --discovery-file"),
+        (["--serves=phi4-mini"], "'phi4-mini' is not MODEL=LABELS"),
+        (["--tenant-from=cookie"], "'cookie' is none of header, none, host, header:NAME, attribute:NAME"),
+        (["--ha-enable-leader-election=maybe"], "--ha-enable-leader-election: Input should be a valid boolean"),
+        (["--fallback-endpoints=9"], "--fallback-endpoints: Input should be less than or equal to 8"),
         (["--grpc-port"], "expected one argument"),
     ],
 )
@@ -90,11 +109,32 @@ def test_a_mistake_names_the_flag_and_what_is_wrong(flags: list[str], message: s
     assert message in str(mistake.value)
 
 
-def test_serving_is_in_plaintext_unless_told_otherwise() -> None:
-    assert not parse([]).secure_serving
-    assert parse(["--secure-serving"]).secure_serving
+def test_serving_is_over_tls_unless_told_otherwise() -> None:
+    assert parse([]).secure_serving
     assert parse(["--tls-names=picker.example"]).secure_serving
     assert not parse(["--secure-serving=false"]).secure_serving
+
+
+def test_pools_are_named_with_namespace_and_port() -> None:
+    settings = parse(["--pool=llama=9012", "--pool", "team-a/phi=9022", "--pool=gemma"])
+
+    assert settings.pool == (("", "llama", 9012), ("team-a", "phi", 9022), ("", "gemma", None))
+
+
+def test_repeated_flags_have_spaces_between_their_values_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEHOP_POOL", "llama=9012 phi")
+    monkeypatch.setenv("ONEHOP_SERVES", "phi4-mini=app=phi,tier!=old")
+    settings = parse([])
+
+    assert settings.pool == (("", "llama", 9012), ("", "phi", None))
+    assert settings.serves == (("phi4-mini", "app=phi,tier!=old"),)
+
+
+def test_endpoints_by_label_have_ports() -> None:
+    assert parse(["--endpoint-selector=app=vllm", "--endpoint-target-ports=[8000, 8001]"]).endpoint_target_ports == (
+        8000,
+        8001,
+    )
 
 
 def test_what_is_empty_by_default_in_go_may_be_given_empty() -> None:

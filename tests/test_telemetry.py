@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
 
-from epp.domain import Receipt, Usage
-from epp.telemetry import NAMES_MAX, Telemetry
-from tests.make import load, pool
+from epp.datastore.fleet import Fleet
+from epp.datastore.pool import Listed, Pool
+from epp.domain import Candidate, Choice, Receipt, Usage
+from epp.scheduling.default import default_profile
+from epp.scheduling.framework import Query
+from epp.telemetry import Build, Telemetry
+from epp.telemetry.labels import NAMES_MAX, SETS_MAX
+from tests.make import fleet, load, pool, request
 
 
 def receipt(**more: Any) -> Receipt:
@@ -18,7 +24,7 @@ def receipt(**more: Any) -> Receipt:
 
 @pytest.fixture
 def telemetry() -> Telemetry:
-    return Telemetry(pool("a", models={"a": ["m"]}))
+    return Telemetry(fleet(pool("a", models={"a": ["m"]})))
 
 
 def value(telemetry: Telemetry, metric: str, /, **labels: str) -> float | None:
@@ -26,6 +32,7 @@ def value(telemetry: Telemetry, metric: str, /, **labels: str) -> float | None:
 
 
 REQUEST = {"model_name": "auto", "target_model_name": "m", "fairness_id": "default-flow", "priority": "0"}
+FAILED = {"status": "failure", "target_model_name": "m", "endpoint_name": "", "namespace": "", "port": ""}
 OLD = {name: REQUEST[name] for name in ("model_name", "target_model_name", "priority")}
 
 
@@ -48,14 +55,31 @@ def test_running_requests_go_up_at_the_decision_and_down_at_the_end(telemetry: T
 
 def test_attempts_name_the_endpoint() -> None:
     over = pool("ns/a")
-    telemetry = Telemetry(over)
+    telemetry = Telemetry(fleet(over))
     telemetry.decided(receipt(model=None, picked=over.endpoints[0].address))
-    telemetry.decided(receipt(model=None, picked=None))
+    telemetry.decided(receipt(model=None, picked=None, outcome="no_endpoints"))
+    for outcome in ("bad_request", "answered", "open"):  # nobody had to choose, or it is for another stream
+        telemetry.decided(receipt(model=None, picked=None, outcome=outcome))
     where = {"target_model_name": "", "endpoint_name": "a", "namespace": "ns", "port": "8000"}
     nowhere = {"target_model_name": "", "endpoint_name": "", "namespace": "", "port": ""}
 
     assert value(telemetry, "llm_d_epp_scheduler_attempts_total", status="success", **where) == 1
     assert value(telemetry, "llm_d_epp_scheduler_attempts_total", status="failure", **nowhere) == 1
+    older = {"target_model_name": "", "pod_name": "a", "namespace": "ns", "port": "8000"}
+    assert value(telemetry, "inference_extension_scheduler_attempts_total", status="success", **older) == 1
+
+
+def test_attempts_forget_endpoints_that_left() -> None:
+    over = pool("ns/a")
+    telemetry = Telemetry(fleet(over))
+    telemetry.decided(receipt(picked=over.endpoints[0].address))
+    telemetry.decided(receipt(picked=None, outcome="saturated"))
+    before = telemetry.text()
+    over.relist([])
+
+    assert b'endpoint_name="a"' in before
+    assert b'endpoint_name="a"' not in telemetry.text()
+    assert value(telemetry, "llm_d_epp_scheduler_attempts_total", **FAILED) == 1
 
 
 def test_what_an_answer_took_is_observed_once(telemetry: Telemetry) -> None:
@@ -110,8 +134,149 @@ def test_names_that_a_rewrite_hides_are_kept_while_there_is_room(telemetry: Tele
 def test_pool_gauges_are_means_of_what_endpoints_say() -> None:
     over = pool("a", "b", "c")
     over.endpoints[0].load, over.endpoints[1].load = load(waiting=2, kv_usage=0.2), load(waiting=4, kv_usage=0.6)
-    telemetry = Telemetry(over)
+    telemetry = Telemetry(fleet(over))
 
     assert value(telemetry, "llm_d_epp_average_queue_size", name="default") == 3
     assert value(telemetry, "inference_pool_average_kv_cache_utilization", name="default") == pytest.approx(0.4)
     assert value(telemetry, "llm_d_epp_std_dev_queue_size", name="default") == 1
+
+
+def test_pools_are_told_apart_by_name() -> None:
+    over = Fleet(home="ns")
+    over.relist("ns/a", [Listed("ns/p", "10.0.0.1:8000"), Listed("ns/q", "10.0.0.2:8000")])
+    over.relist("other/a", [Listed("ns/p", "10.0.0.1:8000")])
+    over.all.endpoints[0].load = load(waiting=3)
+    telemetry = Telemetry(over)
+
+    assert value(telemetry, "llm_d_epp_ready_endpoints", name="a") == 2
+    assert value(telemetry, "inference_pool_ready_pods", name="other/a") == 1
+    assert value(telemetry, "llm_d_epp_average_queue_size", name="other/a") == 3
+    where = {"name": "other/a", "model_server_endpoint": "10.0.0.1:8000"}
+    assert value(telemetry, "llm_d_epp_per_endpoint_queue_size", **where) == 3
+
+
+def test_the_priority_is_the_requests_own(telemetry: Telemetry) -> None:
+    telemetry.decided(receipt(priority=-2))
+
+    assert value(telemetry, "llm_d_epp_request_total", **{**REQUEST, "priority": "-2"}) == 1
+
+
+def test_choosing_the_model_and_picking_the_endpoint_are_timed_apart(telemetry: Telemetry) -> None:
+    telemetry.decided(receipt(chosen_s=0.25, decided_s=0.75))
+
+    assert value(telemetry, "llm_d_epp_scheduler_e2e_duration_seconds_sum") == 0.5
+    assert value(telemetry, "inference_extension_scheduler_e2e_duration_seconds_sum") == 0.5
+    assert value(telemetry, "llm_d_epp_request_processing_duration_seconds_sum") == 0.75
+    assert value(telemetry, "onehop_phase_seconds_sum", phase="choose") == 0.25
+    assert value(telemetry, "onehop_phase_seconds_sum", phase="pick") == 0.5
+
+
+def test_a_decision_taken_over_from_the_first_stream_is_classified_once(telemetry: Telemetry) -> None:
+    choice = Choice((Candidate("m"),), classification="full", reason="x")
+    telemetry.decided(receipt(choice=choice, picked=None, outcome="open"))
+    telemetry.decided(receipt(choice=choice, first="receipt-of-the-first"))
+
+    assert value(telemetry, "onehop_classification_total", classification="full", decision="") == 1
+
+
+def test_rewrites_count_by_their_names_and_by_models_that_clients_cannot_make_up_without_end(
+    telemetry: Telemetry,
+) -> None:
+    for n in range(NAMES_MAX + 5):
+        telemetry.rewritten("ns/r", f"asked-{n}", "m")
+    labels = {"model_rewrite_name": "ns/r", "target_model": "m"}
+
+    assert value(telemetry, "llm_d_epp_model_rewrite_decisions_total", model_name="asked-0", **labels) == 1
+    assert value(telemetry, "inference_extension_model_rewrite_decisions_total", model_name="other", **labels) == 5
+
+
+def test_a_name_too_long_to_be_one_is_no_label(telemetry: Telemetry) -> None:
+    telemetry.decided(receipt(tenant="t" * 254))
+
+    assert value(telemetry, "llm_d_epp_request_total", **{**REQUEST, "fairness_id": "other"}) == 1
+
+
+def test_combinations_of_labels_are_bounded_too() -> None:
+    telemetry = Telemetry(fleet(pool("a", models={"a": ["m", "n", "o"]})))
+    for model in ("m", "n", "o"):
+        for n in range(NAMES_MAX):
+            telemetry.decided(receipt(model=model, tenant=f"tenant-{n}"))
+    rows = [line for line in telemetry.text().splitlines() if line.startswith(b"llm_d_epp_request_total{")]
+    full = {**REQUEST, "target_model_name": "o", "fairness_id": "other"}
+
+    assert len(rows) == SETS_MAX + 1
+    assert sum(float(row.rpartition(b" ")[2]) for row in rows) == 3 * NAMES_MAX
+    assert value(telemetry, "llm_d_epp_request_total", **full) == NAMES_MAX
+
+
+def test_conditions_are_1_while_they_hold(telemetry: Telemetry) -> None:
+    errors: dict[str, str] = {}
+    telemetry.conditions["scrape"] = lambda: errors
+    well = value(telemetry, "onehop_condition", condition="scrape")
+    errors["a"] = "does not answer"
+
+    assert (well, value(telemetry, "onehop_condition", condition="scrape")) == (0, 1)
+
+
+def test_who_leads_is_told(telemetry: Telemetry) -> None:
+    telemetry.leads("epp-ns-a.llm-d.ai", True)
+    leading = value(telemetry, "onehop_leader", lease="epp-ns-a.llm-d.ai")
+    telemetry.leads("epp-ns-a.llm-d.ai", False)
+
+    assert (leading, value(telemetry, "onehop_leader", lease="epp-ns-a.llm-d.ai")) == (1, 0)
+
+
+def test_what_it_was_built_from_is_told() -> None:
+    telemetry = Telemetry(fleet(pool("a")), Build("abc123", "v1"))
+
+    assert value(telemetry, "llm_d_epp_info", commit="abc123", build_ref="v1") == 1
+    assert value(telemetry, "inference_extension_info", commit="abc123", build_ref="v1") == 1
+
+
+def measured(telemetry: Telemetry, over: Pool, prompt: bytes) -> Receipt:
+    """A decision by a profile with a prefix index."""
+    profile = default_profile()
+    telemetry.measure(profile)
+    query = Query(request("m", prompt), Candidate("m"), 0.0, Random(1))
+    profile.picked(query, over.endpoints[0])
+    pick = profile.run(Query(request("m", prompt), Candidate("m"), 0.0, Random(1)), over.endpoints)
+    assert pick is not None
+    made = receipt(pick=pick, picked=pick.endpoint.address, prompt_tokens=len(prompt) // 4)
+    telemetry.decided(made)
+    return made
+
+
+def test_plugins_are_timed_by_where_they_stand_and_what_they_are() -> None:
+    over = pool("a", "b")
+    telemetry = Telemetry(fleet(over))
+    measured(telemetry, over, b"x" * 1024)
+    name = "plugin_duration_seconds_count"
+    for point, plugin in [
+        ("Filter", "reachable-filter"),
+        ("Scorer", "prefix-cache-scorer"),
+        ("Picker", "max-score-picker"),
+        ("PreRequest", "prefix-cache-scorer"),
+    ]:
+        labels = {"extension_point": point, "plugin_type": plugin, "plugin_name": plugin}
+
+        assert value(telemetry, f"llm_d_epp_{name}", **labels) == 1
+        assert value(telemetry, f"inference_extension_{name}", **labels) == 1
+
+
+def test_the_prefix_index_tells_its_size_and_what_it_found() -> None:
+    over = pool("a", "b")
+    telemetry = Telemetry(fleet(over))
+    measured(telemetry, over, b"x" * 1024)
+    labels = {"plugin_name": "prefix-cache-scorer", "plugin_type": "prefix-cache-scorer"}
+
+    assert value(telemetry, "llm_d_epp_prefix_indexer_size", **labels) == 4
+    assert value(telemetry, "llm_d_epp_prefix_indexer_hit_ratio_sum", **labels) == 1
+    assert value(telemetry, "inference_extension_prefix_indexer_hit_bytes_sum", **labels) == 1024
+
+
+def test_a_scrape_can_be_taken_in_parts(telemetry: Telemetry) -> None:
+    telemetry.decided(receipt())
+    parts = list(telemetry.parts())
+
+    assert len(parts) > 20
+    assert b"".join(parts) == telemetry.text()

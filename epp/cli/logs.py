@@ -19,6 +19,7 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.zap_encoder == "json" else _text())
     logging.basicConfig(level=level(settings), handlers=[handler], force=True)
+    logging.getLogger("httpx2").setLevel(max(level(settings), logging.WARNING))  # it tells of every request at INFO
     logging.captureWarnings(True)
 
 

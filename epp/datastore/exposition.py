@@ -4,8 +4,8 @@ Must stay true: one native pass over the text, which is never split into lines; 
 a `Load` or `BadMetrics`. A line without its newline may be cut off in the middle of a number and is not believed.
 
 Several series of one family (data parallel ranks, several model names) become one number for the endpoint: waiting
-and running requests and cache blocks add up, and the cache usage is that of the fullest rank, because a request sent
-to a full rank waits however empty its neighbours are.
+and running requests, tokens and cache blocks add up, and the cache usage is that of the fullest rank, because a
+request sent to a full rank waits however empty its neighbours are.
 """
 
 from __future__ import annotations
@@ -30,14 +30,21 @@ class Engine:
     waiting: tuple[bytes, ...]
     running: tuple[bytes, ...]
     kv_usage: tuple[bytes, ...]
+    prompt_tokens: tuple[bytes, ...]
+    generated_tokens: tuple[bytes, ...]
     cache_info: bytes
     block_size: bytes
     num_blocks: bytes
 
     @property
+    def needed(self) -> tuple[bytes, ...]:
+        """The families that tell the engine's load."""
+        return (*self.waiting, *self.running, *self.kv_usage, self.cache_info)
+
+    @property
     def families(self) -> tuple[bytes, ...]:
         """Every family name we read."""
-        return (*self.waiting, *self.running, *self.kv_usage, self.cache_info)
+        return (*self.needed, *self.prompt_tokens, *self.generated_tokens)
 
 
 VLLM = Engine(
@@ -45,6 +52,8 @@ VLLM = Engine(
     waiting=(b"vllm:num_requests_waiting",),
     running=(b"vllm:num_requests_running",),
     kv_usage=(b"vllm:kv_cache_usage_perc", b"vllm:gpu_cache_usage_perc"),
+    prompt_tokens=(b"vllm:prompt_tokens_total",),
+    generated_tokens=(b"vllm:generation_tokens_total",),
     cache_info=b"vllm:cache_config_info",
     block_size=b"block_size",
     num_blocks=b"num_gpu_blocks",
@@ -56,7 +65,7 @@ def parse(text: bytes, at: float) -> Load:
     """The load sampled at the monotonic second `at`; a family that is missing or not finite is None in it."""
     found = _find(text)
     for engine in ENGINES:
-        if any(family in found for family in engine.families):
+        if any(family in found for family in engine.needed):
             return _load(engine, found, at)
     raise BadMetrics(_what_it_is_instead(text))
 
@@ -89,6 +98,7 @@ def _find(text: bytes) -> _Samples:
 def _load(engine: Engine, found: _Samples, at: float) -> Load:
     waiting, running = _values(engine.waiting, found), _values(engine.running, found)
     kv_usage = _values(engine.kv_usage, found)
+    prompt, generated = _values(engine.prompt_tokens, found), _values(engine.generated_tokens, found)
     cache_info = [labels for labels, _ in found.get(engine.cache_info, ())]
     return Load(
         at=at,
@@ -96,6 +106,8 @@ def _load(engine: Engine, found: _Samples, at: float) -> Load:
         running=_finite(sum(running)) if running else None,
         # Rounding in the engine may end a little above 1.
         kv_usage=min(1.0, max(kv_usage)) if kv_usage else None,
+        prompt_tokens=_finite(sum(prompt)) if prompt else None,
+        generated_tokens=_finite(sum(generated)) if generated else None,
         block_size=max(_counts(engine.block_size, cache_info), default=0) or None,
         num_blocks=sum(_counts(engine.num_blocks, cache_info)) or None,
     )
@@ -140,7 +152,7 @@ def _what_it_is_instead(text: bytes) -> str:
         return f"no metrics in {len(text)} bytes; is this the port of a model server?"
     for engine in ENGINES:
         if b"\n" + engine.prefix in b"\n" + text:
-            wanted = ", ".join(family.decode() for family in engine.families)
+            wanted = ", ".join(family.decode() for family in engine.needed)
             return f"none of {wanted} among {families} families; is this version of the model server known to us?"
     prefixes = " or ".join(engine.prefix.decode() for engine in ENGINES)
     return f"no {prefixes} series among {families} families; is this a model server?"

@@ -6,32 +6,41 @@ same object; `inflight_*` of an endpoint is the sum of the open charges on it, w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
+from epp.datastore.policies import Policies
 from epp.domain import Endpoint
+
+Known = MutableMapping[tuple[str, str], Endpoint]
 
 
 @dataclass(slots=True, frozen=True)
 class Listed:
-    """An endpoint as discovery knows it."""
+    """An endpoint as discovery knows it; `declared` as in `Endpoint`.
+
+    `pod` stands for the name where pools may call one endpoint by different names (by the rank of its port).
+    """
 
     name: str
     address: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    declared: Mapping[str, str] | None = None
+    pod: str = field(default="", compare=False)
 
 
 class _Charge:
-    """One request on one endpoint, for as long as someone holds it."""
+    """One request on one endpoint (or what a peer has there), for as long as someone holds it."""
 
     __slots__ = ("endpoint", "holders", "requests", "tokens")
 
-    def __init__(self, endpoint: Endpoint, tokens: int) -> None:
+    def __init__(self, endpoint: Endpoint, tokens: int, requests: int) -> None:
         self.endpoint = endpoint
         self.holders = 0
         self.requests = 0
         self.tokens = 0
-        self.change(1, tokens)
+        self.change(requests, tokens)
 
     def change(self, requests: int, tokens: int) -> None:
         self.requests += requests
@@ -56,6 +65,11 @@ class Lease:
     def endpoint(self) -> Endpoint:
         """Where the request is charged."""
         return self._charge.endpoint
+
+    @property
+    def holders(self) -> int:
+        """How many hold it."""
+        return self._charge.holders
 
     @property
     def charged(self) -> bool:
@@ -100,31 +114,45 @@ class Lease:
 
 
 class Pool:
-    """The current endpoints as a shared tuple (read it after every wait), and the leases on them."""
+    """The current endpoints as a shared tuple (read it after every wait), and the leases on them.
 
-    def __init__(self, name: str = "default") -> None:
+    `known` is shared by pools that may list the same endpoints. It forgets an endpoint when nobody holds it any more,
+    so one that leaves and comes back while requests are open on it is the same object with the same ledger.
+    `policies` are the objectives and model rewrites that apply to the pool.
+    """
+
+    def __init__(self, name: str = "default", known: Known | None = None) -> None:
         self.name = name
         self.endpoints: tuple[Endpoint, ...] = ()
+        self.policies = Policies()
+        self._known: Known = WeakValueDictionary() if known is None else known
 
     def relist(self, listed: Iterable[Listed]) -> None:
-        """Replace the list; an endpoint with a known name and address stays the same object."""
-        known = {(e.name, e.address): e for e in self.endpoints}
-        endpoints = []
-        for item in listed:
-            endpoint = known.get((item.name, item.address)) or Endpoint(item.name, item.address)
-            endpoint.labels = item.labels
-            endpoints.append(endpoint)
+        """Replace the list; an endpoint with a known name (or pod) and address stays the same object."""
+        endpoints = [self._endpoint(item) for item in listed]
         assert len({(e.name, e.address) for e in endpoints}) == len(endpoints), "an endpoint is listed twice"
         self.endpoints = tuple(endpoints)
+
+    def _endpoint(self, item: Listed) -> Endpoint:
+        identity = item.pod or item.name, item.address
+        endpoint = self._known.get(identity)
+        if endpoint is None:
+            endpoint = self._known[identity] = Endpoint(item.name, item.address)
+        endpoint.labels, endpoint.declared = item.labels, item.declared
+        return endpoint
 
     def at(self, address: str) -> Endpoint | None:
         """The endpoint of that `ip:port`."""
         return next((e for e in self.endpoints if e.address == address), None)
 
-    def lease(self, endpoint: Endpoint, tokens: int) -> Lease:
+    def lease(self, endpoint: Endpoint, tokens: int, requests: int = 1) -> Lease:
         """Charge one request and its prompt tokens now, not at the next scrape."""
-        return Lease(_Charge(endpoint, tokens))
+        return Lease(_Charge(endpoint, tokens, requests))
 
     def models(self) -> dict[str, str]:
         """Every name some endpoint is known to answer to, with its base model."""
-        return {name: base for e in self.endpoints for name, base in (e.models or {}).items()}
+        return {name: base for e in self.endpoints for name, base in (e.serves or {}).items()}
+
+    def names(self) -> dict[str, str]:
+        """What a client may ask for: the models, and the names that a rewrite turns into one (its own base)."""
+        return {**{name: name for name in self.policies.names()}, **self.models()}

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from epp.domain import Receipt
@@ -32,10 +33,14 @@ class Receipts:
         receipt = self._by_id.get(receipt_id)
         return None if receipt is None else self.render(receipt)
 
-    def latest(self, count: int) -> Iterator[dict[str, Any]]:
-        """The newest `count`, newest first."""
-        for _, receipt in zip(range(count), reversed(self._by_id.values()), strict=False):
-            yield self.render(receipt)
+    def latest(self, count: int, tenant: str | None = None, pool: str | None = None) -> Iterator[dict[str, Any]]:
+        """The newest `count`, newest first; of one tenant and of one pool's port where these are given."""
+        chosen = (
+            receipt
+            for receipt in reversed(self._by_id.values())
+            if tenant in (None, receipt.tenant) and pool in (None, receipt.pool)
+        )
+        return (self.render(receipt) for receipt in islice(chosen, count))
 
     def render(self, receipt: Receipt) -> dict[str, Any]:
         """A receipt as JSON-ready data; field names as in the interface document."""
@@ -53,8 +58,13 @@ class Receipts:
             "id": receipt.id,
             "request_id": receipt.request_id,
             "time": datetime.fromtimestamp(receipt.time + self._wall_offset_s, UTC).isoformat(),
+            "first_stream": receipt.first,
             "path": receipt.path,
+            "pool": receipt.pool,
             "tenant": receipt.tenant,
+            "objective": receipt.objective,
+            "priority": receipt.priority,
+            "rewrite": receipt.rewrite,
             "asked_model": receipt.asked_model,
             "selected_model": receipt.model,
             "prompt_tokens": receipt.prompt_tokens,

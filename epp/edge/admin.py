@@ -2,64 +2,84 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from epp.datastore.pool import Pool
+from epp.datastore.fleet import Fleet
+from epp.datastore.overview import overview
 from epp.datastore.receipts import Receipts
+from epp.domain import Endpoint
 from epp.telemetry import Telemetry
 
 LISTED_MAX = 200
+PAGES = {
+    "/debug/pools": "pools, their endpoints, objectives, rewrites and conflicts, and conditions of this process",
+    "/debug/decisions": "the last decisions, newest first; ?count= up to 200, ?tenant=, ?pool=",
+    "/debug/decisions/{id}": "one decision by the id in its x-onehop-receipt header",
+}
 
 
 def metrics_app(telemetry: Telemetry) -> web.Application:
     """`GET /metrics` and nothing else."""
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=telemetry.text(), headers={"content-type": "text/plain; version=0.0.4"})
+        parts = []
+        for part in telemetry.parts():
+            parts.append(part)
+            await asyncio.sleep(0)  # thousands of series take a while, and requests must not wait for them
+        return web.Response(body=b"".join(parts), headers={"content-type": "text/plain; version=0.0.4"})
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)
     return app
 
 
-def admin_app(pool: Pool, receipts: Receipts, state: dict[str, Any], token: str | None = None) -> web.Application:
-    """`/debug/pools`, `/debug/decisions` (newest first, `?count=`) and `/debug/decisions/{id}`.
+def admin_app(
+    fleet: Fleet,
+    receipts: Receipts,
+    state: Mapping[str, Callable[[], Any]],
+    token: str | None = None,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    prefix: Callable[[Endpoint], int] | None = None,
+) -> web.Application:
+    """The `PAGES`, and `/debug` that lists them.
 
-    `state` maps names to callables whose results `/debug/pools` shows as conditions (discovery errors and the like).
-    With a `token`, who does not send it as `Authorization: Bearer` gets a 401, whatever the path.
+    `state` maps names to callables whose results `/debug/pools` shows as conditions (discovery errors and the like);
+    that of `scrape`, endpoint name -> path -> trouble, also shows at the endpoints. `now` is the clock of `Load.at`,
+    `prefix` counts the prompt blocks that an endpoint is believed to hold. With a `token`, who does not send it as
+    `Authorization: Bearer` gets a 401, whatever the path.
     """
 
+    async def index(_: web.Request) -> web.Response:
+        return _json({"onehop": PAGES})
+
     async def pools(_: web.Request) -> web.Response:
-        endpoints = [
-            {
-                "name": e.name,
-                "address": e.address,
-                "reachable": e.reachable,
-                "models": sorted(e.models) if e.models is not None else None,
-                "inflight_requests": e.inflight_requests,
-                "inflight_tokens": e.inflight_tokens,
-                "load": e.load,
-            }
-            for e in pool.endpoints
-        ]
         conditions = {name: ask() for name, ask in state.items()}
-        return _json({"pools": [{"name": pool.name, "endpoints": endpoints}], "conditions": conditions})
+        troubles = conditions.get("scrape")
+        shown = overview(fleet, now(), troubles if isinstance(troubles, Mapping) else None, prefix)
+        return _json({**shown, "conditions": conditions})
 
     async def decisions(request: web.Request) -> web.Response:
         text = request.query.get("count", "20")
         count = min(int(text), LISTED_MAX) if text.isascii() and text.isdigit() else 20
-        return _json({"decisions": list(receipts.latest(count))})
+        tenant, pool = request.query.get("tenant"), request.query.get("pool")
+        return _json({"decisions": list(receipts.latest(count, tenant, pool))})
 
     async def decision(request: web.Request) -> web.Response:
         found = receipts.get(request.match_info["id"])
         return _json(found) if found is not None else _json({"error": "no receipt of that id is kept"}, 404)
 
-    app = web.Application(middlewares=[] if token is None else [_asking_for(token)])
+    app = web.Application(middlewares=[*([] if token is None else [_asking_for(token)]), _in_json])
+    app.router.add_get("/debug", index)
+    app.router.add_get("/debug/", index)
     app.router.add_get("/debug/pools", pools)
     app.router.add_get("/debug/decisions", decisions)
     app.router.add_get("/debug/decisions/{id}", decision)
@@ -91,6 +111,20 @@ def _asking_for(token: str) -> Any:
         return refused
 
     return check
+
+
+@web.middleware
+async def _in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A wrong path or method is told as everything else is: in JSON, with where to look instead."""
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as refused:
+        allowed = ", ".join(sorted(refused.allowed_methods))
+        told = _json({"error": f"{request.method} is not allowed here, {allowed} is"}, 405)
+        told.headers["allow"] = allowed
+        return told
+    except web.HTTPNotFound:
+        return _json({"error": "there is nothing at this path; /debug lists what there is"}, 404)
 
 
 def _json(data: object, status: int = 200) -> web.Response:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from epp.edge.health import EXT_PROC
-from epp.edge.stream import Disconnected, Stream
+from epp.edge.stream import Defect, Disconnected, Stream
 from epp.protocol.codec import BadMessage
 from epp.telemetry import Telemetry
 
@@ -58,6 +58,7 @@ class Processor:
 
         if self.open >= self._streams_max:
             self.turned_away += 1
+            self._telemetry.stream_ended("ResourceExhausted", 0.0)
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._streams_max} streams are open already")
         self.open += 1
         self._telemetry.streams.inc()
@@ -65,6 +66,8 @@ class Processor:
             await self._new_stream().run(read, write)
         except BadMessage as bad:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(bad))
+        except Defect as defect:
+            await context.abort(grpc.StatusCode.INTERNAL, str(defect))
         finally:
             self.open -= 1
             self._telemetry.streams.dec()

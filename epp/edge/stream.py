@@ -6,18 +6,22 @@ receipt gets an outcome.
 
 from __future__ import annotations
 
+import logging
 from asyncio import CancelledError, timeout
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from traceback import format_tb
 
 from epp.director import Director
 from epp.domain import Reason, Refused
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
-from epp.protocol.codec import decode, encode
+from epp.protocol.codec import BadMessage, decode, encode
 from epp.protocol.exchange import Buffers, Exchange
 from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
 from epp.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
 
 Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[None]]
@@ -27,6 +31,10 @@ class Disconnected(Exception):
     """The peer is gone: nothing can be written to it."""
 
 
+class Defect(Exception):
+    """One of our own ended the stream; it names the kind and nothing of the request."""
+
+
 @dataclass(slots=True)
 class Shared:
     """What all streams have in common.
@@ -34,12 +42,14 @@ class Shared:
     A request body that stands still for `body_idle_s` is given up: in full duplex nobody else would.
     Where the gateway shows no response bodies, one answer in `sample_every` is asked for in pieces (0: none), so that
     token counts are known of a sample. `restore_model` puts the name the client asked for back into answers.
+    `first_of_two` as in `Exchange`.
     """
 
     buffers: Buffers
     sample_every: int = 0
     restore_model: bool = False
     body_idle_s: float = 60.0
+    first_of_two: bool = False
     answers: int = 0
 
     def sample(self) -> bool:
@@ -56,29 +66,59 @@ class Stream:
         self._telemetry = telemetry
         self._now = now
         self._shared = shared
-        self._exchange = Exchange(shared.buffers)
+        self._exchange = Exchange(shared.buffers, first_of_two=shared.first_of_two)
         self._answer = AnswerReader()
         self._routed: Routed | None = None
         self._seen: Headers | None = None
+        self._began = 0.0
+        self._gathered = False
+        self._body_asked_for = False
+        self._answer_began: float | None = None
+        self._answer_work_s = 0.0
+        self._pace: Callable[[float], None] | None = None
+        self._last_piece = 0.0
 
     async def run(self, read: Read, write: Write) -> None:
         """Until the peer ends the stream. Raises `BadMessage` for what is no ext_proc message or out of order."""
-        outcome = "error"
+        self._began = self._now()
+        outcome, code = "error", "Internal"
         try:
             while await self._step(read, write):
                 pass
-            outcome = self._outcome()
+            outcome, code = self._outcome(), "OK"
         except Disconnected:
-            outcome = self._outcome()
+            outcome, code = self._outcome(), "Canceled"
         except CancelledError:
-            outcome = self._outcome()
+            outcome, code = self._outcome(), "Canceled"
             raise
+        except BadMessage:
+            code = "InvalidArgument"
+            raise
+        except Exception as surprise:
+            raise self._defect(surprise) from None  # its text may hold a prompt, and gRPC logs what it is given
         finally:
             self._close(outcome)
+            self._telemetry.stream_ended(code, self._now() - self._began)
 
     def _outcome(self) -> str:
         """A reset is a normal end once the answer is through."""
-        return "completed" if self._exchange.answered else "disconnected"
+        if self._routed is not None and self._routed.lease is None:
+            return "passed_on"  # the second stream of the request has the lease, and counts the request
+        through = self._exchange.answered or (self._sees_no_body and self._exchange.status is not None)
+        return "completed" if through else "disconnected"
+
+    @property
+    def _sees_no_body(self) -> bool:
+        """Whether no response body is shown: none was promised, or we asked for it and none has come."""
+        if self._body_asked_for:
+            return self._answer.bytes_seen is None
+        return not self._exchange.shows_response_body
+
+    def _defect(self, surprise: Exception) -> Defect:
+        self._telemetry.surprise(surprise)
+        where = "".join(format_tb(surprise.__traceback__)[-2:])
+        log.error("surprise %s ended a stream\n%s", type(surprise).__name__, where)
+        return Defect(type(surprise).__name__)
 
     async def _step(self, read: Read, write: Write) -> bool:
         """One message and its replies; false at the end. On its own, so that no body outlives its turn."""
@@ -121,17 +161,19 @@ class Stream:
         return replies
 
     def _refuse(self, refused: Refused) -> list[Reply]:
-        """The exchange or the clock gave the request up before the director saw it."""
+        """The exchange or the clock gave the request up before the director saw it, or saw its body."""
+        self._supersede()
         answered = self._director.refuse(Decide(self._seen.headers if self._seen else {}, None, None), refused)
         self._telemetry.ended(answered.receipt)
         return self._exchange.answer(answered.immediate)
 
     async def _decide(self, ask: Decide) -> list[Reply]:
+        if not self._gathered:
+            self._gathered = True
+            self._telemetry.gathered(self._now() - self._began)
         before = self._routed
-        outcome = await self._director.decide(ask, before.lease.endpoint if before else None)
-        if before is not None:  # the headers' choice is replaced by the body's
-            self._end(before, "superseded")
-            self._routed = None
+        outcome = await self._director.decide(ask, before.lease.endpoint if before and before.lease else None)
+        self._supersede()
         if isinstance(outcome, Routed):
             self._routed = outcome
             replies = self._exchange.routed(outcome.route)
@@ -140,46 +182,85 @@ class Stream:
         self._telemetry.ended(outcome.receipt)
         return self._exchange.answer(outcome.immediate)
 
+    def _supersede(self) -> None:
+        """The choice by the headers alone gives way to what the body brings."""
+        if self._routed is not None:
+            self._end(self._routed, "superseded")
+            self._routed = None
+
     def _respond(self, event: Event) -> list[Reply]:
         """The response goes on in the same call; what it tells is noted on the way."""
+        began = self._now()
         if isinstance(event, Headers) and self._routed is not None:
             self._begin_answer(event, self._routed)
         replies: list[Reply] = []
-        for seen in self._answer.see(event):
-            for action in self._exchange.receive(seen):
+        seen = self._answer.see(event)
+        if self._answer.restores and isinstance(event, Headers):
+            self._exchange.response_length_may_change()
+        for one in seen:
+            for action in self._exchange.receive(one):
                 assert not isinstance(action, Decide)
                 replies.append(action)
         if self._routed is not None:
-            self._note_answer(event, self._routed)
+            self._note_answer(event, self._routed, began)
+        self._answer_work_s += self._now() - began
         return replies
 
     def _begin_answer(self, event: Headers, routed: Routed) -> None:
         if self._shared.sample():
-            self._exchange.show_response_body()
+            self._body_asked_for = self._exchange.show_response_body()
         if self._shared.restore_model and self._exchange.may_change_response:
             self._answer = AnswerReader(routed.receipt.model, routed.receipt.asked_model)
-            self._exchange.response_length_may_change()
         if event.served is not None:
             self._director.served(routed, event.served)
 
-    def _note_answer(self, event: Event, routed: Routed) -> None:
-        """The first sign that the prompt is computed: a body piece, or headers where no response body is shown."""
+    def _note_answer(self, event: Event, routed: Routed, now: float) -> None:
+        """When the prompt is computed, by a body piece or by headers that nothing follows; and then the pace."""
         receipt = routed.receipt
-        receipt.status = self._exchange.status
-        if receipt.first_answer_s is None and (isinstance(event, Body) or not self._exchange.shows_response_body):
-            receipt.first_answer_s = self._now() - receipt.time
+        if isinstance(event, Body):
+            if receipt.first_answer_s is None:
+                self._begin_pieces(routed, now)
+            elif self._pace is not None and event.data:
+                self._pace(now - self._last_piece)
+                self._last_piece = now
+        elif isinstance(event, Headers):
+            receipt.status = self._exchange.status
+            receipt.stream = receipt.stream or self._answer.is_stream
+            self._answer_began = now
+            if self._sees_no_body or event.end:
+                self._prefilled(routed)
+                if not self._body_asked_for or event.end:
+                    receipt.first_answer_s = now - receipt.time
+
+    def _begin_pieces(self, routed: Routed, now: float) -> None:
+        routed.receipt.first_answer_s = now - routed.receipt.time
+        self._prefilled(routed)
+        self._last_piece = now
+        if routed.receipt.stream:
+            self._pace = self._telemetry.pace(routed.receipt)
+
+    def _prefilled(self, routed: Routed) -> None:
+        if routed.lease is not None:
             routed.lease.prefilled()
 
     def _close(self, outcome: str) -> None:
         self._exchange.close()
         routed, self._routed = self._routed, None
+        if self._answer_began is not None:
+            self._telemetry.responded(self._answer_work_s)
         if routed is None:
             return
-        routed.receipt.usage, routed.receipt.answer_bytes = self._answer.end(), self._answer.bytes_seen
+        receipt = routed.receipt
+        receipt.usage, receipt.answer_bytes = self._answer.end(), self._answer.bytes_seen
+        if self._answer.defect is not None:
+            self._telemetry.surprise(self._answer.defect)
+        if receipt.first_answer_s is None and self._answer_began is not None and self._sees_no_body:
+            receipt.first_answer_s = self._answer_began - receipt.time
         self._end(routed, outcome)
 
     def _end(self, routed: Routed, outcome: str) -> None:
-        routed.lease.close()
+        if routed.lease is not None:
+            routed.lease.close()
         routed.receipt.outcome = outcome
         routed.receipt.ended_s = self._now() - routed.receipt.time
         self._telemetry.ended(routed.receipt)

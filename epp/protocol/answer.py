@@ -1,6 +1,7 @@
 """What a response tells as it passes, and the client's own model name put back where that is asked for.
 
-Nothing is held back but what `restore.py` must; every piece goes on in the call that brought it.
+Nothing is held back but what `restore.py` must; every piece goes on in the call that brought it. A defect in reading
+along costs what would have been read, never the answer.
 """
 
 from __future__ import annotations
@@ -13,19 +14,29 @@ from epp.protocol.messages import Body, Event, Headers, Side, Trailers
 from epp.protocol.restore import ModelRestorer
 from epp.protocol.usage import UsageReader
 
+_STREAM = "text/event-stream"
+
 
 class AnswerReader:
     """Give it the response's events in order; it gives back what the exchange should see instead.
 
     `served` and `asked` are the model's two names, None where nothing is to be put back. `bytes_seen` is the size of
-    the answer's body as the server sent it, None where no body was shown.
+    the answer's body as the server sent it, None where no body was shown; `is_stream` says that its headers called it
+    one; `defect` is what went wrong in reading it.
     """
 
     def __init__(self, served: str | None = None, asked: str | None = None) -> None:
         self.bytes_seen: int | None = None
+        self.defect: Exception | None = None
+        self.is_stream = False
         self._names = (served, asked)
         self._reader: UsageReader | None = None
         self._restorer: ModelRestorer | None = None
+
+    @property
+    def restores(self) -> bool:
+        """Whether bytes of this answer may change; known once its headers were seen."""
+        return self._restorer is not None
 
     def see(self, event: Event) -> list[Event]:
         """The event, or what it becomes: restored bytes, and what was held back before the trailers."""
@@ -40,9 +51,15 @@ class AnswerReader:
 
     def end(self) -> Usage | None:
         """Nothing follows: what the answer said it took, if it was readable and said so."""
-        return self._reader.end() if self._reader is not None else None
+        if self._reader is not None:
+            try:
+                return self._reader.end()
+            except Exception as defect:
+                self.defect = defect
+        return None
 
     def _begin(self, event: Headers) -> None:
+        self.is_stream = _STREAM in event.headers.get("content-type", "").lower()
         if not legible(event.headers):
             return
         self._reader = UsageReader()
@@ -53,7 +70,10 @@ class AnswerReader:
     def _body(self, event: Body) -> Body:
         self.bytes_seen = (self.bytes_seen or 0) + len(event.data)
         if self._reader is not None:
-            self._reader.feed(event.data)
+            try:
+                self._reader.feed(event.data)
+            except Exception as defect:
+                self.defect, self._reader = defect, None
         if self._restorer is None:
             return event
         return replace(event, data=self._restorer.feed(event.data, end=event.end))

@@ -52,7 +52,12 @@ def decode(data: bytes) -> Event:
         case "request_headers":
             head = message.request_headers
             return Headers(
-                Side.REQUEST, _headers(head.headers), head.end_of_stream, modes, _subset(message.metadata_context)
+                Side.REQUEST,
+                _headers(head.headers),
+                head.end_of_stream,
+                modes,
+                _subset(message.metadata_context),
+                attributes=_texts(message) if message.attributes else None,
             )
         case "response_headers":
             head = message.response_headers
@@ -90,6 +95,8 @@ def encode(reply: Reply) -> bytes:
             if reply.override is not None:
                 message.mode_override.request_body_mode = _wire(reply.override.request)
                 message.mode_override.response_body_mode = _wire(reply.override.response)
+                if reply.skip_response:
+                    message.mode_override.response_header_mode = pb.ProcessingMode.SKIP
         case TrailersReply():
             (message.request_trailers if reply.side is Side.REQUEST else message.response_trailers).SetInParent()
         case Immediate():
@@ -162,6 +169,16 @@ def _served(message: pb.ProcessingRequest) -> str | None:
         if address:
             return address
     return None
+
+
+def _texts(message: pb.ProcessingRequest) -> dict[str, str]:
+    """The attributes that are texts, such as `xds.route_name`."""
+    return {
+        name: value.string_value
+        for attributes in message.attributes.values()
+        for name, value in attributes.fields.items()
+        if value.string_value
+    }
 
 
 def _attribute(attributes: Struct, name: str) -> str | None:

@@ -39,6 +39,7 @@ from epp.protocol.messages import (
 )
 
 CHUNK_BYTES_MAX = 62_000  # some Envoys refuse streamed pieces of 64 KiB and more (Endpoint Picker Protocol practice)
+LENGTH_DIGITS_MAX = 19  # what is longer is too large anyway, and Python reads no number of thousands of digits
 HELD_BYTES_MAX = 512 * 1024  # below Envoy's default buffer limit of 1 MiB, above which a STREAMED body would stall
 
 
@@ -54,9 +55,12 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Route:
-    """Where a request goes: one endpoint, header changes, and the new body if it differs from the client's."""
+    """Where a request goes: an endpoint, header changes, and the new body if it differs from the client's.
 
-    destination: str
+    `destination` is one address, several with commas where a list is asked for, None where a second filter decides.
+    """
+
+    destination: str | None
     set_headers: Sequence[tuple[str, str]] = ()
     remove_headers: Sequence[str] = ()
     body: bytes | None = None
@@ -77,14 +81,18 @@ class Exchange:
     """Feed it events with `receive`; do what the actions say; tell it the outcome of `Decide`; `close` it at the end.
 
     What it holds of a request body is counted in `buffers`, which all exchanges share, until the body is answered.
+    With `first_of_two`, a second filter asks about the same request after us: the response is left to it. (Two filters
+    in one chain that both read responses truncate them on Envoy 1.36 to 1.38, envoy#41654.)
     """
 
-    def __init__(self, buffers: Buffers) -> None:
+    def __init__(self, buffers: Buffers, *, first_of_two: bool = False) -> None:
+        self._first_of_two = first_of_two
         self.state = State.HEADERS
         self.status: int | None = None
         self._modes = Modes()
         self._headers: Mapping[str, str] = {}
         self._subset: frozenset[str] | None = None
+        self._attributes: Mapping[str, str] | None = None
         self._pieces: list[bytes] = []
         self._size = 0
         self._buffers = buffers
@@ -92,6 +100,7 @@ class Exchange:
         self._trailers_due = False
         self._headers_answered = False
         self._request_ended = False
+        self._response_begun = False
         self._response_ended = False
         self._route: Route | None = None
         self._first = True
@@ -171,7 +180,7 @@ class Exchange:
         replies: list[Reply] = []
         if not self._headers_answered:
             self._headers_answered = True
-            replies.append(HeadersReply(Side.REQUEST, edits, self._asks_for_body()))
+            replies.append(HeadersReply(Side.REQUEST, edits, self._asks_for_body(), self._first_of_two))
             replies += self._gathered(body)
         elif self._pieces:
             replies.append(BodyReply(Side.REQUEST, body, edits))
@@ -193,6 +202,8 @@ class Exchange:
 
     def _asks_for_body(self) -> Modes | None:
         """STREAMED shows no body before the headers are answered: ask for BUFFERED (granted if overrides are)."""
+        if self._first_of_two and self._request_ended:
+            return Modes(self._modes.request, BodyMode.NONE)
         if self._modes.request is not BodyMode.STREAMED or self._pieces or self._request_ended:
             return None
         return Modes(BodyMode.BUFFERED, self._modes.response)
@@ -200,6 +211,7 @@ class Exchange:
     def _request_headers(self, event: Headers) -> list[Action]:
         self._headers = event.headers
         self._subset = event.subset
+        self._attributes = event.attributes
         self._request_ended = event.end
         self._check_size(_content_length(event.headers))
         mode = self._modes.request
@@ -209,6 +221,8 @@ class Exchange:
         if mode is BodyMode.FULL_DUPLEX_STREAMED or mode is BodyMode.STREAMED:
             return []
         self._headers_answered = True
+        if self._first_of_two:
+            return [HeadersReply(Side.REQUEST, override=Modes(mode, BodyMode.NONE), skip_response=True)]
         return [HeadersReply(Side.REQUEST)]
 
     def _request_body(self, event: Body) -> list[Action]:
@@ -243,13 +257,16 @@ class Exchange:
     def _request_trailers(self) -> list[Action]:
         if self.state is State.ANSWERED:
             return [TrailersReply(Side.REQUEST)]
+        if self._headers_answered and not self._pieces:
+            # Only headers and bodies can be given a destination, and the headers have gone on without one.
+            raise Refused(Reason.BAD_REQUEST, "a request body was announced and did not come")
         self._trailers_due = True
         self._request_ended = True
         return self._decide(b"".join(self._pieces))
 
     def _decide(self, body: bytes | None) -> list[Action]:
         self.state = State.DECIDING
-        return [Decide(self._headers, body, self._subset)]
+        return [Decide(self._headers, body, self._subset, self._attributes)]
 
     def _gathered(self, body: bytes | None) -> Iterator[Reply]:
         """The replies due for the pieces held so far; STREAMED: a new body goes with the first, the rest is emptied."""
@@ -284,6 +301,9 @@ class Exchange:
             return []
         match event:
             case Headers():
+                if self._response_begun:
+                    raise BadMessage("response headers come once, and first")
+                self._response_begun = True
                 self.status = _status(event.headers)
                 self._response_ended = event.end
                 extra = self._route.response_headers if self._route else ()
@@ -291,11 +311,11 @@ class Exchange:
                 edits = Edits(extra, remove) if extra or remove else NO_EDITS
                 return [HeadersReply(Side.RESPONSE, edits, self._override)]
             case Body():
+                if self._response_ended:
+                    return []
                 if self._modes.response is not BodyMode.FULL_DUPLEX_STREAMED:
                     self._response_ended = event.end
                     return [BodyReply(Side.RESPONSE)]
-                if self._response_ended:
-                    return []
                 self._response_ended = event.end
                 return [*chunks(Side.RESPONSE, event.data, event.end)] if event.data or event.end else []
             case Trailers():
@@ -312,9 +332,9 @@ def chunks(side: Side, data: bytes, end: bool) -> Iterator[Chunk]:
 
 def _content_length(headers: Mapping[str, str]) -> int:
     value = headers.get("content-length", "")
-    return int(value) if value.isascii() and value.isdigit() else 0
+    return int(value[:LENGTH_DIGITS_MAX]) if value.isascii() and value.isdigit() else 0
 
 
 def _status(headers: Mapping[str, str]) -> int | None:
     value = headers.get(":status", "")
-    return int(value) if value.isascii() and value.isdigit() else None
+    return int(value) if len(value) == 3 and value.isascii() and value.isdigit() else None

@@ -11,6 +11,7 @@ ENVOY_LB = "envoy.lb"
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 DROPPED_REASON = "x-llm-d-request-dropped-reason"
 REWRITE = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")  # the newer name wins
+OBJECTIVE = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 FAIRNESS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 
 PREFER = "prefer"
@@ -25,6 +26,7 @@ VSR_DECISION = "x-vsr-selected-decision"
 VSR_CATEGORY = "x-vsr-selected-category"
 CLASSIFICATION = "x-onehop-classification"
 RECEIPT = "x-onehop-receipt"
+DECISION = "x-onehop-decision"  # from our first stream of a request to our second, signed
 
 # For the picker, not for model servers: taken off the request. The destination and the model are overwritten instead.
 CONTROL = frozenset(
@@ -35,8 +37,8 @@ CONTROL = frozenset(
         *REWRITE,
         "x-gateway-destination-endpoint-scores",
         *FAIRNESS,
-        "x-llm-d-inference-objective",
-        "x-gateway-inference-objective",
+        *OBJECTIVE,
+        DECISION,
         "x-llm-d-video-fps",
         "x-llm-d-video-duration-seconds",
         "x-llm-d-video-resolution",

@@ -151,6 +151,8 @@ class Members:
             if self._wanted(buffer[at:]):
                 self._step = self._value
                 return self._keep(buffer, at)
+            if self._opener == _QUOTE:  # a value that has not ended yet, and no name
+                return self._in_string(buffer, at + 1)
         return at
 
     def _keep(self, buffer: bytes, at: int) -> int:

@@ -46,7 +46,10 @@ class Modes:
 
 @dataclass(slots=True)
 class Headers:
-    """Headers of one side; `end` when no body follows. `subset` and `served` come from the message's metadata."""
+    """Headers of one side; `end` when no body follows. `subset` and `served` come from the message's metadata.
+
+    `attributes` are those the gateway was told to send (`request_attributes`), the texts among them, by name.
+    """
 
     side: Side
     headers: Mapping[str, str]
@@ -54,6 +57,7 @@ class Headers:
     modes: Modes | None = None
     subset: frozenset[str] | None = None
     served: str | None = None
+    attributes: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +89,7 @@ class Decide:
     headers: Mapping[str, str]
     body: bytes | None
     subset: frozenset[str] | None
+    attributes: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,11 +107,15 @@ NO_EDITS = Edits()
 
 @dataclass(slots=True)
 class HeadersReply:
-    """Answers headers. `override` asks Envoy for other body modes from here on (`mode_override`)."""
+    """Answers headers. `override` asks Envoy for other body modes from here on (`mode_override`).
+
+    `skip_response` asks it in the same way to keep the whole response to itself.
+    """
 
     side: Side
     edits: Edits = NO_EDITS
     override: Modes | None = None
+    skip_response: bool = False
 
 
 @dataclass(slots=True)

@@ -46,6 +46,8 @@ _BODY = msgspec.json.Decoder(_Body)
 _BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
 _ELSEWHERE = ("messages", "prompt", "input")  # where a path that we do not know may keep its prompt: the first counts
 _NOTHING = re.compile(rb"(?:null|\[\s*\])?\Z")
+MODEL_LENGTH_MAX = 256
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _EMPTY_OBJECT = re.compile(rb"\s*\}")
 
 
@@ -156,6 +158,10 @@ def _model(body: bytes, raw: msgspec.Raw) -> tuple[str | None, tuple[int, int]]:
         model = msgspec.json.decode(raw, type=str | None)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Refused(Reason.BAD_REQUEST, "the value of `model` must be a string", "model") from None
+    if model and (len(model) > MODEL_LENGTH_MAX or _CONTROL.search(model)):
+        # It becomes a header's value.
+        message = f"the value of `model` must have at most {MODEL_LENGTH_MAX} characters, and no control characters"
+        raise Refused(Reason.BAD_REQUEST, message, "model")
     return model or None, _span(body, raw)
 
 

@@ -45,6 +45,8 @@ class ModelRestorer:
             return piece
         members = self._members or self._begin(piece)
         if members is None:
+            if piece:  # white space: what follows begins a line only if this ended one
+                self._line_begins = piece.endswith(b"\n")
             return piece
         out = self._fix_events(piece, members) if self._events else self._fix(piece, members)
         return out + members.begin() if end else out

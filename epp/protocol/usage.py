@@ -19,6 +19,7 @@ _USAGE = b'"usage"'
 _OVERLAP = len(_USAGE)  # a name but its last byte, and the byte before it
 _BACKSLASH = ord("\\")
 _NULLS = (b":null", b": null")
+_NULL_END = len(_USAGE) + max(map(len, _NULLS))
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None
 
@@ -77,12 +78,15 @@ class UsageReader:
         """From the first name that may matter on; none that does not may come again with the overlap."""
         passed = 0
         while (at := piece.find(_USAGE, passed)) >= 0:
-            if not _means_nothing(piece, at):
+            means_something = _means_something(piece, at)
+            if means_something:
                 self._following = True
                 self._overlap = b""
                 return piece[at:]
+            if means_something is None:
+                self._overlap = piece[max(at - 1, 0) :]
+                return b""
             passed = at + 1
-        self._following = False
         self._overlap = piece[passed:][-_OVERLAP:]
         return b""
 
@@ -142,6 +146,13 @@ def _fits(start: bytes) -> bool:
     return len(start) < HELD_BYTES_MAX
 
 
-def _means_nothing(piece: bytes, at: int) -> bool:
-    """Within a string, where alone a quote is escaped; or null, as in every event but the last of some servers."""
-    return (at > 0 and piece[at - 1] == _BACKSLASH) or piece.startswith(_NULLS, at + len(_USAGE))
+def _means_something(piece: bytes, at: int) -> bool | None:
+    """False within a string, where alone a quote is escaped, and for null, as in every event but the last of some
+    servers; None where the piece ends before it is seen to be null or not.
+    """
+    if at > 0 and piece[at - 1] == _BACKSLASH:
+        return False
+    value = piece[at + len(_USAGE) : at + _NULL_END]
+    if value.startswith(_NULLS):
+        return False
+    return None if any(null.startswith(value) for null in _NULLS) else True

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Protocol
 
 from epp.domain import Candidate, Endpoint, Request
 
@@ -28,6 +28,19 @@ class Query:
     now: float
     rng: Random
     notes: dict[int, Any] = field(default_factory=dict)
+
+
+Point = Literal["Filter", "Scorer", "Picker", "PreRequest"]  # the Go picker's names; the last is `picked`
+
+
+class Meter(Protocol):
+    """Times plugins. The profile has no clock of its own."""
+
+    def clock(self) -> float:
+        """Seconds since some moment."""
+
+    def took(self, point: Point, plugin_type: str, seconds: float) -> None:
+        """One call of one plugin, and how long it took."""
 
 
 class Plugin(ABC):
@@ -71,18 +84,22 @@ class Picker(Plugin):
 
 @dataclass(slots=True)
 class Pick:
-    """A choice among endpoints, and how it came about (rendered only when asked)."""
+    """A choice among endpoints, by its place among them, and how it came about (rendered only when asked)."""
 
-    endpoint: Endpoint
+    place: int
     endpoints: Sequence[Endpoint]
     totals: Sequence[float]
     columns: Sequence[tuple[str, float, Sequence[float]]]
     dropped: Sequence[tuple[Endpoint, str]] = ()
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """The one chosen."""
+        return self.endpoints[self.place]
+
     def score(self, scorer_type: str) -> float | None:
         """What one scorer said of the choice; None where it was not asked."""
-        place = next(i for i, e in enumerate(self.endpoints) if e is self.endpoint)
-        return next((scores[place] for name, _, scores in self.columns if name == scorer_type), None)
+        return next((scores[self.place] for name, _, scores in self.columns if name == scorer_type), None)
 
     def explain(self) -> list[dict[str, Any]]:
         """One row an endpoint: address, score per scorer, weighted total, and by which filter it was excluded."""
@@ -93,7 +110,7 @@ class Pick:
                 "scores": {name: round(scores[i], 4) for name, _, scores in self.columns},
                 "total": round(self.totals[i], 4),
                 "excluded": False,
-                "reason": "picked" if e is self.endpoint else "",
+                "reason": "picked" if i == self.place else "",
             }
             for i, e in enumerate(self.endpoints)
         ]
@@ -104,6 +121,17 @@ class Pick:
         return kept + gone
 
 
+class Unmetered:
+    """Measures nothing."""
+
+    def clock(self) -> float:
+        """Always the same moment."""
+        return 0.0
+
+    def took(self, point: Point, plugin_type: str, seconds: float) -> None:
+        """Not written down."""
+
+
 @dataclass(slots=True)
 class Profile:
     """A configured sentence: filters in order, scorers with weights, one picker."""
@@ -112,13 +140,21 @@ class Profile:
     filters: Sequence[Filter] = ()
     scorers: Sequence[tuple[Scorer, float]] = ()
     picker: Picker = field(kw_only=True)
+    meter: Meter = field(default_factory=Unmetered, kw_only=True, compare=False)
+    _noting: Sequence[Scorer] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._noting = [scorer for scorer, _ in self.scorers if type(scorer).picked is not Scorer.picked]
 
     def run(self, query: Query, endpoints: Sequence[Endpoint]) -> Pick | None:
         """The choice, or None when the filters leave no endpoint. Totals are sums of clamped score times weight."""
+        clock, took = self.meter.clock, self.meter.took
         kept: Sequence[Endpoint] = endpoints
         dropped: list[tuple[Endpoint, str]] = []
         for step in self.filters:
+            began = clock()
             left = step.keep(query, kept)
+            took("Filter", step.type, clock() - began)
             if len(left) != len(kept):
                 stay = set(map(id, left))
                 dropped += [(e, step.type) for e in kept if id(e) not in stay]
@@ -128,16 +164,24 @@ class Profile:
         totals = [0.0] * len(kept)
         columns = []
         for scorer, weight in self.scorers:
-            scores = [s if 0.0 <= s <= 1.0 else min(1.0, max(0.0, s)) for s in scorer.score(query, kept)]
+            began = clock()
+            raw = scorer.score(query, kept)
+            took("Scorer", scorer.type, clock() - began)
+            scores = [s if 0.0 <= s <= 1.0 else min(1.0, max(0.0, s)) for s in raw]
             totals = [total + weight * s for total, s in zip(totals, scores, strict=True)]
             columns.append((scorer.type, weight, scores))
-        chosen = kept[self.picker.pick(query, totals)]
-        return Pick(chosen, kept, totals, columns, dropped)
+        began = clock()
+        place = self.picker.pick(query, totals)
+        took("Picker", self.picker.type, clock() - began)
+        return Pick(place, kept, totals, columns, dropped)
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """The choice is final: let scorers with a memory note it."""
-        for scorer, _ in self.scorers:
+        clock, took = self.meter.clock, self.meter.took
+        for scorer in self._noting:
+            began = clock()
             scorer.picked(query, endpoint)
+            took("PreRequest", scorer.type, clock() - began)
 
     def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
         """The request was served elsewhere: let scorers with a memory correct it."""

@@ -39,6 +39,7 @@ class Running:
     log: Path
     grpc_port: int
     health_port: int
+    admin_port: int
 
     async def health(self, name: str = "readiness", port: int = 0) -> int | None:
         """What health says on the health port; None while nobody answers."""
@@ -60,20 +61,23 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(tmp_path: Path, *flags: str, **environment: str) -> AsyncIterator[Running]:
+async def running(
+    tmp_path: Path, *flags: str, source: str | None = None, ready: int | None = SERVING, **environment: str
+) -> AsyncIterator[Running]:
+    """A process, with one endpoint from a file unless `source` says otherwise; `ready` is what it is waited for."""
     endpoints = tmp_path / "endpoints.json"
     endpoints.write_text(json.dumps({"endpoints": [{"name": "a", "address": "127.0.0.1", "port": 9}]}))
     grpc_port, health_port, metrics_port, admin_port = free_ports(4)
     command = [
-        sys.executable, "-m", "epp", f"--discovery-file={endpoints}", "--bind-address=127.0.0.1",
+        sys.executable, "-m", "epp", source or f"--discovery-file={endpoints}", "--bind-address=127.0.0.1",
         f"--grpc-port={grpc_port}", f"--grpc-health-port={health_port}", f"--metrics-port={metrics_port}",
         f"--admin-address=127.0.0.1:{admin_port}",
     ]  # fmt: skip
     log = tmp_path / "onehop.log"
     process = start([*command, *flags], log, environment)
     try:
-        started = Running(process, log, grpc_port, health_port)
-        await started.until(SERVING)
+        started = Running(process, log, grpc_port, health_port, admin_port)
+        await started.until(ready)
         yield started
     finally:
         process.kill()
@@ -234,8 +238,8 @@ async def test_an_admin_address_for_others_asks_for_the_token(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ([], "--discovery-file: Kubernetes discovery is not in this version"),
-        (["--pool-name=p"], "--pool-name: Kubernetes discovery is not in this version: --discovery-file is required"),
+        ([], "--discovery-file: or one of --pool-name, --pool, "),
+        (["--pool-name=p", "--kubeconfig=/nowhere"], "/nowhere: not found; outside of a pod, name a kubeconfig file"),
         (["--tracing=true"], "--tracing: 'true' is refused"),
         (["--discovery-file=/nowhere", "--secure-serving", "--cert-path=/nowhere"], "/nowhere/tls.crt: cannot be read"),
         (["--admin-address=0.0.0.0:1"], "--admin-address: 0.0.0.0:1 is not loopback"),

@@ -34,7 +34,9 @@ WAITING = b"vllm:num_requests_waiting"
 def test_the_numbers_of_a_vllm_are_read() -> None:
     load = exposition.parse(VLLM, 12.5)
 
-    assert load == Load(at=12.5, waiting=3.0, running=7.0, kv_usage=0.25, block_size=16, num_blocks=27449)
+    assert load == Load(
+        at=12.5, waiting=3.0, running=7.0, kv_usage=0.25, block_size=16, num_blocks=27449, prompt_tokens=123456.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,3 +166,12 @@ def test_whatever_the_bytes_are_the_numbers_are_sane(text: bytes) -> None:
     assert all(v is None or (math.isfinite(v) and v >= 0) for v in (load.waiting, load.running))
     assert load.kv_usage is None or 0 <= load.kv_usage <= 1
     assert all(v is None or v > 0 for v in (load.block_size, load.num_blocks))
+
+
+def test_tokens_are_counted_over_all_ranks_and_are_no_load_by_themselves() -> None:
+    tokens = b'vllm:prompt_tokens_total{rank="0"} 100\nvllm:prompt_tokens_total{rank="1"} 20\n'
+    both = exposition.parse(tokens + b"vllm:num_requests_waiting 1\nvllm:generation_tokens_total 7\n", 0.0)
+
+    assert (both.prompt_tokens, both.generated_tokens) == (120, 7)
+    with pytest.raises(exposition.BadMetrics, match="is this the port of a model server"):
+        exposition.parse(tokens, 0.0)

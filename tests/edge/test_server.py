@@ -18,7 +18,7 @@ from epp.edge.stream import Shared, Stream
 from epp.protocol.exchange import Buffers
 from epp.scheduling.default import default_profile
 from epp.telemetry import Telemetry
-from tests.make import FixedChooser, chat, director, pool
+from tests.make import FixedChooser, chat, director, fleet, pool
 
 STREAMS_MAX = 300
 
@@ -44,7 +44,7 @@ class Served:
 async def serving(streams_max: int, body_idle_s: float = 60.0) -> AsyncIterator[Served]:
     """Two endpoints, one a model, behind a real server."""
     over = pool("a", "b", models={"a": ["llama3-8b"], "b": ["phi4-mini"]})
-    telemetry = Telemetry(over)
+    telemetry = Telemetry(fleet(over))
     decider = director(over, FixedChooser("phi4-mini"), telemetry=telemetry, profile=default_profile())
     processor = Processor(
         lambda: Stream(decider, telemetry, lambda: 0.0, Shared(Buffers(1 << 20, 1 << 24), body_idle_s=body_idle_s)),

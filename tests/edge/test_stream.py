@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable
+from traceback import format_exception
 from types import CoroutineType, FunctionType, ModuleType
 from typing import Any
 
@@ -17,16 +19,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from epp.datastore.receipts import Receipts
+from epp.director import Rules
 from epp.domain import Choice, Request
-from epp.edge.stream import Disconnected, Shared, Stream
+from epp.edge.stream import Defect, Disconnected, Shared, Stream
 from epp.protocol.codec import BadMessage
 from epp.protocol.exchange import Buffers
 from epp.telemetry import Telemetry
 from protos.gen import ext_proc_pb2 as pb
-from tests.make import FixedChooser, chat, director, pool
+from tests.make import FixedChooser, chat, director, fleet, pool
 
 MODES = {"duplex": (4, 4, False), "one hop": (2, 0, False), "streamed": (1, 1, False), "eager": (1, 0, True)}
 LIMIT = 10_000
+SAID = "what somebody asked"
 
 
 def opening(modes: str = "duplex", end: bool = False) -> bytes:
@@ -56,6 +60,24 @@ def part(side: str) -> bytes:
     return message.SerializeToString()
 
 
+def answer_head(end: bool = False, **headers: str) -> bytes:
+    message = pb.ProcessingRequest()
+    for key, value in {":status": "200", **headers}.items():
+        message.response_headers.headers.headers.add(key=key.replace("_", "-"), raw_value=value.encode())
+    message.response_headers.end_of_stream = end
+    return message.SerializeToString()
+
+
+class Clock:
+    """Moves when told to."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
 class SlowChooser(FixedChooser):
     """A semantic stage that answers when told to."""
 
@@ -80,16 +102,18 @@ class Peer:
         shared: Shared | None = None,
         receipts: Receipts | None = None,
         gone: bool = False,
+        now: Callable[[], float] = lambda: 0.0,
+        rules: Rules | None = None,
     ) -> None:
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.sent: list[pb.ProcessingResponse] = []
         self.gone = gone
         self.jam = jam
-        telemetry = Telemetry(over)
+        self.telemetry = telemetry = Telemetry(fleet(over))
         stream = Stream(
-            director(over, chooser, telemetry=telemetry, receipts=receipts or Receipts()),
+            director(over, chooser, telemetry=telemetry, receipts=receipts or Receipts(), now=now, rules=rules),
             telemetry,
-            lambda: 0.0,
+            now,
             shared or Shared(Buffers(LIMIT, 10 * LIMIT)),
         )
         self.task = asyncio.get_running_loop().create_task(stream.run(self.inbox.get, self._write))
@@ -106,6 +130,11 @@ class Peer:
         """What the gateway was told: a destination, and no refusal after it."""
         routed = any(message.HasField("dynamic_metadata") for message in self.sent)
         return routed and not any(message.HasField("immediate_response") for message in self.sent)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        samples = [s for family in self.telemetry.registry.collect() for s in family.samples if s.name == name]
+        return sum(s.value for s in samples if labels.items() <= s.labels.items())
 
     async def say(self, *messages: bytes | None) -> None:
         for message in messages:
@@ -272,6 +301,199 @@ async def test_a_second_choice_replaces_the_first_ones_lease() -> None:
     assert sum(e.inflight_requests for e in over.endpoints) == 1
     await peer.end()
     assert sum(e.inflight_requests for e in over.endpoints) == 0
+
+
+async def test_the_pieces_of_a_streamed_answer_are_timed_from_one_to_the_next() -> None:
+    clock = Clock()
+    peer = Peer(pool("a"), now=clock)
+    await peer.say(opening("duplex"), piece(chat("m", stream=True)), answer_head(content_type="text/event-stream"))
+    for at in (1.0, 1.5, 3.5):
+        clock.at = at
+        await peer.say(piece(b"data: x\n\n", False, "response_body"))
+    clock.at = 9.0
+    await peer.say(piece(b"", True, "response_body"))
+    await peer.end()
+
+    assert peer.metric("llm_d_epp_request_streaming_itl_seconds_count") == 2
+    assert peer.metric("llm_d_epp_request_streaming_itl_seconds_sum") == 2.5
+    assert peer.metric("llm_d_epp_request_ttft_seconds_sum", streaming="true") == 1.0
+
+
+async def test_an_answer_that_is_a_stream_by_its_headers_alone_counts_as_one() -> None:  # row 38
+    peer = Peer(pool("a"))
+    await peer.say(opening("duplex"), piece(chat("m")), answer_head(content_type="text/event-stream"))
+    await peer.say(*[piece(b"data: x\n\n", False, "response_body")] * 2)
+    await peer.end()
+
+    assert peer.metric("llm_d_epp_request_streaming_itl_seconds_count") == 1
+    assert peer.metric("llm_d_epp_request_ttft_seconds_count", streaming="true") == 1
+
+
+async def test_an_answer_in_pieces_that_is_no_stream_has_no_pace() -> None:
+    peer = Peer(pool("a"))
+    await peer.say(opening("duplex"), piece(chat("m")), answer_head(content_type="application/json"))
+    await peer.say(*[piece(b"{", False, "response_body")] * 2)
+    await peer.end()
+
+    assert peer.metric("llm_d_epp_request_streaming_itl_seconds_count") == 0
+
+
+async def test_an_answer_of_headers_alone_begins_and_ends_with_them() -> None:
+    over = pool("a")
+    peer = Peer(over)
+    await peer.say(opening("duplex"), piece(chat("m")), answer_head(end=True))
+    tokens = over.endpoints[0].inflight_tokens
+    await peer.end(cancel=True)
+
+    assert tokens == 0
+    assert peer.metric("onehop_request_outcome_total", outcome="completed") == 1
+    assert peer.metric("llm_d_epp_request_ttft_seconds_count") == 1
+
+
+async def test_a_body_that_was_asked_for_and_not_granted_is_not_missed() -> None:
+    over = pool("a")
+    peer = Peer(over, shared=Shared(Buffers(LIMIT, LIMIT), sample_every=1))
+    await peer.say(opening("one hop"), piece(chat("m")), answer_head())
+    asked = peer.sent[-1].HasField("mode_override")
+    tokens = over.endpoints[0].inflight_tokens
+    await peer.end()
+
+    assert asked
+    assert tokens == 0
+    assert peer.metric("onehop_request_outcome_total", outcome="completed") == 1
+    assert peer.metric("llm_d_epp_request_ttft_seconds_count") == 1
+
+
+async def test_a_body_that_was_asked_for_and_granted_tells_when_it_began_and_whether_it_ended() -> None:
+    clock = Clock()
+    peer = Peer(pool("a"), shared=Shared(Buffers(LIMIT, LIMIT), sample_every=1), now=clock)
+    await peer.say(opening("one hop"), piece(chat("m")), answer_head())
+    clock.at = 1.0
+    await peer.say(piece(b"{", False, "response_body"))
+    await peer.end(cancel=True)
+
+    assert peer.metric("onehop_request_outcome_total", outcome="disconnected") == 1
+    assert peer.metric("llm_d_epp_request_ttft_seconds_sum") == 1.0
+
+
+async def test_a_request_that_is_passed_on_is_not_counted_as_answered_or_given_up() -> None:
+    over = pool("a")
+    shared = Shared(Buffers(LIMIT, LIMIT), first_of_two=True)
+    peer = Peer(over, shared=shared, rules=Rules(first_of_two=True))
+    await peer.say(opening("one hop"), piece(chat("auto")))
+    await peer.end()
+
+    assert peer.metric("onehop_request_outcome_total", outcome="passed_on") == 1
+    assert peer.metric("llm_d_epp_request_total") == 0
+    assert peer.metric("llm_d_epp_request_duration_seconds_count") == 0
+    assert peer.metric("llm_d_epp_scheduler_attempts_total") == 0
+
+
+async def test_a_refusal_after_the_headers_were_sent_on_gives_the_endpoint_back_at_once() -> None:
+    over = pool("a")
+    peer = Peer(over, shared=Shared(Buffers(100, LIMIT)))
+    await peer.say(opening("streamed"))
+    held = over.endpoints[0].inflight_requests
+    await peer.say(piece(b"x" * 101, end=False))
+    left = over.endpoints[0].inflight_requests
+    status = peer.sent[-1].immediate_response.status.code
+    await peer.end()
+
+    assert (held, status, left) == (1, 413, 0)
+    assert peer.metric("onehop_request_outcome_total", outcome="superseded") == 1
+    assert peer.metric("onehop_request_outcome_total", outcome="body_too_large") == 1
+    assert peer.metric("onehop_request_outcome_total") == 2
+
+
+async def test_a_defect_in_reading_an_answer_costs_its_counts_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("of a prompt")
+
+    monkeypatch.setattr("epp.protocol.usage.UsageReader.feed", broken)
+    peer = Peer(pool("a"))
+    await peer.say(opening("duplex"), piece(chat("m")), answer_head(content_type="application/json"))
+    peer.sent.clear()
+    await peer.say(piece(b"one", False, "response_body"), piece(b"two", True, "response_body"))
+    await peer.end()
+    went = [m.response_body.response.body_mutation.streamed_response for m in peer.sent]
+
+    assert [(m.body, m.end_of_stream) for m in went] == [(b"one", False), (b"two", True)]
+    assert peer.metric("onehop_surprise_total", type="KeyError") == 1
+    assert peer.metric("onehop_request_outcome_total", outcome="completed") == 1
+
+
+async def test_a_defect_that_ends_a_stream_is_counted_and_tells_nothing_of_the_request(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError(SAID)
+
+    over = pool("a")
+    peer = Peer(over)
+    await peer.say(opening("duplex"), piece(chat("m")))
+    monkeypatch.setattr("epp.protocol.exchange.Exchange.receive", broken)
+    await peer.say(part("response_headers"))
+
+    with pytest.raises(Defect) as defect:
+        await peer.task
+    assert SAID not in "".join(format_exception(defect.value)) + caplog.text
+    assert peer.metric("onehop_surprise_total", type="ValueError") == 1
+    assert peer.metric("llm_d_epp_extproc_streams_total", code="Internal") == 1
+    assert peer.metric("onehop_request_outcome_total", outcome="error") == 1
+    assert over.endpoints[0].inflight_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("messages", "cancel", "code"),
+    [
+        ([opening(), piece(chat("m")), part("response_headers")], False, "OK"),
+        ([opening()], True, "Canceled"),
+        ([opening(), b"\xff\xff"], False, "InvalidArgument"),
+    ],
+)
+async def test_streams_count_by_how_they_end(messages: list[bytes], cancel: bool, code: str) -> None:
+    peer = Peer(pool("a"))
+    await peer.say(*messages)
+    await peer.end(cancel)
+
+    assert peer.metric("llm_d_epp_extproc_streams_total", code=code) == 1
+    assert peer.metric("llm_d_epp_extproc_streams_total") == 1
+    assert peer.metric("llm_d_epp_extproc_stream_duration_seconds_count") == 1
+
+
+async def test_the_phases_of_a_request_add_up_to_its_life() -> None:
+    clock = Clock()
+    peer = Peer(pool("a"), now=clock)
+    await peer.say(opening("duplex"))
+    clock.at = 1.0
+    await peer.say(piece(chat("m")))
+    clock.at = 3.0
+    await peer.say(part("response_headers"), piece(b"{", False, "response_body"))
+    clock.at = 7.0
+    await peer.say(piece(b"}", True, "response_body"))
+    await peer.end()
+    phases = {
+        name: peer.metric("onehop_phase_seconds_sum", phase=name)
+        for name in ("gather", "choose", "pick", "first_answer", "answer")
+    }
+
+    assert phases == {"gather": 1.0, "choose": 0.0, "pick": 0.0, "first_answer": 2.0, "answer": 4.0}
+    assert peer.metric("llm_d_epp_request_processing_duration_seconds_count") == 1
+    assert peer.metric("llm_d_epp_response_processing_duration_seconds_count") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "kept"),
+    [("application/json", "auto", False), ("application/json", "phi4-mini", True), ("application/grpc", "auto", True)],
+)
+async def test_the_promised_length_goes_only_where_the_answer_may_change(kind: str, model: str, kept: bool) -> None:
+    shared = Shared(Buffers(LIMIT, LIMIT), restore_model=True)
+    peer = Peer(pool("a"), FixedChooser("phi4-mini"), shared=shared)
+    await peer.say(opening("duplex"), piece(chat(model)), answer_head(content_type=kind, content_length="2"))
+    removed = peer.sent[-1].response_headers.response.header_mutation.remove_headers
+    await peer.end()
+
+    assert ("content-length" in removed) is not kept
 
 
 class Streams(RuleBasedStateMachine):

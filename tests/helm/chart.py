@@ -11,16 +11,26 @@ from typing import Any
 import pytest
 import yaml
 
+from epp.settings import Settings, parse
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "onehop"
-EXAMPLE = CHART / "ci" / "one-pool-values.yaml"
+MODES = {
+    "onePool": "one-pool",
+    "oneHop": "one-hop",
+    "manyPools": "many-pools",
+    "guideDropIn": "guide-drop-in",
+    "standalone": "standalone",
+}
 RELEASE = "shop"
 NAMESPACE = "inference"
+FULLNAME = f"{RELEASE}-onehop"
 HELM = shutil.which("helm")
 
 needs_helm = pytest.mark.skipif(HELM is None, reason="helm is not on PATH: the chart is not rendered")
 
 Object = dict[str, Any]
+Rendered = dict[str, Object]
 
 
 class Refusal(Exception):
@@ -33,6 +43,11 @@ def values(name: str = "values.yaml") -> Object:
     return loaded
 
 
+def example(mode: str) -> Object:
+    """The example of a mode."""
+    return values(f"ci/{MODES[mode]}-values.yaml")
+
+
 def schema() -> Object:
     """values.schema.json."""
     loaded: Object = json.loads((CHART / "values.schema.json").read_text())
@@ -41,11 +56,12 @@ def schema() -> Object:
 
 def minimal(**more: Any) -> Object:
     """The least that must be given, and `more` top-level keys."""
-    given: Object = {
-        "discovery": {"endpoints": [{"name": "llama-0", "address": "192.0.2.10", "port": 8000}]},
-        "inferencePool": {"selector": {"matchLabels": {"app": "vllm"}}},
-    }
-    return given | more
+    return {"pools": [{"name": "llms", "selector": {"matchLabels": {"app": "vllm"}}}]} | more
+
+
+def listed(**more: Any) -> Object:
+    """The same with a list of endpoints instead of Kubernetes."""
+    return minimal(discovery={"endpoints": [{"name": "llama-0", "address": "192.0.2.10", "port": 8000}]}) | more
 
 
 def helm(*words: str | Path, given: Object | None = None) -> str:
@@ -62,24 +78,51 @@ def helm(*words: str | Path, given: Object | None = None) -> str:
     return ran.stdout
 
 
-def render(given: Object, *words: str, chart: Path = CHART) -> dict[str, Object]:
-    """The rendered objects by `Kind` or, where there are several of a kind, also by `Kind/name`."""
+def render(given: Object, *words: str, chart: Path = CHART) -> Rendered:
+    """The rendered objects by `Kind` (the last of them), `Kind/name` and `Kind/namespace/name`."""
     text = helm("template", RELEASE, chart, "--namespace", NAMESPACE, *words, given=given)
     objects = [found for found in yaml.safe_load_all(text) if found]
-    by_kind = {found["kind"]: found for found in objects}
-    by_name = {f"{found['kind']}/{found['metadata']['name']}": found for found in objects}
-    assert len(by_name) == len(objects), "two objects of one name"
-    return by_kind | by_name
+    found: Rendered = {}
+    for item in objects:
+        kind, name, namespace = item["kind"], item["metadata"]["name"], item["metadata"].get("namespace", "")
+        key = f"{kind}/{namespace}/{name}"
+        assert key not in found, "two objects of one name"
+        found |= {kind: item, f"{kind}/{name}": item, key: item}
+    return found
 
 
-def pod(rendered: dict[str, Object]) -> Object:
-    """The pod's spec."""
-    spec: Object = rendered["Deployment"]["spec"]["template"]["spec"]
+def objects(rendered: Rendered, kind: str = "") -> list[Object]:
+    """Each object once, of one kind or of all."""
+    return [item for key, item in rendered.items() if key.count("/") == 2 and key.startswith(kind and f"{kind}/")]
+
+
+def pod(rendered: Rendered, deployment: str = "") -> Object:
+    """The spec of the Deployment's pods; of the only one, or by name."""
+    found = rendered[f"Deployment/{deployment}" if deployment else "Deployment"]
+    spec: Object = found["spec"]["template"]["spec"]
     return spec
 
 
-def container(rendered: dict[str, Object]) -> Object:
-    """The only container."""
-    (only,) = pod(rendered)["containers"]
+def container(rendered: Rendered, deployment: str = "") -> Object:
+    """OneHop's container."""
+    (only,) = pod(rendered, deployment)["containers"]
     found: Object = only
     return found
+
+
+def settings(rendered: Rendered, deployment: str = "") -> Settings:
+    """What `onehop serve` makes of its arguments."""
+    command, *flags = container(rendered, deployment)["args"]
+    assert command == "serve"
+    return parse(flags)
+
+
+def notes(given: Object, folder: Path) -> str:
+    """NOTES.txt, which `helm template` does not print: rendered by a template of a copy of the chart."""
+    chart = folder / "onehop"
+    shutil.copytree(CHART, chart, dirs_exist_ok=True)
+    (chart / "templates" / "said.yaml").write_text(
+        'kind: Notes\nmetadata: {name: said}\ntext: {{ include (print .Template.BasePath "/NOTES.txt") . | toJson }}\n'
+    )
+    text: str = render(given, chart=chart)["Notes"]["text"]
+    return text

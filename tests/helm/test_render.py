@@ -1,10 +1,11 @@
-"""The chart as helm renders it: what the pods may do, how they are found, and that OneHop understands its files."""
+"""The chart as helm renders it in mode onePool: what the pods may do, how they are found, that OneHop understands its
+files. What differs between modes is in test_modes.py.
+"""
 
 from __future__ import annotations
 
 import copy
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +14,41 @@ import yaml
 
 from epp.datastore import discovery
 from epp.edge.health import HEALTH_NAMES
-from epp.settings import Settings, parse
 
 from . import shape
 from .chart import (
     CHART,
+    FULLNAME,
+    MODES,
     NAMESPACE,
-    RELEASE,
     Object,
     Refusal,
+    Rendered,
     container,
+    example,
     helm,
+    listed,
     minimal,
     needs_helm,
+    notes,
+    objects,
     pod,
     render,
+    settings,
     values,
 )
 
 pytestmark = needs_helm
 
-FULLNAME = f"{RELEASE}-onehop"
 FLAGS: Object = {
     "default-model": "llama3-8b",
     "unknown-model": "forward",
     "unparsed": "refuse",
     "usage-sample-every": 20,
     "restore-model": True,
+    "tenant-from": "attribute:xds.route_name",
+    "objective-from": "header:x-team",
+    "fallback-endpoints": 2,
     "body-timeout": "30s",
     "lenient": True,
     "classify-deadline": "150ms",
@@ -53,7 +62,6 @@ FLAGS: Object = {
     "grpc-max-recv-msg-size": "10Mi",
     "grpc-max-send-msg-size": 4194304,
     "streams-max": 1000,
-    "drain-notice": "0s",
     "zap-encoder": "json",
     "zap-log-level": "debug",
     "v": 4,
@@ -61,17 +69,11 @@ FLAGS: Object = {
 
 
 @pytest.fixture(scope="module")
-def example() -> dict[str, Object]:
-    return render(values("ci/one-pool-values.yaml"))
+def one_pool() -> Rendered:
+    return render(example("onePool"))
 
 
-def settings(rendered: dict[str, Object]) -> Settings:
-    command, *flags = container(rendered)["args"]
-    assert command == "serve"
-    return parse(flags)
-
-
-def file_of(rendered: dict[str, Object], path: Path | None) -> str:
+def file_of(rendered: Rendered, path: Path | None) -> str:
     """What the container reads at `path`: the mounted ConfigMap's key."""
     assert path is not None
     (mount,) = [m for m in container(rendered)["volumeMounts"] if m["mountPath"] == str(path.parent)]
@@ -80,87 +82,87 @@ def file_of(rendered: dict[str, Object], path: Path | None) -> str:
     return text
 
 
-def notes(given: Object, tmp_path: Path) -> str:
-    """NOTES.txt, which `helm template` does not print: rendered by a template of a copy of the chart."""
-    chart = tmp_path / "onehop"
-    shutil.copytree(CHART, chart)
-    (chart / "templates" / "said.yaml").write_text(
-        'kind: Notes\nmetadata: {name: said}\ntext: {{ include (print .Template.BasePath "/NOTES.txt") . | toJson }}\n'
-    )
-    text: str = render(given, chart=chart)["Notes"]["text"]
-    return text
-
-
-@pytest.mark.parametrize("file", ["values.yaml", "ci/one-pool-values.yaml"])
+@pytest.mark.parametrize("file", ["values.yaml", *(f"ci/{name}-values.yaml" for name in MODES.values())])
 def test_lint_is_content(file: str) -> None:
     helm("lint", "--strict", CHART, "--values", CHART / file)
 
 
-def test_everything_asked_for_is_rendered(example: dict[str, Object]) -> None:
-    assert {name.partition("/")[0] for name in example} == {
-        "Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "InferencePool",
+def test_everything_asked_for_is_rendered(one_pool: Rendered) -> None:
+    assert {item["kind"] for item in objects(one_pool)} == {
+        "Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "InferencePool", "HTTPRoute",
     }  # fmt: skip
-    assert {item["metadata"]["namespace"] for item in example.values()} == {NAMESPACE}
+    assert {item["metadata"]["namespace"] for item in objects(one_pool)} == {NAMESPACE}
 
 
-def test_pod_satisfies_the_restricted_standard(example: dict[str, Object]) -> None:
-    rights = container(example)["securityContext"]
-
-    assert pod(example)["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    assert rights["readOnlyRootFilesystem"] is True
-    assert rights["allowPrivilegeEscalation"] is False
-    assert rights["capabilities"] == {"drop": ["ALL"]}
-    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod(example).keys()
-
-
-def test_only_tmp_can_be_written(example: dict[str, Object]) -> None:
-    writable = [m["mountPath"] for m in container(example)["volumeMounts"] if not m.get("readOnly")]
-    (tmp,) = [v for v in pod(example)["volumes"] if v["name"] == "tmp"]
+def test_only_tmp_can_be_written(one_pool: Rendered) -> None:
+    writable = [m["mountPath"] for m in container(one_pool)["volumeMounts"] if not m.get("readOnly")]
+    (tmp,) = [v for v in pod(one_pool)["volumes"] if v["name"] == "tmp"]
 
     assert writable == ["/tmp"]
     assert "emptyDir" in tmp
-    assert not any("subPath" in m for m in container(example)["volumeMounts"]), "such a file is never refreshed"
+    assert not any("subPath" in m for m in container(one_pool)["volumeMounts"]), "such a file is never refreshed"
 
 
-def test_pod_has_no_token_and_no_variables_of_services(example: dict[str, Object]) -> None:
-    assert pod(example)["automountServiceAccountToken"] is False
-    assert example["ServiceAccount"]["automountServiceAccountToken"] is False
-    assert pod(example)["enableServiceLinks"] is False
+def test_pod_has_a_token_only_where_it_calls_the_api_server(one_pool: Rendered) -> None:
+    with_list = render(listed())
+
+    assert pod(one_pool)["automountServiceAccountToken"] is True
+    assert pod(with_list)["automountServiceAccountToken"] is False
+    assert not {"Role", "RoleBinding"} & with_list.keys()
+    for rendered in (one_pool, with_list):
+        assert rendered["ServiceAccount"]["automountServiceAccountToken"] is False
+        assert pod(rendered)["enableServiceLinks"] is False, "variables of Services would be taken for settings"
 
 
-def test_probes_ask_names_that_are_answered(example: dict[str, Object]) -> None:
-    asked = {kind: container(example)[f"{kind}Probe"]["grpc"] for kind in ("startup", "liveness", "readiness")}
+def test_probes_ask_names_that_are_answered(one_pool: Rendered) -> None:
+    asked = {kind: container(one_pool)[f"{kind}Probe"]["grpc"] for kind in ("startup", "liveness", "readiness")}
 
     assert asked["startup"] == asked["liveness"] == {"port": 9003, "service": "liveness"}
     assert asked["readiness"] == {"port": 9003, "service": "readiness"}
     assert {probe["service"] for probe in asked.values()} <= set(HEALTH_NAMES)
 
 
-def test_arguments_are_understood(example: dict[str, Object]) -> None:
-    understood = settings(example)
-
-    assert understood.pool_name == example["InferencePool"]["metadata"]["name"] == FULLNAME
-    assert understood.drain_timeout == 30
-    assert not understood.secure_serving
-
-
 def test_flags_arrive_as_they_were_given() -> None:
-    understood = settings(render(minimal(flags=FLAGS, secureServing=True))).model_dump()
+    understood = settings(render(minimal(flags=FLAGS))).model_dump()
     expected = {name.replace("-", "_"): value for name, value in FLAGS.items()}
-    expected |= {
-        "classify_deadline": 0.15,
-        "body_timeout": 30.0,
-        "grpc_max_recv_msg_size": 10 << 20,
-        "drain_notice": 0.0,
-    }
+    expected |= {"classify_deadline": 0.15, "body_timeout": 30.0, "grpc_max_recv_msg_size": 10 << 20}
 
     assert {name: understood[name] for name in expected} == expected
 
 
-def test_ports_of_process_container_and_service_agree(example: dict[str, Object]) -> None:
-    process = settings(example)
-    served = {port["name"]: port for port in example["Service"]["spec"]["ports"]}
-    opened = {port["name"]: port["containerPort"] for port in container(example)["ports"]}
+def test_what_is_told_of_discovery_arrives() -> None:
+    given: Object = {
+        "modelLabel": "llm-d.ai/model",
+        "serves": [{"model": "phi4-mini", "matchLabels": {"app": "phi4", "tier": "gpu"}}],
+        "poolGroup": "inference.networking.x-k8s.io",
+    }
+    pools = [{"name": "llms", "create": False, "namespace": "team-a"}]
+    understood = settings(render({"pools": pools, "discovery": given, "events": False}))
+
+    assert (understood.pool_namespace, understood.pool_name) == ("team-a", "llms")
+    assert understood.model_label == "llm-d.ai/model"
+    assert understood.serves == (("phi4-mini", "app=phi4,tier=gpu"),)
+    assert understood.pool_group == "inference.networking.x-k8s.io"
+    assert understood.events is False
+
+
+def test_pods_by_label_need_no_pool() -> None:
+    rendered = render(
+        {"discovery": {"endpointSelector": {"app": "vllm", "t": "x"}, "endpointTargetPorts": [8000, 8001]}}
+    )
+    understood = settings(rendered)
+
+    assert understood.endpoint_selector == "app=vllm,t=x"
+    assert understood.endpoint_target_ports == (8000, 8001)
+    assert understood.pool_name is None
+    assert "InferencePool" not in rendered
+    assert {resource for rule in rendered[f"Role/{FULLNAME}"]["rules"] for resource in rule["resources"]} == {"pods"}
+
+
+def test_ports_of_process_container_and_service_agree(one_pool: Rendered) -> None:
+    process = settings(one_pool)
+    served = {port["name"]: port for port in one_pool["Service"]["spec"]["ports"]}
+    opened = {port["name"]: port["containerPort"] for port in container(one_pool)["ports"]}
 
     assert opened == {
         "grpc-ext-proc": process.grpc_port,
@@ -169,15 +171,20 @@ def test_ports_of_process_container_and_service_agree(example: dict[str, Object]
     }
     assert {name: port["port"] for name, port in served.items()} == opened
     assert all(port["targetPort"] == name for name, port in served.items())
-    assert served["grpc-ext-proc"]["appProtocol"] == "kubernetes.io/h2c"
 
 
-def test_serving_securely_each_pod_signs_for_the_names_of_the_service() -> None:
-    rendered = render(minimal(secureServing=True))
-    understood = settings(rendered)
+@pytest.mark.parametrize(("secure", "protocol"), [(True, "http2"), (False, "kubernetes.io/h2c")])
+def test_the_service_says_which_http2_it_speaks(secure: bool, protocol: str) -> None:
+    rendered = render(minimal(secureServing=secure))
     (port,) = [p for p in rendered["Service"]["spec"]["ports"] if p["name"] == "grpc-ext-proc"]
 
-    assert understood.secure_serving
+    assert settings(rendered).secure_serving is secure
+    assert port["appProtocol"] == protocol
+
+
+def test_each_pod_signs_for_the_names_of_the_service(one_pool: Rendered) -> None:
+    understood = settings(one_pool)
+
     assert understood.cert_path is None
     assert understood.tls_names.split(",") == [
         FULLNAME,
@@ -185,11 +192,10 @@ def test_serving_securely_each_pod_signs_for_the_names_of_the_service() -> None:
         f"{FULLNAME}.{NAMESPACE}.svc",
         f"{FULLNAME}.{NAMESPACE}.svc.cluster.local",
     ]
-    assert port["appProtocol"] == "http2"
 
 
 def test_a_certificate_of_ones_own_is_mounted_and_followed() -> None:
-    rendered = render(minimal(secureServing=True, certificateSecret="picker-tls"))
+    rendered = render(minimal(certificateSecret="picker-tls"))
     understood = settings(rendered)
     (mount,) = [m for m in container(rendered)["volumeMounts"] if m["mountPath"] == str(understood.cert_path)]
     (volume,) = [v for v in pod(rendered)["volumes"] if v["name"] == mount["name"]]
@@ -199,22 +205,18 @@ def test_a_certificate_of_ones_own_is_mounted_and_followed() -> None:
     assert understood.tls_names == ""
 
 
-def test_an_admin_address_for_others_has_its_token_from_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_admin_address_for_others_has_its_token_from_a_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("ONEHOP_ADMIN_TOKEN", "from-the-secret")
-    rendered = render(minimal(flags={"admin-address": "0.0.0.0:9091"}, adminTokenSecret="admin"))
+    given = minimal(flags={"admin-address": "0.0.0.0:9091"}, adminTokenSecret="admin")
+    rendered = render(given)
     (variable,) = container(rendered)["env"]
 
     assert settings(rendered).admin_address == "0.0.0.0:9091"
     assert variable["name"] == "ONEHOP_ADMIN_TOKEN"
     assert variable["valueFrom"]["secretKeyRef"] == {"name": "admin", "key": "token"}
-
-
-def test_service_and_deployment_select_the_pods(example: dict[str, Object]) -> None:
-    template = example["Deployment"]["spec"]["template"]["metadata"]["labels"]
-    selector = example["Service"]["spec"]["selector"]
-
-    assert selector.items() <= template.items()
-    assert example["Deployment"]["spec"]["selector"]["matchLabels"] == selector
+    assert 'curl -H "authorization: Bearer $TOKEN" localhost:9091/debug/pools' in notes(given, tmp_path)
 
 
 @pytest.mark.parametrize("more", [{}, {"fullnameOverride": "picker"}, {"nameOverride": "epp"}, {"replicas": 3}])
@@ -236,7 +238,7 @@ def test_pool_takes_selector_ports_and_failure_mode_from_the_values() -> None:
         "targetPorts": [{"number": 8000}, {"number": 8001}],
         "failureMode": "FailClose",
     }
-    rendered = render(minimal(inferencePool=pool))
+    rendered = render({"pools": [pool]})
     spec = rendered["InferencePool"]["spec"]
 
     assert rendered["InferencePool"]["apiVersion"] == "inference.networking.k8s.io/v1"
@@ -250,24 +252,28 @@ def test_the_gateway_fails_open_unless_told_otherwise() -> None:
     assert render(minimal())["InferencePool"]["spec"]["endpointPickerRef"]["failureMode"] == "FailOpen"
 
 
-def test_pool_fits_the_resource_definition(example: dict[str, Object]) -> None:
+@pytest.mark.parametrize("mode", ["onePool", "oneHop", "manyPools"])
+def test_pools_fit_the_resource_definition(mode: str) -> None:
     folder = os.environ.get("ONEHOP_COMPAT_DIR")
     if folder is None:
-        pytest.skip("ONEHOP_COMPAT_DIR is unset: the InferencePool is not compared with its CRD")
+        pytest.skip("ONEHOP_COMPAT_DIR is unset: the InferencePools are not compared with their CRD")
     (file,) = Path(folder).rglob("inference.networking.k8s.io_inferencepools.yaml")
     definition = yaml.safe_load(file.read_text())["spec"]
     (version,) = [v for v in definition["versions"] if v["name"] == "v1"]
+    pools = objects(render(example(mode)), "InferencePool")
 
-    assert example["InferencePool"]["kind"] == definition["names"]["kind"]
-    assert shape.mistakes(version["schema"]["openAPIV3Schema"], example["InferencePool"], strict=True) == []
+    assert pools
+    for pool in pools:
+        assert pool["kind"] == definition["names"]["kind"]
+        assert shape.mistakes(version["schema"]["openAPIV3Schema"], pool, strict=True) == []
 
 
-def test_discovery_file_is_understood(example: dict[str, Object]) -> None:
-    listed = discovery.parse(file_of(example, settings(example).discovery_file).encode())
+def test_discovery_file_is_understood() -> None:
+    rendered = render(listed())
+    (endpoint,) = discovery.parse(file_of(rendered, settings(rendered).discovery_file).encode())
 
-    assert [endpoint.address for endpoint in listed] == ["192.0.2.10:8000", "192.0.2.11:8000", "192.0.2.20:8000"]
-    assert listed[0].name == "default/llama3-8b-0"
-    assert listed[0].labels == {"app": "vllm", "model": "llama3-8b"}
+    assert (endpoint.name, endpoint.address) == ("default/llama-0", "192.0.2.10:8000")
+    assert settings(rendered).pool_name == "llms"
 
 
 def test_odd_endpoints_survive_the_way_through_yaml() -> None:
@@ -276,11 +282,11 @@ def test_odd_endpoints_survive_the_way_through_yaml() -> None:
         {"name": "1e3", "address": "192.0.2.7", "port": 8000, "labels": {"yes": "no", "version": "1.10"}},
     ]
     rendered = render(minimal(discovery={"endpoints": endpoints}))
-    listed = discovery.parse(file_of(rendered, settings(rendered).discovery_file).encode())
+    understood = discovery.parse(file_of(rendered, settings(rendered).discovery_file).encode())
 
-    assert [endpoint.name for endpoint in listed] == ["on/0123", "default/1e3"]
-    assert listed[0].address == "[2001:db8::10]:8000"
-    assert listed[1].labels == {"yes": "no", "version": "1.10"}
+    assert [endpoint.name for endpoint in understood] == ["on/0123", "default/1e3"]
+    assert understood[0].address == "[2001:db8::10]:8000"
+    assert understood[1].labels == {"yes": "no", "version": "1.10"}
 
 
 def test_a_config_map_of_ones_own_replaces_the_list() -> None:
@@ -291,10 +297,10 @@ def test_a_config_map_of_ones_own_replaces_the_list() -> None:
     assert "ConfigMap" not in rendered
 
 
-def test_semantic_configuration_given_as_yaml_arrives_unchanged(example: dict[str, Object]) -> None:
-    given = values("ci/one-pool-values.yaml")["semantic"]["config"]
+def test_semantic_configuration_given_as_yaml_arrives_unchanged(one_pool: Rendered) -> None:
+    given = example("onePool")["semantic"]["config"]
 
-    assert yaml.safe_load(file_of(example, settings(example).semantic_config_file)) == given
+    assert yaml.safe_load(file_of(one_pool, settings(one_pool).semantic_config_file)) == given
 
 
 def test_semantic_configuration_given_as_a_file_arrives_to_the_letter(tmp_path: Path) -> None:
@@ -318,11 +324,11 @@ def test_without_a_semantic_configuration_there_is_no_flag_and_no_mount(nothing:
     rendered = render(minimal(semantic={"config": nothing}))
 
     assert settings(rendered).semantic_config_file is None
-    assert [v["name"] for v in pod(rendered)["volumes"]] == ["tmp", "discovery"]
+    assert [v["name"] for v in pod(rendered)["volumes"]] == ["tmp"]
 
 
 def test_a_new_semantic_configuration_rolls_the_pods_and_a_new_list_does_not() -> None:
-    before = minimal(semantic={"config": {"version": "v0.3"}})
+    before = listed(semantic={"config": {"version": "v0.3"}})
     other_list = copy.deepcopy(before)
     other_list["discovery"]["endpoints"][0]["address"] = "192.0.2.99"
     other_config = copy.deepcopy(before) | {"semantic": {"config": {"version": "v0.3", "listeners": []}}}
@@ -334,31 +340,16 @@ def test_a_new_semantic_configuration_rolls_the_pods_and_a_new_list_does_not() -
     assert first != third
 
 
-@pytest.mark.parametrize("drain", [1, 30, 600])
-def test_a_pod_is_not_killed_while_it_drains(drain: int) -> None:
-    rendered = render(minimal(drainTimeoutSeconds=drain))
+@pytest.mark.parametrize("drain", [{"timeoutSeconds": 5}, {}, {"timeoutSeconds": 600, "preStopSeconds": 60}])
+def test_a_pod_is_not_killed_while_it_drains(drain: Object) -> None:
+    rendered = render(minimal(drain=drain))
     slept = int(container(rendered)["lifecycle"]["preStop"]["exec"]["command"][1])
+    understood = settings(rendered)
 
-    assert settings(rendered).drain_timeout == drain
-    assert pod(rendered)["terminationGracePeriodSeconds"] > drain + slept
-
-
-def test_role_reads_what_discovery_needs_and_nothing_more(example: dict[str, Object]) -> None:
-    rules = example["Role"]["rules"]
-    readable = {(group, what) for rule in rules for group in rule["apiGroups"] for what in rule["resources"]}
-    old = "inference.networking.x-k8s.io"
-
-    assert all(rule["verbs"] == ["get", "list", "watch"] for rule in rules)
-    assert all(rule.keys() == {"apiGroups", "resources", "verbs"} for rule in rules)
-    assert readable == {
-        ("", "pods"),
-        ("inference.networking.k8s.io", "inferencepools"),
-        (old, "inferencepools"),
-        ("llm-d.ai", "inferenceobjectives"),
-        (old, "inferenceobjectives"),
-        ("llm-d.ai", "inferencemodelrewrites"),
-        (old, "inferencemodelrewrites"),
-    }
+    assert slept == drain.get("preStopSeconds", 5)
+    assert understood.drain_timeout == drain.get("timeoutSeconds", 30)
+    assert understood.drain_notice == 3
+    assert pod(rendered)["terminationGracePeriodSeconds"] > understood.drain_timeout + slept
 
 
 @pytest.mark.parametrize(
@@ -372,27 +363,29 @@ def test_role_reads_what_discovery_needs_and_nothing_more(example: dict[str, Obj
 )
 def test_role_is_bound_to_the_account_of_the_pods(account: Object, name: str) -> None:
     rendered = render(minimal(serviceAccount=account))
-    binding = rendered["RoleBinding"]
 
     assert pod(rendered)["serviceAccountName"] == name
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]
-    assert binding["roleRef"]["name"] == rendered["Role"]["metadata"]["name"]
+    for binding in objects(rendered, "RoleBinding"):
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]
+        assert f"Role/{binding['roleRef']['name']}" in rendered
     assert ("ServiceAccount" in rendered) == account.get("create", True)
 
 
 def test_role_and_pool_can_be_left_out() -> None:
-    rendered = render(minimal(rbac={"create": False}, inferencePool={"create": False}))
+    rendered = render({"pools": [{"name": "theirs", "create": False}], "rbac": {"create": False}})
 
     assert not {"Role", "RoleBinding", "InferencePool"} & rendered.keys()
-    assert settings(rendered).pool_name == FULLNAME
+    assert settings(rendered).pool_name == "theirs"
 
 
 def test_image_is_the_version_of_the_chart_unless_told_otherwise() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     own: Object = {"repository": "registry.example/team/onehop", "tag": "1.2.3"}
+    digest = "sha256:" + "0a" * 32
 
     assert container(render(minimal()))["image"] == f"onehop:{chart['appVersion']}"
     assert container(render(minimal(image=own)))["image"] == "registry.example/team/onehop:1.2.3"
+    assert container(render(minimal(image=own | {"digest": digest})))["image"] == f"{own['repository']}@{digest}"
 
 
 def test_pod_settings_are_passed_on_and_labels_of_ours_win() -> None:
@@ -403,6 +396,7 @@ def test_pod_settings_are_passed_on_and_labels_of_ours_win() -> None:
         "tolerations": [{"key": "cpu", "operator": "Exists"}],
         "affinity": {"podAntiAffinity": {}},
         "imagePullSecrets": [{"name": "registry"}],
+        "priorityClassName": "system-cluster-critical",
     }
     rendered = render(minimal(**given))
     metadata = rendered["Deployment"]["spec"]["template"]["metadata"]
@@ -410,55 +404,165 @@ def test_pod_settings_are_passed_on_and_labels_of_ours_win() -> None:
     assert metadata["annotations"].keys() == {"team", "checksum/semantic"}
     assert metadata["labels"]["team"] == "search"
     assert metadata["labels"]["app.kubernetes.io/name"] == "onehop"
-    for key in ("nodeSelector", "tolerations", "affinity", "imagePullSecrets"):
+    for key in ("nodeSelector", "tolerations", "affinity", "imagePullSecrets", "priorityClassName"):
         assert pod(rendered)[key] == given[key]
 
 
-def test_names_stay_short_enough_for_their_suffixes() -> None:
-    text = helm("template", "r" * 53, CHART, given=values("ci/one-pool-values.yaml"))
-    names = [found["metadata"]["name"] for found in yaml.safe_load_all(text)]
+def test_replicas_are_spread_softly_and_a_selector_of_ones_own_stays(one_pool: Rendered) -> None:
+    (softly,) = pod(one_pool)["topologySpreadConstraints"]
+    own = {
+        "maxSkew": 1,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"mine": "yes"}},
+    }
 
-    assert max(map(len, names)) <= 63
+    assert softly["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert softly["topologyKey"] == "kubernetes.io/hostname"
+    assert softly["labelSelector"]["matchLabels"] == one_pool["Deployment"]["spec"]["selector"]["matchLabels"]
+    assert pod(render(minimal(topologySpreadConstraints=[own])))["topologySpreadConstraints"] == [own]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_names_stay_short_enough_for_their_suffixes(mode: str) -> None:
+    text = helm("template", "r" * 53, CHART, given=example(mode))
+    found = [item for item in yaml.safe_load_all(text) if item]
+    labels = [value for item in found for value in item["metadata"]["labels"].values()]
+
+    assert max(len(item["metadata"]["name"]) for item in found) <= 63
+    assert max(map(len, labels)) <= 63
 
 
 def one(**endpoint: Any) -> Object:
     return {"endpoints": [{"name": "a", "address": "192.0.2.1", "port": 8000} | endpoint]}
 
 
+def two_pools(**second: Any) -> list[Object]:
+    return [
+        {"name": "a", "selector": {"matchLabels": {"app": "a"}}},
+        {"name": "b", "selector": {"matchLabels": {"app": "b"}}} | second,
+    ]
+
+
 TWICE = [{"name": name, "address": "192.0.2.1", "port": 8000} for name in ("a", "b")]
+BY_LABEL: Object = {"endpointSelector": {"app": "vllm"}}
+ISTIO: Object = {"provider": "istio", "parentRefs": [{"name": "g"}]}
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, ["discovery.endpoints is required", "discovery.existingConfigMap"]),
-        (minimal(discovery={"endpoints": []}), ["discovery.endpoints is required"]),
+        ({}, ["pools is required to have one entry in mode onePool"]),
+        ({"pools": two_pools()}, ["pools", "has 2"]),
+        (listed(pools=two_pools()), ["pools has 2 entries"]),
+        ({"pools": [{"name": "a"}]}, ["pools[0].selector.matchLabels is required", "pools[0].create=false"]),
+        ({"pools": [{}]}, ["name"]),
+        ({"pools": [{"name": "a", "create": False, "selectors": {}}]}, ["selectors"]),
+        ({"pools": [{"name": "a", "create": False, "failureMode": "FailClosed"}]}, ["failureMode"]),
+        ({"pools": [{"name": "a", "create": False, "port": 9101}]}, ["pools[0].port has no effect in mode onePool"]),
+        ({"pools": [{"name": "a", "create": False, "pickerService": "b"}]}, ["pools[0].pickerService has no effect"]),
+        (minimal(discovery={"poolGroup": "old.example"}), ["pools[0].create", "discovery.poolGroup=old.example"]),
+        (minimal(mode="onepool"), ["mode"]),
+        (minimal(mode="standalone"), ["pools has no effect in mode standalone"]),
+        ({"mode": "standalone"}, ["discovery.endpointSelector or discovery.endpoints is required"]),
+        ({"mode": "standalone", "discovery": one(address="vllm-0.vllm")}, ["discovery.endpoints[0].address"]),
+        ({"mode": "standalone", "discovery": BY_LABEL, "secureServing": True}, ["secureServing=true has no use"]),
+        (
+            {"mode": "standalone", "discovery": BY_LABEL, "flags": {"fallback-endpoints": 1}},
+            ["flags.fallback-endpoints cannot be used in mode standalone"],
+        ),
+        ({"mode": "standalone", "discovery": BY_LABEL, "gateway": ISTIO}, ["gateway.provider has no effect"]),
+        ({"mode": "oneHop"}, ["pools is required to have at least one entry in mode oneHop"]),
+        ({"mode": "oneHop", "discovery": BY_LABEL}, ["discovery.endpointSelector", "mode oneHop"]),
+        (
+            {"mode": "oneHop", "pools": two_pools(), "gateway": {"provider": "istio"}},
+            ["gateway.parentRefs is required"],
+        ),
+        ({"mode": "oneHop", "pools": two_pools(name="a")}, ["pools[1]: inference/a is already pools[0]"]),
+        ({"mode": "oneHop", "pools": two_pools(models=["a"])}, ["pools[1].models: a already leads to pools[0]"]),
+        ({"mode": "oneHop", "pools": two_pools(port=9101)}, ["pools[1].port has no effect in mode oneHop"]),
+        ({"mode": "manyPools", "pools": two_pools(port=9003)}, ["pools[1].port: 9003 is already taken by gRPC health"]),
+        ({"mode": "manyPools", "pools": two_pools(port=9091)}, ["pools[1].port", "flags.admin-address"]),
+        (
+            {"mode": "manyPools", "pools": two_pools(), "httpRoute": {"create": True}},
+            ["gateway.parentRefs is required"],
+        ),
+        (
+            {"mode": "manyPools", "pools": two_pools(), "httpRoute": {"defaultPool": "c"}},
+            ["httpRoute.defaultPool: c is none of pools"],
+        ),
+        ({"mode": "guideDropIn"}, ["pools is required"]),
+        ({"mode": "guideDropIn", "discovery": {"poolSelector": {"a": "b"}}}, ["pools alone says what to serve"]),
+        ({"mode": "guideDropIn", "pools": [{"name": "a", "create": True}]}, ["pools[0].create must not be true"]),
+        ({"mode": "guideDropIn", "pools": [{"name": "a", "namespace": "b"}]}, ["pools[0].namespace", "default"]),
+        ({"mode": "guideDropIn", "pools": [{"name": "a"}], "gateway": ISTIO}, ["gateway.provider has no effect"]),
+        (
+            {"mode": "guideDropIn", "pools": [{"name": "a"}], "httpRoute": {"create": True}},
+            ["httpRoute.create makes no routes"],
+        ),
+        (minimal(decisionKey={"existingSecret": "k"}), ["decisionKey.existingSecret has no effect"]),
+        (minimal(discovery={"endpoints": TWICE}), ["discovery.endpoints[1]", "192.0.2.1", "discovery.endpoints[0]"]),
         (minimal(discovery=one() | {"existingConfigMap": "mine"}), ["discovery.existingConfigMap", "both"]),
-        (minimal(inferencePool={}), ["inferencePool.selector.matchLabels is required"]),
+        (minimal(discovery=one() | BY_LABEL), ["discovery.endpointSelector cannot go with a list"]),
+        (minimal(discovery=BY_LABEL), ["discovery.endpointSelector", "cannot go with pools"]),
+        (minimal(discovery=one() | {"byPickerService": True}), ["discovery.byPickerService", "otherwise"]),
         (minimal(discovery=one(address="vllm-0.vllm.default.svc")), ["discovery.endpoints[0].address", "IP address"]),
         (minimal(discovery=one(address="192.0.2.1:8000")), ["discovery.endpoints[0].address"]),
-        (minimal(discovery=one(port=8001)), ["discovery.endpoints[0].port: 8001", "inferencePool.targetPorts"]),
-        (minimal(discovery={"endpoints": TWICE}), ["discovery.endpoints[1]", "192.0.2.1", "discovery.endpoints[0]"]),
+        (minimal(discovery=one(port=8001)), ["discovery.endpoints[0].port: 8001", "pools[0].targetPorts"]),
         (minimal(discovery=one(prot=1)), ["prot"]),
-        (minimal(discovery=one(address="http://192.0.2.1")), ["address"]),
         (minimal(discovery=one(port="http")), ["port"]),
         (minimal(discovery={"endpoint": []}), ["endpoint"]),
+        (minimal(discovery={"serves": [{"model": "a", "matchLabels": {}}]}), ["serves"]),
         (minimal(replica=2), ["replica"]),
         (minimal(replicas="two"), ["replicas"]),
+        (minimal(highAvailability="active"), ["highAvailability"]),
+        (listed(highAvailability="activePassive"), ["highAvailability=activePassive needs the API server"]),
+        (
+            minimal(highAvailability="activePassive", autoscaling={"create": True}),
+            ["autoscaling.create has no use with highAvailability=activePassive"],
+        ),
+        (minimal(autoscaling={"create": True, "minReplicas": 9}), ["autoscaling.minReplicas is larger"]),
+        (
+            minimal(autoscaling={"create": True}, resources={"requests": {"cpu": None}}),
+            ["autoscaling.create needs resources.requests.cpu"],
+        ),
+        (minimal(drain={"timeoutSeconds": 3}), ["drain.timeoutSeconds must be larger"]),
+        (minimal(drain={"timeout": 3}), ["timeout"]),
         (minimal(flags={"unkown-model": "forward"}), ["unkown-model"]),
         (minimal(flags={"grpc-port": 9999}), ["grpc-port"]),
         (minimal(flags={"classify-deadline": "soon"}), ["classify-deadline"]),
-        (minimal(inferencePool={"failureMode": "FailClosed"}), ["failureMode"]),
+        (minimal(flags={"tenant-from": "cookie:a"}), ["tenant-from"]),
         (minimal(semantic={"configFile": "x"}), ["configFile"]),
         (minimal(semantic={"config": ["a"]}), ["config"]),
         (minimal(image={"repo": "x"}), ["repo"]),
-        (minimal(certificateSecret="pair"), ["certificateSecret has no effect without secureServing=true"]),
-        (minimal(flags={"tls-min-version": "VersionTLS13"}), ["flags.tls-min-version", "secureServing=true"]),
+        (
+            minimal(certificateSecret="pair", secureServing=False),
+            ["certificateSecret has no effect without secureServing=true"],
+        ),
+        (
+            minimal(flags={"tls-min-version": "VersionTLS13"}, secureServing=False),
+            ["flags.tls-min-version", "secureServing=true"],
+        ),
         (minimal(flags={"tls-min-version": "VersionTLS11"}), ["tls-min-version"]),
         (minimal(flags={"grpc-max-recv-msg-size": "10MB"}), ["grpc-max-recv-msg-size"]),
         (minimal(flags={"admin-address": "0.0.0.0:9091"}), ["adminTokenSecret is required", "0.0.0.0:9091"]),
         (minimal(secureServing="yes"), ["secureServing"]),
         (minimal(resources={"limit": {}}), ["limit"]),
+        (minimal(networkPolicy={"gateways": [{"podSelectors": {}}]}), ["podSelectors"]),
+        (minimal(istio={"envoyFilter": {"failopen": True}}), ["failopen"]),
+        (minimal(standalone={"envoy": {"tag": "v1"}}), ["tag"]),
+        (
+            {
+                "mode": "manyPools",
+                "discovery": {"poolSelector": {"a": "b"}},
+                "networkPolicy": {"create": True},
+            },
+            ["networkPolicy.egress.modelServers is required"],
+        ),
+        (
+            minimal(monitoring={"serviceMonitor": {"create": True}, "podMonitor": {"create": True}}),
+            ["monitoring.serviceMonitor and monitoring.podMonitor"],
+        ),
     ],
 )
 def test_bad_values_are_refused_by_name(given: Object, said: list[str]) -> None:
@@ -470,29 +574,24 @@ def test_bad_values_are_refused_by_name(given: Object, said: list[str]) -> None:
 
 
 def test_host_names_are_accepted_where_no_pool_is_created() -> None:
-    given = minimal(discovery=one(address="vllm-0.vllm"), inferencePool={"create": False})
+    given = {"pools": [{"name": "theirs", "create": False}], "discovery": one(address="vllm-0.vllm")}
     rendered = render(given)
 
     (endpoint,) = discovery.parse(file_of(rendered, settings(rendered).discovery_file).encode())
     assert endpoint.address == "vllm-0.vllm:8000"
 
 
-def test_notes_say_where_to_look_and_what_is_missing(tmp_path: Path) -> None:
-    text = notes(values("ci/one-pool-values.yaml"), tmp_path)
-
-    assert f"port-forward deploy/{FULLNAME}" in text
-    assert f"name: {FULLNAME}" in text
-    assert f"ConfigMap {FULLNAME}-discovery (3)" in text
-    assert f"ConfigMap {FULLNAME}-semantic" in text
-    assert "FailOpen" in text
-
-
 def test_notes_say_what_auto_means_without_semantic_routing(tmp_path: Path) -> None:
     flags = {"default-model": "phi4-mini", "admin-address": "[::1]:9099"}
-    text = notes(minimal(flags=flags, inferencePool={"create": False}), tmp_path)
+    given = {"pools": [{"name": "theirs", "create": False}], "flags": flags, "secureServing": False}
+    text = notes(given, tmp_path)
 
     assert "Semantic routing is off" in text
     assert "phi4-mini" in text
     assert "9091:9099 " in text
-    assert "No InferencePool was created" in text
+    assert f"endpointPickerRef: {{kind: Service, name: {FULLNAME}, port: {{number: 9002}}}}" in text
     assert "FailOpen" not in text
+
+
+def test_the_defaults_are_those_of_values_yaml() -> None:
+    assert render(minimal()) == render(values() | minimal())

@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from epp.protocol.usage import HELD_BYTES_MAX, Usage, UsageReader
@@ -119,7 +119,13 @@ def test_of_any_json_only_the_top_level_usage_counts(others: list[tuple[str, obj
         assert usage_of(cut(first, places)) == usage_of(cut(last, places)) == Usage(7, 10, 3)
 
 
-@given(st.lists(st.binary(max_size=20) | st.sampled_from([b'"usage"', b":{", b"}", b"\\", b'"', b"\n", b"{"])))
+@given(
+    st.lists(
+        st.binary(max_size=20)
+        | st.sampled_from([b'"usage"', b":{", b"}", b"\\", b'"', b"\n", b"{", b":nu", b"ll", b'"input_tokens":3}'])
+    )
+)
+@example([b'"usage":nu', b'll""usage":{"input_tokens":3}}'])
 def test_any_bytes_are_read_alike_in_one_piece_and_in_many(pieces: list[bytes]) -> None:
     for start in (b"{", b"data: "):
         whole = usage_of([start, b"".join(pieces)])

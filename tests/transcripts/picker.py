@@ -20,7 +20,7 @@ from epp.protocol.exchange import Buffers
 from epp.scheduling.default import default_profile
 from epp.telemetry import Telemetry
 from tests.edge.until import until
-from tests.make import director
+from tests.make import director, fleet
 from tests.transcripts.wire import Message, P, Reply, expect
 
 Row = tuple[Message, *tuple[Reply, ...]]
@@ -32,7 +32,7 @@ class Picker:
     def __init__(self) -> None:
         self.pool = Pool()
         self.receipts = _Receipts()
-        self.telemetry = Telemetry(self.pool)
+        self.telemetry = Telemetry(fleet(self.pool))
         self.streams: list[_Watched] = []
         self.channel: grpc.aio.Channel | None = None
         self.serves()
@@ -43,14 +43,24 @@ class Picker:
         request_bytes_max: int = 20 << 20,
         restore_model: bool = False,
         sample_every: int = 0,
+        first_of_two: bool = False,
         **parts: Any,
     ) -> Picker:
         """These endpoints and no others. Parts are the director's."""
         self.lists(*pods)
-        settled = {"profile": default_profile(), "receipts": self.receipts, "telemetry": self.telemetry, **parts}
+        settled = {
+            "profile": default_profile(),
+            "receipts": self.receipts,
+            "telemetry": self.telemetry,
+            "first_of_two": first_of_two,
+            **parts,
+        }
         self._director = director(self.pool, **settled)
         self.shared = Shared(
-            Buffers(request_bytes_max, 1 << 30), restore_model=restore_model, sample_every=sample_every
+            Buffers(request_bytes_max, 1 << 30),
+            restore_model=restore_model,
+            sample_every=sample_every,
+            first_of_two=first_of_two,
         )
         return self
 

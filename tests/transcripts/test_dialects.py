@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from epp.domain import Usage
+from epp.protocol.decision import Signer
+from epp.protocol.headers import DECISION
 from tests.make import FixedChooser
 from tests.transcripts.picker import Picker
 from tests.transcripts.wire import (
@@ -216,3 +218,52 @@ async def test_a_stream_that_ends_at_once_is_no_error(epp: Picker, modes: Any) -
 
     await call.tell(RH(modes=modes))
     await call.finish()
+
+
+GUIDE = (BUFFERED, NONE)  # of the guide's first filter; the second is Istio's, in full duplex
+SIGNER = Signer(b"k" * 32)
+
+
+async def test_the_guides_two_filters_are_one_decision(epp: Picker) -> None:
+    auto, chosen = ask("auto", "hi"), ask("new", "hi")
+    epp.serves(P(0), chooser=FixedChooser("new", decision="math"), first_of_two=True, signer=SIGNER)
+    first = epp.open()
+    await first.says((RH(modes=GUIDE), H(asks=(2, 0), skips_response=True)))
+    (reply,) = await first.tell(RB(auto))
+    common = reply.request_body.response
+    told = {o.header.key: o.header.raw_value.decode() for o in common.header_mutation.set_headers}
+    await first.finish()
+    assert epp.receipt is not None
+    before, leased = epp.receipt, epp.inflight
+
+    epp.serves(P(0), P(1, 9), signer=SIGNER)
+    await epp.transcript(
+        (RH({DECISION: told[DECISION], "x-selected-model": "new"}, modes=(DUPLEX, DUPLEX)),),
+        (RB(chosen), H(TO, removed=(DECISION,)), B(chosen)),
+        (PH(), AH("new", more={"x-vsr-selected-decision": "math"}, classification="full")),
+        (PB(b"{}"), AB(b"{}")),
+    )
+
+    assert common.body_mutation.body == chosen
+    assert common.clear_route_cache
+    assert told["content-length"] == str(len(chosen))
+    assert told["x-selected-model"] == "new"
+    assert "x-gateway-destination-endpoint" not in told
+    assert (leased, before.outcome, before.picked) == ([0], "passed_on", None)
+    assert (epp.receipt.first, epp.receipt.asked_model, epp.receipt.outcome) == (before.id, "auto", "completed")
+    assert epp.metric("llm_d_epp_request_total") == 1
+
+
+async def test_the_guides_first_filter_answers_a_request_without_body_at_its_headers(epp: Picker) -> None:
+    epp.serves(P(0), first_of_two=True)
+
+    await epp.transcript((RH(method="GET", path="/health", eos=True, modes=GUIDE), H(asks=(2, 0), skips_response=True)))
+
+
+async def test_the_guides_first_filter_refuses_what_nobody_serves(epp: Picker) -> None:
+    epp.serves(P(0, models=["other"]), first_of_two=True)
+
+    await epp.transcript(
+        (RH(modes=GUIDE), H(asks=(2, 0), skips_response=True)),
+        (RB(ask("nobody")), IR(404, "the model `nobody` does not exist here", "model_not_found")),
+    )

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2 as modes_pb
 from envoy.service.ext_proc.v3 import external_processor_pb2 as envoy
 
 from epp.domain import Load
@@ -169,6 +170,7 @@ class H:
     more: Mapping[str, str] = field(default_factory=dict)
     removed: Sequence[str] = ()
     asks: tuple[int, int] | None = None
+    skips_response: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,7 @@ class AH:
     more: Mapping[str, str] = field(default_factory=dict)
     removed: Sequence[str] = ()
     asks: tuple[int, int] | None = None
+    classification: str = "skipped"
 
     def __post_init__(self) -> None:
         if self.ours is None:
@@ -297,17 +300,18 @@ def _common(message: envoy.ProcessingResponse, kind: str, common: Any) -> H | C 
     assert common.clear_route_cache == (model is not None)
     length = headers.pop("content-length", None)
     edits = (to, model, None if length is None else int(length), headers, removed, asks)
+    skips = message.mode_override.response_header_mode == modes_pb.ProcessingMode.SKIP
     if kind == "request_headers":
         assert not common.HasField("body_mutation")
-        return H(*edits)
+        return H(*edits, skips)
     return C(*edits, body=common.body_mutation.body if common.HasField("body_mutation") else None)
 
 
 def _answer_headers(headers: dict[str, str], removed: Sequence[str], asks: tuple[int, int] | None) -> AH:
     receipt = headers.pop("x-onehop-receipt", None)
     ours = receipt is not None
-    assert headers.pop("x-onehop-classification", None) == ("skipped" if ours else None)
-    return AH(headers.pop("x-vsr-selected-model", None), ours, headers, removed, asks)
+    classification = headers.pop("x-onehop-classification", "skipped")
+    return AH(headers.pop("x-vsr-selected-model", None), ours, headers, removed, asks, classification)
 
 
 def _immediate(answer: envoy.ImmediateResponse) -> IR:

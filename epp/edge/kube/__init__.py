@@ -1,0 +1,1 @@
+"""The Kubernetes API server as this process needs it: a connection, informers, a leader's lease, events."""

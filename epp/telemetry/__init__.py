@@ -1,0 +1,215 @@
+"""What counts as what. Labels come from closed or capped sets; the names are in `families.py` and `pools.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry
+
+from epp.datastore.fleet import Fleet
+from epp.domain import Reason, Receipt
+from epp.scheduling.framework import Pick, Point, Profile
+from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
+from epp.scheduling.prefix import BYTES_PER_TOKEN
+from epp.telemetry.families import AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
+from epp.telemetry.labels import Labelling, Labels
+from epp.telemetry.pools import pool_gauges
+from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Rows
+
+ERROR_CODES = {  # HTTP status of a refusal -> the Go picker's code for it
+    400: "BadRequest",
+    404: "NotFound",
+    408: "BadRequest",
+    412: "PreconditionFailed",
+    413: "BadRequest",
+    415: "BadRequest",
+    429: "ResourceExhausted",
+    500: "Internal",
+    503: "ServiceUnavailable",
+}
+MODEL_SERVER_ERROR = "ModelServerError"
+UNPLACED = frozenset(
+    {Reason.NO_ENDPOINTS.code, Reason.SATURATED.code}
+)  # there was a choice to make, and nobody to take
+_PREFIX = (PrefixCacheScorer.type, PrefixCacheScorer.type)  # name and type
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What `llm_d_epp_info` says of this process."""
+
+    commit: str = ""
+    ref: str = ""
+
+
+class Telemetry:
+    """The metrics of one process. `conditions` are by name what an operator must know of: true while it is so."""
+
+    def __init__(self, fleet: Fleet, build: Build | None = None) -> None:
+        self.conditions: dict[str, Callable[[], object]] = {}
+        self._fleet = fleet
+        self._labelling = Labelling(fleet.all)
+        self._profiles: list[Profile] = []
+        self._request = RequestFamilies()
+        self._pick = PickFamilies(self._prefix_blocks)
+        self._answer = AnswerFamilies()
+        self._process = ProcessFamilies(self._conditions)
+        self.streams = self._process.open.child()
+        build = build or Build(ref=package_version())
+        self._process.info.child(build.commit, build.ref).value = 1.0
+        groups = (self._request, self._pick, self._answer, self._process)
+        self._families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
+        self._families += pool_gauges(fleet)
+        self.registry = CollectorRegistry()
+        for family in self._families:
+            self.registry.register(family)
+
+    def measure(self, profile: Profile) -> None:
+        """Time this profile's plugins, and show how large its prefix index is."""
+        profile.meter = _PluginMeter(self._pick.plugins)
+        self._profiles.append(profile)
+
+    def gathered(self, seconds: float) -> None:
+        """A request is whole, this long after its headers."""
+        self._process.phases.child("gather").observe(seconds)
+
+    def decided(self, receipt: Receipt) -> None:
+        """A request got its model and endpoint, or its refusal."""
+        labels = self._labelling.of(receipt)
+        if receipt.decided_s is not None:
+            self._request.processing.child().observe(receipt.decided_s)
+            if receipt.chosen_s is not None:
+                self._pick.seconds.child().observe(receipt.decided_s - receipt.chosen_s)
+                self._process.phases.child("choose").observe(receipt.chosen_s)
+                self._process.phases.child("pick").observe(receipt.decided_s - receipt.chosen_s)
+        if receipt.picked is not None:
+            self._request.routed.child(*labels).inc()
+            self._request.bytes.child(*labels).observe(receipt.body_bytes)
+            self._request.running.child(*labels).inc()
+            self._picked(receipt, receipt.picked, labels[1])
+        elif receipt.outcome in UNPLACED:
+            self._pick.attempts.child("failure", labels[1], "", "", "").inc()
+        choice = receipt.choice
+        if choice is not None and choice.reason and receipt.first is None:
+            self._process.classified.child(choice.classification, choice.decision or "").inc()
+
+    def pace(self, receipt: Receipt) -> Callable[[float], None]:
+        """Where the seconds from piece to piece of a streamed answer go."""
+        return self._answer.itl.child(*self._labelling.of(receipt)).observe
+
+    def ended(self, receipt: Receipt) -> None:
+        """A request's stream is over, or it was answered by ourselves."""
+        self._process.outcomes.child(receipt.outcome).inc()
+        labels = self._labelling.of(receipt)
+        status = receipt.status or 0
+        if status >= 400:
+            code = MODEL_SERVER_ERROR if receipt.picked else ERROR_CODES.get(status, "Unknown")
+            self._request.errors.child(*labels, code).inc()
+        if receipt.picked is not None:
+            self._request.running.child(*labels).dec()
+            self._answered(receipt, labels)
+
+    def responded(self, seconds: float) -> None:
+        """An answer has passed, and took this much of our own time."""
+        self._answer.processing.child().observe(seconds)
+
+    def stream_ended(self, code: str, seconds: float) -> None:
+        """An ext_proc stream is over, with this gRPC code in Go's spelling."""
+        self._process.streams.child(code).inc()
+        self._process.stream_seconds.child().observe(seconds)
+
+    def rewritten(self, rewrite: str, model: str | None, target: str) -> None:
+        """An InferenceModelRewrite (`namespace/name`) sent a request for `model` to `target`."""
+        self._request.rewrites.child(rewrite, self._labelling.model(model, routed=True), target).inc()
+
+    def leads(self, lease: str, leading: bool) -> None:
+        """This replica holds the Lease of that name, or waits for it."""
+        self._process.leader.child(lease).value = float(leading)
+
+    def surprise(self, error: BaseException) -> None:
+        """A defect of ours; the exception's type is the label, its text is not used."""
+        self._process.surprises.child(type(error).__name__).inc()
+
+    def parts(self) -> Iterator[bytes]:
+        """The exposition, family by family: let others have a turn in between."""
+        listed = {"", *(e.name.rpartition("/")[2] for e in self._fleet.all.endpoints)}
+        self._pick.attempts.forget(lambda key: key[2] not in listed)
+        for family in self._families:
+            yield "".join(family.render()).encode()
+
+    def text(self) -> bytes:
+        """The exposition for a scrape."""
+        return b"".join(self.parts())
+
+    def _picked(self, receipt: Receipt, address: str, target: str) -> None:
+        pick = receipt.pick if isinstance(receipt.pick, Pick) else None
+        endpoint = pick.endpoint if pick is not None else self._fleet.all.at(address)
+        namespace, _, name = endpoint.name.rpartition("/") if endpoint else ("", "", "")
+        self._pick.attempts.child("success", target, name, namespace, address.rpartition(":")[2]).inc()
+        ratio = pick.score(PrefixCacheScorer.type) if pick is not None else None
+        if ratio is not None:
+            self._pick.hit_ratio.child(*_PREFIX).observe(ratio)
+            self._pick.hit_bytes.child(*_PREFIX).observe(ratio * receipt.prompt_tokens * BYTES_PER_TOKEN)
+
+    def _answered(self, receipt: Receipt, labels: Labels) -> None:
+        first, ended = receipt.first_answer_s, receipt.ended_s
+        if receipt.answer_bytes is not None:
+            self._answer.bytes.child(*labels).observe(receipt.answer_bytes)
+        if first is not None:
+            self._answer.ttft.child(*labels, str(receipt.stream).lower()).observe(first)
+        if ended is not None:
+            self._answer.seconds.child(*labels).observe(ended)
+        if first is not None and ended is not None and receipt.decided_s is not None:
+            self._process.phases.child("first_answer").observe(first - receipt.decided_s)
+            self._process.phases.child("answer").observe(ended - first)
+        if receipt.usage is not None:
+            self._answer.input.child(*labels).observe(receipt.usage.prompt)
+            self._answer.output.child(*labels).observe(receipt.usage.completion)
+            self._answer.cached.child(*labels).observe(receipt.usage.cached)
+            self._paces(labels, receipt, receipt.usage.completion)
+
+    def _paces(self, labels: Labels, receipt: Receipt, tokens: int) -> None:
+        """Seconds a token, as the client had to wait for them."""
+        if receipt.ended_s is None or tokens == 0:
+            return
+        self._answer.ntpot.child(*labels).observe(receipt.ended_s / tokens)
+        if receipt.stream and receipt.first_answer_s is not None and tokens > 1:
+            self._answer.tpot.child(*labels).observe((receipt.ended_s - receipt.first_answer_s) / (tokens - 1))
+
+    def _prefix_blocks(self) -> Rows:
+        scorers = [scorer for profile in self._profiles for scorer, _ in profile.scorers]
+        blocks = [len(scorer.index) for scorer in scorers if isinstance(scorer, PrefixCacheScorer)]
+        return [(_PREFIX, float(sum(blocks)))] if blocks else []
+
+    def _conditions(self) -> Rows:
+        return [((name,), float(bool(ask()))) for name, ask in self.conditions.items()]
+
+
+class _PluginMeter:
+    """Writes down how long each plugin takes."""
+
+    clock = staticmethod(perf_counter)
+
+    def __init__(self, family: Histogram) -> None:
+        self._family = family
+        self._bound: dict[tuple[Point, str], Distribution] = {}
+
+    def took(self, point: Point, plugin_type: str, seconds: float) -> None:
+        """One call of one plugin."""
+        bound = self._bound.get((point, plugin_type))
+        if bound is None:
+            bound = self._bound[point, plugin_type] = self._family.child(point, plugin_type, plugin_type)
+        bound.observe(seconds)
+
+
+@cache
+def package_version() -> str:
+    """The version of this package, as installed."""
+    try:
+        return version("onehop")
+    except PackageNotFoundError:
+        return "unknown"
