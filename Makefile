@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What `make test-matrix` runs: the oldest Envoy in use (Istio 1.28), and the newest wheel.
-ENVOY_VERSIONS := 1.36.4 1.40.0
+# What `make test-matrix` runs: the Envoys inside Istio 1.28 and 1.29, and the newest wheel.
+ENVOY_VERSIONS := 1.36.4 1.37.0 1.40.0
 ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 KUBE := $(VENV)/kube
 

@@ -302,7 +302,7 @@ def _kubernetes(settings: Settings, fleet: Fleet) -> Kubernetes:
 
 def _signer(path: Path) -> Signer:
     try:
-        return Signer(path.read_bytes())
+        return Signer.of(path.read_bytes())
     except OSError as unreadable:
         raise ConfigError(str(path), unreadable.strerror or "cannot be read") from unreadable
     except ValueError as too_short:

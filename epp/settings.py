@@ -173,7 +173,9 @@ class Settings(BaseSettings):
         0, description="ext_proc for the first of two filters, which chooses the model only; plaintext; 0 is off"
     )
     decision_key_file: Path | None = Field(
-        None, description="32 bytes or more, the same on all replicas: signs what the first filter tells the second"
+        None,
+        description="keys of 32 bytes or more, one a line, the same on all replicas: the first signs what the first of"
+        " two filters tells the second, all are accepted",
     )
     fallback_endpoints: int = Field(
         0, ge=0, le=8, description="further endpoints in the destination, for gateways that try them in turn"

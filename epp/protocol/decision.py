@@ -51,22 +51,31 @@ _DECODER = msgspec.json.Decoder(Decision)
 
 
 class Signer:
-    """Signs and verifies with one key, which all replicas share."""
+    """Signs with the first key and verifies with any, so that a key can be changed while both are in use."""
 
-    def __init__(self, key: bytes) -> None:
-        if len(key) < KEY_BYTES_MIN:
-            raise ValueError(f"the key has {len(key)} bytes, it needs at least {KEY_BYTES_MIN}")
-        self._key = key
+    def __init__(self, *keys: bytes) -> None:
+        short = min(map(len, keys), default=0)
+        if short < KEY_BYTES_MIN:
+            raise ValueError(f"a key has {short} bytes, it needs at least {KEY_BYTES_MIN}")
+        self._keys = keys
+
+    @classmethod
+    def of(cls, content: bytes) -> Signer:
+        """Of a file's content: text is one key a line, anything else is one key. Raises ValueError."""
+        lines = [line.strip() for line in content.split(b"\n")] if content.isascii() else [content]
+        return cls(*filter(None, lines))
 
     def sign(self, decision: Decision) -> str:
         """The header's value."""
         payload = urlsafe_b64encode(msgspec.json.encode(decision))
-        return f"{payload.decode()}.{self._mac(payload).decode()}"
+        return f"{payload.decode()}.{_mac(self._keys[0], payload).decode()}"
 
     def verify(self, headers: Mapping[str, str], now: float) -> Decision | None:
         """The decision among the headers, if there is one that we made not long ago; about which request it says."""
         payload, dot, mac = headers.get(DECISION, "").encode("ascii", "replace").partition(b".")
-        if not dot or len(payload) > HEADER_BYTES_MAX or not hmac.compare_digest(mac, self._mac(payload)):
+        if not dot or len(payload) > HEADER_BYTES_MAX:
+            return None
+        if not any(hmac.compare_digest(mac, _mac(key, payload)) for key in self._keys):
             return None
         try:
             decision = _DECODER.decode(urlsafe_b64decode(payload))
@@ -74,8 +83,9 @@ class Signer:
             return None
         return decision if now < decision.until <= now + LIFETIME_S + CLOCKS_APART_S else None
 
-    def _mac(self, payload: bytes) -> bytes:
-        return urlsafe_b64encode(hmac.digest(self._key, payload, "sha256"))
+
+def _mac(key: bytes, payload: bytes) -> bytes:
+    return urlsafe_b64encode(hmac.digest(key, payload, "sha256"))
 
 
 def about(request_id: str, headers: Mapping[str, str], body: bytes) -> str:

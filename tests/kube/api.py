@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -94,10 +94,10 @@ class Api:
         return await self.ask("PATCH", path, item, kind=APPLY, fieldManager="tests", force="true", **query)
 
     async def list(self, path: str, **query: str) -> Object:
-        """Everything there is, in one answer that no cache gave."""
+        """Everything there is now, in one answer."""
         return await self.ask("GET", path, **query)
 
-    async def define(self, definitions: Iterable[Object]) -> None:
+    async def define(self, definitions: Sequence[Object]) -> None:
         """CustomResourceDefinitions, in use when this returns."""
         names = [each["metadata"]["name"] for each in definitions]
         await asyncio.gather(*(self.apply(each) for each in definitions))

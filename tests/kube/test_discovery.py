@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,12 +20,13 @@ from epp.edge.cluster import Wanted
 from epp.edge.kube.client import Kube
 from tests.edge.until import until
 from tests.kube import objects
-from tests.kube.api import Api
+from tests.kube.api import Api, Said
 from tests.kube.cluster import Cluster
 from tests.kube.storm import Storm
 from tests.kube.views import CONVERGED_SECONDS_MAX
 
 Object = dict[str, Any]
+POOL_GROUP = "inference.networking.k8s.io"
 OLD_GROUP = "inference.networking.x-k8s.io"
 
 
@@ -139,6 +142,48 @@ async def test_pools_of_the_old_version_are_followed_where_that_is_what_is_asked
     wanted = Wanted(namespace, OLD_GROUP, frozenset({f"{namespace}/p"}))
     async with discovering(kube, wanted, fleet):
         await until(lambda: shown(fleet) == {f"{namespace}/p": {"10.0.0.1:8000"}})
+
+
+async def test_definitions_that_come_after_us_are_used(assets: Path, admin: Api, kube: Kube, namespace: str) -> None:
+    """As when everything is installed at once, or the gateway's part of a cluster after ours."""
+    files = [f"inferencepools.{POOL_GROUP}.json", "inferenceobjectives.llm-d.ai.json"]
+    late = [json.loads((assets / "crds" / file).read_text()) for file in files]
+    for definition in late:
+        await admin.delete(definition)
+    await gone(admin, late)
+    fleet = Fleet()
+    try:
+        async with discovering(kube, Wanted(namespace, named=frozenset({f"{namespace}/p"})), fleet) as found:
+            await until(lambda: found.conditions()["discovery"]() is None)
+            await admin.define(late)
+            await admin.create(objects.pool("p"), namespace)
+            await admin.create(objects.objective("urgent", 7, "p"), namespace)
+            await admin.create(objects.pod("p-0", app="p"), namespace)
+            await admin.patch(objects.pod("p-0"), objects.running("10.0.0.1"), namespace, "status")
+            await converges(admin, fleet, namespace)
+
+            async with asyncio.timeout(CONVERGED_SECONDS_MAX):
+                while fleet.pool(f"{namespace}/p").policies.priority("urgent") != 7:
+                    await asyncio.sleep(0.1)
+    finally:
+        await admin.define(late)
+
+
+async def gone(admin: Api, definitions: list[Object]) -> None:
+    """Returns when nobody can use these definitions any more."""
+    for definition in definitions:
+        path = f"/apis/{definition['spec']['group']}/{definition['spec']['versions'][0]['name']}"
+        async with asyncio.timeout(60):
+            while definition["spec"]["names"]["plural"] in await served(admin, path):
+                await asyncio.sleep(0.1)
+
+
+async def served(admin: Api, path: str) -> set[str]:
+    """The plurals of a version."""
+    try:
+        return {resource["name"] for resource in (await admin.list(path))["resources"]}
+    except Said:
+        return set()
 
 
 async def test_objectives_and_rewrites_take_effect_change_and_go(admin: Api, kube: Kube, namespace: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from itertools import pairwise
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epp.protocol.decision import LIFETIME_S, Decision, Signer, about
+from epp.protocol.decision import LIFETIME_S, Decision, Signer, _mac, about
 from epp.protocol.headers import DECISION
 
 KEY = b"k" * 32
@@ -67,10 +68,9 @@ def test_whatever_a_client_sends_is_nothing(value: str) -> None:
 
 
 def test_a_payload_that_is_signed_but_no_decision_is_nothing() -> None:
-    signer = Signer(KEY)
     for payload in (b"{}", b"[1]", b"\xff", b""):
         encoded = urlsafe_b64encode(payload)
-        assert verified(f"{encoded.decode()}.{signer._mac(encoded).decode()}") is None
+        assert verified(f"{encoded.decode()}.{_mac(KEY, encoded).decode()}") is None
 
 
 def test_the_header_holds_names_and_numbers_only() -> None:
@@ -79,6 +79,23 @@ def test_the_header_holds_names_and_numbers_only() -> None:
     assert msgspec.json.decode(payload)[2:6] == ["receipt-1", "auto", "phi4-mini", "math"]
 
 
-def test_a_short_key_is_refused() -> None:
+@pytest.mark.parametrize("content", [b"short", b"", b"\n\n", b"a" * 32 + b"\nshort\n"])
+def test_a_short_key_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match="needs at least 32"):
-        Signer(b"short")
+        Signer.of(content)
+
+
+def test_a_key_is_changed_while_both_are_in_use() -> None:
+    old, new = b"o" * 64, b"n" * 64
+    steps = [Signer.of(b"\n".join(lines) + b"\n") for lines in ([old], [old, new], [new, old], [new])]
+
+    for before, after in pairwise(steps):
+        assert before.verify({DECISION: after.sign(SAID)}, NOW) == SAID
+        assert after.verify({DECISION: before.sign(SAID)}, NOW) == SAID
+    assert steps[-1].verify({DECISION: steps[0].sign(SAID)}, NOW) is None
+
+
+def test_bytes_that_are_no_text_are_one_key() -> None:
+    content = b"\xff\n" + b"k" * 30 + b"\n"
+
+    assert Signer(content).verify({DECISION: Signer.of(content).sign(SAID)}, NOW) == SAID
