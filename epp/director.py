@@ -7,7 +7,7 @@ An expected refusal becomes an answer; a surprise becomes a plain pick, counted,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from traceback import format_tb
@@ -19,7 +19,7 @@ from epp.datastore.receipts import Receipts
 from epp.datastore.recent import Decided, Recent
 from epp.domain import DEFAULT_TENANT, Candidate, Choice, Chooser, Endpoint, Reason, Receipt, Refused, Request
 from epp.outcome import Answered, Routed
-from epp.picking import Chosen, Picking, next_best, within
+from epp.picking import Picking, next_best, within
 from epp.protocol import decision, openai
 from epp.protocol.decision import Decision, Signer
 from epp.protocol.exchange import Route
@@ -44,6 +44,7 @@ from epp.telemetry import Telemetry
 log = logging.getLogger(__name__)
 STREAMS_MAX = 16  # of one request: ai-gateway#2595 counted so many
 ID_LENGTH_MAX, PATH_LENGTH_MAX = 128, 1024  # in receipts, of which thousands are kept
+EXPLAINED_MAX = 100  # endpoints in a receipt: about 20 KB; of thousands each, the receipts would hold gigabytes
 FAIRNESS_HEADER = Source("headers", FAIRNESS)
 OBJECTIVE_HEADER = Source("headers", OBJECTIVE)
 
@@ -51,6 +52,8 @@ OBJECTIVE_HEADER = Source("headers", OBJECTIVE)
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the operator has settled for all requests.
+
+    With `scores` the gateway is told every endpoint's; without `subsets` its own hint at some of them is ignored.
 
     `tenant` and `objective` say where those names are looked for. A destination lists up to `fallbacks` more endpoints
     for the gateway's own retries. `signer` carries a decision from the first of two streams of a request
@@ -61,6 +64,8 @@ class Rules:
     tenant: Source = FAIRNESS_HEADER
     objective: Source = OBJECTIVE_HEADER
     fallbacks: int = 0
+    scores: bool = False
+    subsets: bool = True
     signer: Signer | None = None
     first_of_two: bool = False
     second_of_two: bool = False
@@ -135,17 +140,17 @@ class Director:
             self._profile.moved(routed.query, picked, endpoint)
 
     async def _decide(self, ask: Decide, receipt: Receipt, prefer: Endpoint | None) -> Routed | Answered:
-        named = first(ask.headers, REWRITE)
+        named = _model_in(ask.headers, REWRITE)
         request = openai.read(
             receipt.request_id,
             ask.headers,
             ask.body,
-            ask.subset,
+            ask.subset if self._rules.subsets else None,
             unparsed=self._rules.unparsed,
             model_required=named is None and not self._pool.policies.generic,
         )
         if ask.body is None:
-            request.model = ask.headers.get(SELECTED_MODEL)
+            request.model = _model_in(ask.headers, (SELECTED_MODEL,))
         self._note(request, receipt)
         if request.method == "GET" and request.path.endswith("/v1/models"):
             return outcome.models(self._pool.names(), self._chooser.aliases, receipt)
@@ -160,14 +165,15 @@ class Director:
             request, choice, receipt, self._now(), prefer=kept, tried=tried, aliases=self._chooser.aliases
         )
         pick = chosen.pick
-        receipt.pick, receipt.model = pick, chosen.candidate.model
+        receipt.pick, receipt.model = pick.best(EXPLAINED_MAX), chosen.candidate.model
+        if self._rules.first_of_two:
+            return self._pass_on(ask, request, receipt)
         if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not pick.score(PrefixCacheScorer.type):
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
-        if self._rules.first_of_two:
-            return self._pass_on(ask, request, chosen, receipt)
         receipt.picked = pick.endpoint.address
         destination = ",".join([receipt.picked, *next_best(pick, self._rules.fallbacks)])
         way = outcome.route(ask.headers, request, destination, receipt.model, receipt)
+        way.scores = pick.scores() if self._rules.scores else None
         if before and before.lease.charged and before.endpoint is pick.endpoint:
             lease = before.lease.join()
         else:
@@ -181,7 +187,6 @@ class Director:
         """What the receipt says of the request, and the request of who asks."""
         receipt.asked_model, receipt.prompt_tokens = request.model, request.prompt_tokens
         receipt.stream = request.stream
-        receipt.priority = self._pool.policies.priority(receipt.objective)
         request.tenant, request.priority = receipt.tenant, receipt.priority
 
     async def _choice(self, told: Decision | None, named: str | None, request: Request, receipt: Receipt) -> Choice:
@@ -216,7 +221,7 @@ class Director:
         same = found is not None and found.about == decision.about(request_id, ask.headers, ask.body or b"")
         return found if same else None
 
-    def _pass_on(self, ask: Decide, request: Request, chosen: Chosen, receipt: Receipt) -> Routed:
+    def _pass_on(self, ask: Decide, request: Request, receipt: Receipt) -> Routed:
         """The model is chosen, the endpoint is for the second stream to choose; so nothing is leased."""
         way = outcome.route(ask.headers, request, None, receipt.model, receipt)
         signer, choice = self._rules.signer, receipt.choice
@@ -262,12 +267,12 @@ class Director:
 
     def _fail_open(self, ask: Decide, receipt: Receipt, surprise: Exception) -> Routed | Answered:
         """A defect: send the request as it is to the least busy endpoint. Its text may hold a prompt: not logged."""
-        where = "".join(format_tb(surprise.__traceback__)[-2:])
-        log.error("surprise %s, request %s goes on by a plain pick\n%s", type(surprise).__name__, receipt.id, where)
-        self._telemetry.surprise(surprise)
+        if self._telemetry.surprise(surprise):
+            where = "".join(format_tb(surprise.__traceback__)[-2:])
+            log.error("surprise %s, request %s goes on by a plain pick\n%s", type(surprise).__name__, receipt.id, where)
         if self._rules.first_of_two:
             return Routed(outcome.plain_route(ask.headers, None, receipt), None, receipt)
-        endpoints = within(ask.subset, self._pool.endpoints)
+        endpoints = within(ask.subset if self._rules.subsets else None, self._pool.endpoints)
         if not endpoints:
             return self._refuse(Refused(Reason.NO_ENDPOINTS, "no endpoint is available"), receipt)
         endpoint = min(endpoints, key=lambda e: (not e.reachable, e.inflight_requests, self._rng.random()))
@@ -280,6 +285,7 @@ class Director:
 
     def _receipt(self, ask: Decide) -> Receipt:
         made_up = f"{self._rng.getrandbits(128):032x}"
+        objective = self._rules.objective.find(ask.headers, ask.attributes)
         return Receipt(
             id=made_up[:16],
             request_id=(ask.headers.get(REQUEST_ID) or made_up)[:ID_LENGTH_MAX],
@@ -288,9 +294,19 @@ class Director:
             asked_model=None,
             pool=self._pool.name,
             tenant=self._rules.tenant.find(ask.headers, ask.attributes) or DEFAULT_TENANT,
-            objective=self._rules.objective.find(ask.headers, ask.attributes),
+            objective=objective,
+            priority=self._pool.policies.priority(objective),
             body_bytes=len(ask.body or b""),
         )
+
+
+def _model_in(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    """The model that a header names, if one does. Raises Refused for what no body may name either."""
+    model = first(headers, names)
+    if model is not None and len(model) > openai.MODEL_LENGTH_MAX:
+        message = f"a model in the header `{names[0]}` must have at most {openai.MODEL_LENGTH_MAX} characters"
+        raise Refused(Reason.BAD_REQUEST, message)
+    return model
 
 
 def _key(ask: Decide, body: bytes) -> recent.Key:

@@ -11,12 +11,13 @@ from hashlib import sha256
 from typing import Any
 
 from epp.datastore.fleet import Fleet
-from epp.datastore.membership import Naming
 from epp.datastore.selectors import parse
-from epp.edge.cluster import Cluster, Notice, Wanted
+from epp.edge.cluster import Cluster, Wanted
 from epp.edge.kube.client import Kube, connect
 from epp.edge.kube.events import ObjectRef, Recorder
 from epp.edge.kube.leader import Leader, lease_name
+from epp.edge.kube.lease import LEASES
+from epp.edge.notices import Notice
 from epp.settings import Settings
 
 SYNCED, LEADING = "kubernetes", "leader"
@@ -32,9 +33,7 @@ class Kubernetes:
         self._kube: Kube = connect(settings.kubeconfig)
         self.namespace = settings.pool_namespace or os.environ.get("NAMESPACE") or self._kube.namespace
         self._recorder = Recorder(self._kube) if settings.events else None
-        self._cluster = Cluster(
-            self._kube, fleet, wanted(settings, self.namespace), naming(settings), notice=self._note
-        )
+        self._cluster = Cluster(self._kube, fleet, wanted(settings, self.namespace), settings.naming, notice=self._note)
         self._leader: Leader | None = None
         if settings.ha_enable_leader_election:
             name = lease(settings, self.namespace)
@@ -56,6 +55,11 @@ class Kubernetes:
         if recorder is not None:
             found["events"] = lambda: recorder.condition
         return found
+
+    @property
+    def alarms(self) -> Mapping[str, Callable[[], Any]]:
+        """Those of the conditions that somebody should do something about."""
+        return {**self.conditions, **self._cluster.alarms()}
 
     async def run(self, tell: Callable[[str, bool], None], leads: Callable[[str, bool], None]) -> None:
         """Until cancelled; `tell` hears of the conditions in `requires`, `leads` of the Lease by its name."""
@@ -81,6 +85,10 @@ class Kubernetes:
         assert self._leader is not None
         self._tell(LEADING, leading)
         self._tell_leads(self._leader.name, leading)
+        if self._recorder is not None:
+            about = ObjectRef(LEASES, self.namespace, self._leader.name)
+            message = f"{self._leader.identity} {'leads' if leading else 'leads no longer'}"
+            self._recorder.note(about, "LeaderElection", message, "Normal")
 
     def _note(self, notice: Notice) -> None:
         if self._recorder is not None:
@@ -103,11 +111,6 @@ def wanted(settings: Settings, namespace: str) -> Wanted:
         if settings.endpoint_selector is None
         else (parse(settings.endpoint_selector), settings.endpoint_target_ports),
     )
-
-
-def naming(settings: Settings) -> Naming:
-    """How pods tell their models."""
-    return Naming(settings.model_label or "", tuple((model, parse(labels)) for model, labels in settings.serves))
 
 
 def lease(settings: Settings, namespace: str) -> str:

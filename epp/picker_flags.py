@@ -85,16 +85,6 @@ FLAGS = (
         "only false: every plugin is built in",
         "there is no plugin configuration in this version that it could allow something in",
     ),
-    _off(
-        "disable-endpoint-subset-filter",
-        "only false: the gateway's subset is honoured",
-        "a gateway's subset hint is always honoured; have the gateway send none",
-    ),
-    _off(
-        "emit-endpoint-scores",
-        "only false",
-        "scores are not sent to the gateway; /debug/decisions/{id} on --admin-address shows them",
-    ),
     PickerFlag(
         "refresh-prometheus-metrics-interval", _duration, "gauges are read when Prometheus asks, so never older than it"
     ),

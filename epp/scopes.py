@@ -33,6 +33,6 @@ def scopes(settings: Settings, fleet: Fleet, namespace: str) -> Iterator[Scope]:
     yield Scope(settings.grpc_port, fleet.all)
     for pool in settings.pool:
         if pool.port is not None:
-            yield Scope(pool.port, fleet.pool(f"{pool.namespace or namespace}/{pool.name}"), second_of_two=True)
+            yield Scope(pool.port, fleet.bind(f"{pool.namespace or namespace}/{pool.name}"), second_of_two=True)
     if settings.semantic_port:
         yield Scope(settings.semantic_port, fleet.all, first_of_two=True, plaintext=True)

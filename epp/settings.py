@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from epp import picker_flags
 from epp.datastore import selectors
+from epp.datastore.membership import Naming
 from epp.domain import ConfigError
 from epp.flag_values import (
     PoolPort,
@@ -177,6 +178,12 @@ class Settings(BaseSettings):
         description="keys of 32 bytes or more, one a line, the same on all replicas: the first signs what the first of"
         " two filters tells the second, all are accepted",
     )
+    emit_endpoint_scores: bool = Field(
+        False, description="tell the gateway every endpoint's score beside the destination, in the metadata envoy.lb"
+    )
+    disable_endpoint_subset_filter: bool = Field(
+        False, description="choose among all endpoints whatever subset the gateway hints at"
+    )
     fallback_endpoints: int = Field(
         0, ge=0, le=8, description="further endpoints in the destination, for gateways that try them in turn"
     )
@@ -207,7 +214,9 @@ class Settings(BaseSettings):
     streams_max: int = Field(
         40_000, gt=0, lt=2**31, description="ext_proc streams open at once; one more gets RESOURCE_EXHAUSTED"
     )
-    refresh_metrics_interval: Seconds = Field(0.5, description="how often each model server's /metrics is read")
+    refresh_metrics_interval: Seconds = Field(
+        0.5, description="how often each model server's /metrics is read; past 1,250 of them less often"
+    )
     classify_deadline: Seconds = Field(0.25, description="time for the semantic stage; then the fallback model")
     body_bytes_max: int = Field(20 * 1024 * 1024, gt=0, description="a larger request body is refused with 413")
     body_timeout: Seconds = Field(60.0, description="a request body that stands still for so long is refused with 408")
@@ -223,6 +232,11 @@ class Settings(BaseSettings):
         None, description="debug, info, error, panic, or a number that means what it does for -v; else -v counts"
     )
     v: int = Field(2, ge=0, le=10, description="log verbosity: 0 errors, 1 warnings, 2 information, 4 and up debug")
+
+    @property
+    def naming(self) -> Naming:
+        """How labels tell the models of endpoints."""
+        return Naming(self.model_label or "", tuple((model, selectors.parse(text)) for model, text in self.serves))
 
 
 REPEATABLE = ("pool", "serves")
@@ -311,15 +325,18 @@ def _check_together(settings: Settings) -> None:
 
 def _check_source(settings: Settings) -> None:
     """Endpoints come from a file, from pods by label, or from pools, and never from two of these."""
+    of_pools_only = ("endpoint_selector", "pool", "pool_selector", "picker_service", "ha_enable_leader_election")
     of_pools = [name for name in ("pool_name", "pool", "pool_selector", "picker_service") if getattr(settings, name)]
     if settings.discovery_file is not None:
-        for name in ("endpoint_selector", "pool", "pool_selector", "picker_service", "ha_enable_leader_election"):
+        for name in (*of_pools_only, "kubeconfig"):
             if getattr(settings, name):
                 raise ConfigError(_flag(name), "has no effect with --discovery-file; leave one of them out")
     elif settings.endpoint_selector is not None and of_pools:
         raise ConfigError("--endpoint-selector", f"cannot go with {_flag(of_pools[0])}; leave one of them out")
     if (settings.endpoint_selector is None) != (settings.endpoint_target_ports == ()):
         raise ConfigError("--endpoint-selector", "and --endpoint-target-ports need each other")
+    if settings.decision_key_file is not None and not (settings.semantic_port or any(p.port for p in settings.pool)):
+        raise ConfigError("--decision-key-file", "has no effect without --semantic-port or a --pool with a port")
     taken = [pool.port for pool in settings.pool if pool.port is not None]
     taken += [p for p in (settings.grpc_port, settings.grpc_health_port, settings.metrics_port) if p]
     taken += [settings.semantic_port] if settings.semantic_port else []

@@ -11,6 +11,7 @@ import pytest
 
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
+from epp.director import EXPLAINED_MAX
 from epp.domain import Choice, Endpoint, Request
 from epp.outcome import Answered, Routed
 from epp.protocol.messages import Decide
@@ -222,6 +223,21 @@ async def test_a_surprise_becomes_a_plain_pick_and_no_prompt_is_logged(caplog: p
     assert "canary-prompt" not in caplog.text
 
 
+async def test_a_surprise_in_every_request_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    over = pool("a")
+    telemetry = Telemetry(fleet(over))
+    decider = director(over, chooser=Broken(), telemetry=telemetry)
+    for _ in range(120):
+        await decider.decide(ask("auto"))
+    elsewhere = await routed(over, ask("auto"), chooser=FixedChooser("half a \ud800 character"), telemetry=telemetry)
+    elsewhere.lease.close()
+
+    assert telemetry.registry.get_sample_value("onehop_surprise_total", {"type": "RuntimeError"}) == 120
+    assert [r.getMessage().split()[1].strip(",") for r in caplog.records] == ["RuntimeError"] * 3 + [
+        "UnicodeEncodeError"
+    ]
+
+
 async def test_a_surprise_late_in_a_decision_leaks_no_lease() -> None:
     over = pool("a")
     there = await routed(over, ask("auto"), chooser=FixedChooser("half a \ud800 character"))
@@ -390,3 +406,24 @@ async def test_after_a_retry_the_prefix_is_looked_for_where_it_was_served() -> N
     scores = {row["address"]: row["scores"]["prefix-cache-scorer"] for row in again.receipt.pick.explain()}
     assert scores[other.address] > 0.5
     assert scores[there.receipt.picked] == 0
+
+
+async def test_a_receipt_of_thousands_of_endpoints_keeps_the_best() -> None:
+    over = pool(*[f"ns/p{n}" for n in range(3000)])
+    there = await routed(over, ask(), profile=default_profile())
+
+    assert there.receipt.pick is not None
+    rows = there.receipt.pick.explain()
+    assert len(rows) == EXPLAINED_MAX
+    assert [row["address"] for row in rows if row["reason"] == "picked"] == [there.receipt.picked]
+
+
+async def test_names_in_headers_are_no_longer_than_names_in_bodies() -> None:
+    long = "m" * 5000
+    by_header = Decide({**POST, "x-llm-d-model-name-rewrite": long}, chat(), None)
+    without_body = Decide({**POST, "x-selected-model": long}, None, None)
+    for asked in (by_header, without_body):
+        refused = await answered(pool("a", models=TWO), asked)
+
+        assert (refused.immediate.status, error(refused)["code"]) == (400, "bad_request")
+        assert long not in repr(refused.receipt)

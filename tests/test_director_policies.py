@@ -16,6 +16,7 @@ from epp.protocol.decision import Signer
 from epp.protocol.headers import DECISION
 from epp.protocol.identity import source
 from epp.protocol.messages import Decide
+from epp.scheduling.default import default_profile
 from tests.make import GET, POST, FixedChooser, chat, director, load, pool
 
 POOL = PoolRef("inference.networking.k8s.io", "p")
@@ -125,8 +126,6 @@ async def test_a_list_of_endpoints_is_sent_where_it_is_asked_for_the_best_first(
     for endpoint, waiting in zip(over.endpoints, (9, 0, 1, 5), strict=True):
         endpoint.load = load(waiting=waiting)
     over.endpoints[2].reachable = False
-    from epp.scheduling.default import default_profile
-
     one = await routed(over, ask(chat()), profile=default_profile())
     one.lease.close()  # type: ignore[union-attr]
     three = await routed(over, ask(chat()), profile=default_profile(), fallbacks=2)
@@ -249,6 +248,14 @@ async def test_the_first_stream_also_checks_a_named_model(model: str) -> None:
     else:
         assert isinstance(outcome, Routed)
         assert dict(outcome.route.set_headers)["x-selected-model"] == model
+
+
+async def test_what_an_endpoint_has_cached_is_for_the_second_stream_to_know() -> None:
+    there = await routed(
+        pool("a"), ask(chat("llama3-8b"), prefer="if-available"), profile=default_profile(), first_of_two=True
+    )
+
+    assert dict(there.route.set_headers)["x-selected-model"] == "llama3-8b"
 
 
 async def test_a_defect_in_the_first_stream_lets_the_request_go_on() -> None:

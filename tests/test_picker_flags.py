@@ -44,7 +44,7 @@ def test_every_flag_of_the_go_picker_is_known_once() -> None:
         "--pool-name=p --pool-namespace=default --v 4 --zap-encoder json --grpc-port 9002 --secure-serving=false "
         "--metrics-endpoint-auth=false --ha-enable-leader-election=false",
         "-v=5 --health-checking --enable-pprof=false --enable-grpc-stream-metrics=false --emit-endpoint-scores=false",
-        "--health-checking=false --disable-endpoint-subset-filter=F --allow-experimental-plugins=0",
+        "--health-checking=false --disable-endpoint-subset-filter --allow-experimental-plugins=0",
         "--refresh-prometheus-metrics-interval=5s --metrics-staleness-threshold=2s --refresh-metrics-interval=50ms",
         "--zap-devel --zap-log-level=debug --zap-stacktrace-level=error --zap-time-encoding=rfc3339",
         "--config-file= --config-text= --kubeconfig= --endpoint-selector= --endpoint-target-ports=[] "
@@ -67,8 +67,6 @@ def test_what_asks_for_what_we_do_is_accepted(line: str) -> None:
         ("--metrics-client-ca-file=/ca", "/metrics is plain HTTP without authentication"),
         ("--metrics-cert-dir=/certs", "/metrics is plain HTTP without authentication"),
         ("--enable-pprof", "py-spy"),
-        ("--emit-endpoint-scores=true", "/debug/decisions/{id}"),
-        ("--disable-endpoint-subset-filter", "a gateway's subset hint is always honoured"),
         ("--allow-experimental-plugins", "there is no plugin configuration"),
         ("--metrics-staleness-threshold=5s", "scorers trust a metric for 2 s"),
         ("--metrics-staleness-threshold=soon", "'soon' is not a duration"),

@@ -96,6 +96,8 @@ def test_durations_are_gos(text: str, expected: float) -> None:
             "--endpoint-selector: cannot go with --pool-name",
         ),
         (["--discovery-file=/x", "--pool=p"], "--pool: has no effect with --discovery-file"),
+        (["--discovery-file=/x", "--kubeconfig=/k"], "--kubeconfig: has no effect with --discovery-file"),
+        (["--decision-key-file=/k", "--pool=a"], "--decision-key-file: has no effect without --semantic-port"),
         (["--serves=phi4-mini"], "'phi4-mini' is not MODEL=LABELS"),
         (["--tenant-from=cookie"], "'cookie' is none of header, none, host, header:NAME, attribute:NAME"),
         (["--ha-enable-leader-election=maybe"], "--ha-enable-leader-election: Input should be a valid boolean"),

@@ -13,7 +13,7 @@ from epp.domain import Candidate, Choice, Receipt, Usage
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Query
 from epp.telemetry import Build, Telemetry
-from epp.telemetry.labels import NAMES_MAX, SETS_MAX
+from epp.telemetry.labels import NAMES_MAX, SETS_MAX, Labelling
 from tests.make import fleet, load, pool, request
 
 
@@ -129,6 +129,22 @@ def test_names_that_a_rewrite_hides_are_kept_while_there_is_room(telemetry: Tele
 
     assert value(telemetry, "llm_d_epp_request_total", **{**REQUEST, "model_name": "asked-0"}) == 1
     assert value(telemetry, "llm_d_epp_request_total", **{**REQUEST, "model_name": "other"}) == 5
+
+
+def test_a_name_that_is_a_label_is_not_looked_for_again() -> None:
+    class Looked(Pool):
+        looks = 0
+
+        def __getattribute__(self, name: str) -> Any:
+            Looked.looks += name == "endpoints"
+            return super().__getattribute__(name)
+
+    labelling = Labelling(Looked())
+    first = labelling.model("gpt-4", routed=True)
+    looks = Looked.looks
+
+    assert [labelling.model("gpt-4", routed=routed) for routed in (True, False)] == [first] * 2 == ["gpt-4"] * 2
+    assert Looked.looks == looks > 0
 
 
 def test_pool_gauges_are_means_of_what_endpoints_say() -> None:

@@ -103,6 +103,7 @@ def _ext_proc(plan: EnvoyPlan) -> Json:
         "num_retries": 2,
         "retry_on": "connect-failure,refused-stream,unavailable,reset",
         "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
+        **_elsewhere(),
     }
     modes = {"request_header_mode": "SEND", "response_header_mode": "SEND", "response_trailer_mode": "SEND"}
     return _extension(
@@ -135,10 +136,6 @@ def _routes(plan: EnvoyPlan) -> list[Json]:
 
 
 def _to(model: str) -> Json:
-    previous = _extension(
-        "envoy.retry_host_predicates.previous_hosts",
-        "retry.host.previous_hosts.v3.PreviousHostsPredicate",
-    )
     return {
         "cluster": _cluster_name(model),
         "timeout": "0s",
@@ -146,10 +143,18 @@ def _to(model: str) -> Json:
             "retry_on": "connect-failure,refused-stream,reset-before-request",
             "num_retries": 2,
             "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.01s"},
-            "host_selection_retry_max_attempts": 5,
-            "retry_host_predicate": [previous],
+            **_elsewhere(),
         },
     }
+
+
+def _elsewhere() -> Json:
+    """A retry goes to a host that has not failed yet, while there is one."""
+    previous = _extension(
+        "envoy.retry_host_predicates.previous_hosts",
+        "retry.host.previous_hosts.v3.PreviousHostsPredicate",
+    )
+    return {"host_selection_retry_max_attempts": 5, "retry_host_predicate": [previous]}
 
 
 def _pool(plan: EnvoyPlan, model: str) -> Json:

@@ -25,12 +25,18 @@ class Fleet:
         self.pools: dict[str, Pool] = {}
         self.all = Pool(name, self._known)
         self.on_change = on_change
+        self._bound: set[str] = set()
 
     def pool(self, key: str) -> Pool:
-        """The pool of that key, made empty when it is first spoken of: a port may be bound to it before it exists."""
+        """The pool of that key, made empty when it is first spoken of."""
         if key not in self.pools:
             self.pools[key] = Pool(key.removeprefix(f"{self.home}/"), self._known)
         return self.pools[key]
+
+    def bind(self, key: str) -> Pool:
+        """The pool of a port of its own, which is there before and after the pool is."""
+        self._bound.add(key)
+        return self.pool(key)
 
     def relist(self, key: str, listed: Iterable[Listed]) -> None:
         """Replace the endpoints of one pool."""
@@ -38,9 +44,11 @@ class Fleet:
         self.unite()
 
     def empty(self, key: str) -> None:
-        """The pool is gone, and with it the endpoints that no other pool lists; the object stays for its port."""
+        """The pool is gone, and with it the endpoints that no other pool lists; only what a port is bound to stays."""
         self.pool(key).policies = Policies()
         self.relist(key, ())
+        if key not in self._bound:
+            del self.pools[key]
 
     def unite(self) -> None:
         """Bring the union up to date."""

@@ -20,6 +20,10 @@ class Naming:
     label: str = ""
     serves: tuple[tuple[str, Selector], ...] = ()
 
+    def declared(self, labels: Mapping[str, str]) -> dict[str, str] | None:
+        """As in `declared_models`."""
+        return declared_models(labels, self.label, self.serves)
+
 
 @dataclass(slots=True, frozen=True)
 class Members:
@@ -49,10 +53,10 @@ def selected(
         if not active:
             wanted = ", ".join(map(str, ports))
             notes.append(f"pod {pod.key} has none of the target ports {wanted} active, so it gets no requests")
-        declared = declared_models(pod.labels, naming.label, naming.serves) if active else None
+        declared = naming.declared(pod.labels) if active else None
         for rank in active:
             name, address = f"{pod.key}-rank-{rank}", host_port(pod.ip, ports[rank])
-            first = listed.setdefault(address, Listed(name, address, pod.labels, declared, pod.key))
+            first = listed.setdefault(address, Listed(name, address, pod.labels, declared, pod.uid or pod.key))
             if first.name != name:
                 notes.append(f"{address} is the address of {first.name} and of {name}; only {first.name} is used")
     return Members(tuple(listed.values()), tuple(notes))

@@ -92,6 +92,7 @@ class Objective(Named):
 
     pool: PoolRef
     priority: int = 0
+    uid: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -154,7 +155,8 @@ def decode_pod(tree: Mapping[str, Any]) -> Pod:
 def decode_objective(tree: Mapping[str, Any]) -> Objective:
     """An InferenceObjective of either group."""
     found = _convert(tree, _ObjectiveTree)
-    return Objective(found.metadata.namespace, found.metadata.name, _ref(found.spec.pool_ref), found.spec.priority or 0)
+    meta, spec = found.metadata, found.spec
+    return Objective(meta.namespace, meta.name, _ref(spec.pool_ref), spec.priority or 0, meta.uid or "")
 
 
 def decode_rewrite(tree: Mapping[str, Any]) -> Rewrite:

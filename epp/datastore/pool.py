@@ -20,7 +20,8 @@ Known = MutableMapping[tuple[str, str], Endpoint]
 class Listed:
     """An endpoint as discovery knows it; `declared` as in `Endpoint`.
 
-    `pod` stands for the name where pools may call one endpoint by different names (by the rank of its port).
+    `pod` stands for the name where pools may call one endpoint by different names (by the rank of its port), and where
+    a name and its address may come back as another pod, whose models and load are its own.
     """
 
     name: str

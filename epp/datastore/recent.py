@@ -2,7 +2,7 @@
 
 Some gateways call a picker several times for one request (identically named filters, ai-gateway#2595) and some again
 for each retry (agentgateway, `x-retry-attempt`). A repetition is answered as before and counted once; a retry goes
-elsewhere. The body's digest is part of the key, so a reused request id alone reuses nothing.
+elsewhere. The body is part of the key, so a reused request id alone reuses nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from xxhash import xxh3_128_digest
+from xxhash import xxh3_128
 
 from epp.datastore.pool import Lease
 from epp.domain import Candidate, Choice, Endpoint
@@ -18,7 +18,7 @@ from epp.domain import Candidate, Choice, Endpoint
 KEPT_MAX = 4096
 REMEMBERED_S = 60.0  # longer than a gateway goes on retrying
 
-Key = tuple[str, str, bytes]
+Key = bytes
 
 
 @dataclass(slots=True)
@@ -34,8 +34,10 @@ class Decided:
 
 
 def key(request_id: str, path: str, body: bytes) -> Key:
-    """What must be equal for two requests to be one."""
-    return request_id, path, xxh3_128_digest(body)
+    """A digest of what must be equal for two requests to be one: clients can make each of it long."""
+    digest = xxh3_128(f"{request_id}\0{path}\0".encode())
+    digest.update(body)
+    return digest.digest()
 
 
 class Recent:

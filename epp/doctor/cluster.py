@@ -34,6 +34,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "StatefulSet": ("apps",),
     "DaemonSet": ("apps",),
     "LeaderWorkerSet": ("leaderworkerset.x-k8s.io",),
+    "ServiceAccount": ("",),
     "Role": ("rbac.authorization.k8s.io",),
     "RoleBinding": ("rbac.authorization.k8s.io",),
     "ClusterRole": ("rbac.authorization.k8s.io",),

@@ -65,6 +65,11 @@ def warning(subject: str, what: str, do: str) -> Finding:
     return Finding(Level.WARNING, subject, what, do)
 
 
+def note(subject: str, what: str, do: str) -> Finding:
+    """All is well, and this is how far."""
+    return Finding(Level.OK, subject, what, do)
+
+
 def unknown(subject: str, why: str, do: str) -> Finding:
     """This one could not be judged."""
     return Finding(Level.NOT_CHECKED, subject, why, do)

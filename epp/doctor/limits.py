@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from epp.doctor import envoyfilters, services
 from epp.doctor.cluster import Cluster
-from epp.doctor.findings import Finding, NotChecked, problem, unknown, warning
+from epp.doctor.findings import Finding, NotChecked, note, problem, unknown, warning
 from epp.doctor.gateways import Family, rules
 from epp.doctor.pickers import pickers
 from epp.doctor.tls import policy, rule_for
@@ -46,6 +46,8 @@ def failure_mode(cluster: Cluster) -> Iterator[Finding]:
             )
         if Family.ISTIO in call.families and mode == "FailClose":
             yield from _by_filter(cluster, call.subject, key_of(call.pool))
+        if mode == "FailOpen":
+            yield from _until_the_body(cluster, call.subject, key_of(call.pool))
     if not looked:
         raise NotChecked("no known gateway leads to an InferencePool with a picker")
 
@@ -116,6 +118,27 @@ def _by_filter(cluster: Cluster, subject: str, pool: str) -> Iterator[Finding]:
                     " a picker (failure_mode_allow).",
                     "Set failure_mode_allow: false in the filter, or say FailOpen in the pool.",
                 )
+
+
+def _until_the_body(cluster: Cluster, subject: str, pool: str) -> Iterator[Finding]:
+    """Full duplex fails open only before it has sent any of the body; a filter in place of Istio's may buffer it."""
+    late = {
+        rule.family.value
+        for rule in rules(cluster)
+        if pool in rule.pools
+        and (
+            rule.family is Family.AGENTGATEWAY
+            or (rule.family is Family.ISTIO and not envoyfilters.is_replaced(cluster, rule.gateway))
+        )
+    }
+    if late:
+        yield note(
+            subject,
+            f"{' and '.join(sorted(late))} honours FailOpen only until the first byte of a request's body was sent to"
+            " the picker; when it breaks after that, the request is answered 500.",
+            "Run two or more replicas of the picker; on Istio a filter that buffers the body has no such window"
+            " (the chart's mode oneHop).",
+        )
 
 
 def _is_raised(cluster: Cluster) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from epp.doctor.cluster import POLICY_GROUPS, POOL_GROUPS, Cluster
@@ -34,12 +34,14 @@ def rights(cluster: Cluster) -> Iterator[Finding]:
             if (picker.workload.namespace, account, need) in seen:
                 continue
             seen.add((picker.workload.namespace, account, need))
-            if not cluster.live and not _bindings(cluster, need.namespace):
+            has_roles = cluster.live or _has_roles(cluster, need)
+            if not has_roles and cluster.find("ServiceAccount", picker.workload.namespace, account) is None:
                 continue
             judged = True
-            yield from _judge(cluster, picker, account, need)
+            # Files with the account and no role may still not be all the files there are.
+            yield from _judge(cluster, picker, account, need, problem if need.is_vital and has_roles else warning)
     if not judged:
-        raise NotChecked("no picker that asks the API server is seen, or no roles are")
+        raise NotChecked("no picker that asks the API server is seen, or neither its account nor roles are")
 
 
 def needs(picker: Picker, cluster: Cluster) -> list[Need]:
@@ -83,7 +85,9 @@ def _of_pools(picker: Picker, cluster: Cluster, space: str) -> Iterator[Need]:
             yield Need(space, POLICY_GROUPS, plural, ("list", "watch"), lost, is_vital=False)
 
 
-def _judge(cluster: Cluster, picker: Picker, account: str, need: Need) -> Iterator[Finding]:
+def _judge(
+    cluster: Cluster, picker: Picker, account: str, need: Need, lacking: Callable[[str, str, str], Finding]
+) -> Iterator[Finding]:
     granted, unseen = _granted(cluster, picker.workload.namespace, account, need)
     missing = [verb for verb in need.verbs if verb not in granted]
     if not missing:
@@ -96,12 +100,18 @@ def _judge(cluster: Cluster, picker: Picker, account: str, need: Need) -> Iterat
         )
         return
     groups = " or ".join(group or "the core group" for group in need.groups)
-    yield (problem if need.is_vital else warning)(
+    yield lacking(
         subject,
         f"it may not {' or '.join(missing)} {need.resource} ({groups}) in {need.namespace};"
         f" {picker.workload.title} needs that: without it {need.without}.",
         f"Add the verbs {', '.join(missing)} on {need.resource} to a Role in {need.namespace} that is bound to it.",
     )
+
+
+def _has_roles(cluster: Cluster, need: Need) -> bool:
+    """Whether these files are about rights there: they bind something, or have a role for this need."""
+    roles = (role for role in cluster.all("Role") if namespace_of(role) == need.namespace)
+    return bool(_bindings(cluster, need.namespace)) or any(_of_role(role, need) & {*need.verbs} for role in roles)
 
 
 def _granted(cluster: Cluster, namespace: str, account: str, need: Need) -> tuple[set[str], set[str]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -18,6 +20,7 @@ from epp.datastore.receipts import Receipts
 from epp.domain import Endpoint
 from epp.telemetry import Telemetry
 
+EVERY_ADDRESS = "0.0.0.0"
 LISTED_MAX = 200
 PAGES = {
     "/debug/pools": "pools, their endpoints, objectives, rewrites and conflicts, and conditions of this process",
@@ -91,11 +94,21 @@ async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        every = _every_address(port) if host == EVERY_ADDRESS else None
+        site = web.TCPSite(runner, host, port) if every is None else web.SockSite(runner, every)
+        await site.start()
     except OSError as taken:
         await runner.cleanup()
         raise OSError(f"cannot listen on {host}:{port}: {taken.strerror or taken}") from taken
     return runner
+
+
+def _every_address(port: int) -> socket.socket | None:
+    """As gRPC takes 0.0.0.0: every address, also those of IPv6; None where there are none or the port is taken."""
+    if socket.has_dualstack_ipv6():
+        with suppress(OSError):
+            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return None
 
 
 def _asking_for(token: str) -> Any:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 from epp.datastore import objects, policies
 from epp.datastore.fleet import Fleet
@@ -20,17 +21,22 @@ from epp.datastore.policies import Policies
 from epp.datastore.selectors import Selector
 from epp.edge.kube.client import ApiError, Kube, Resource
 from epp.edge.kube.informer import Informer, Key
-from epp.edge.members import Followed, Members
+from epp.edge.members import NO_POD, Followed, Members
+from epp.edge.notices import Notice, Notices
 from epp.edge.together import Together
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 OLD_POOLS = Resource(objects.OLD_POOL_GROUP, "v1alpha2", "inferencepools", "InferencePool")
 POLICY_GROUPS = ("llm-d.ai", objects.OLD_POOL_GROUP)  # the newer first; the older counts only where it is alone
 POLICY_VERSION = "v1alpha2"
 CONFLICTS_SHOWN_MAX = 50  # two rewrites that share their names have a conflict for each
+ASK_AGAIN_S = 30.0  # for definitions that are installed after us
+OLD_GROUPS = (objects.OLD_POOL_GROUP,)
 DISCOVERY_PAUSE_S = 2.0
 LOOK_S = 0.5
+UNREADABLE = "has appProtocol kubernetes.io/h2c: requests to it are gRPC, which is not read here, so it is not used"
 PATIENCE_S = 15.0  # for the first sight of every pool; then those that were seen have to do
 
 
@@ -62,21 +68,17 @@ class Wanted:
         by_service = self.service is not None and pool.picker == self.service
         return pool.namespace == self.namespace and (by_label or by_service)
 
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something an operator must know of one object; becomes a Kubernetes Event where we may write some."""
-
-    about: Resource
-    namespace: str
-    name: str
-    uid: str
-    reason: str
-    message: str
-    kind: Literal["Normal", "Warning"] = "Warning"
-
-    def __str__(self) -> str:
-        return f"{self.about.kind} {self.namespace}/{self.name}: {self.message}"
+    def missing(self, namespace: str, pools: Collection[InferencePool]) -> list[str]:
+        """What was asked for in a namespace and is not among its pools."""
+        there = {pool.key for pool in pools}
+        named = sorted(key for key in self.named if key.partition("/")[0] == namespace)
+        said = [f"there is no InferencePool {key}" for key in named if key not in there]
+        if namespace == self.namespace and not any(self.is_ours(pool) for pool in pools):
+            if self.labels is not None:
+                said.append(f"no InferencePool in namespace {namespace} has the labels {self.labels}")
+            if self.service is not None:
+                said.append(f"no InferencePool in namespace {namespace} names the Service {self.service} as its picker")
+        return said
 
 
 @dataclass(slots=True)
@@ -88,9 +90,22 @@ class _Namespace:
     rewrites: Informer[Rewrite]
 
     @property
+    def informers(self) -> tuple[Informer[Any], ...]:
+        """All of them."""
+        return self.pools, self.objectives, self.rewrites
+
+    def notices(self) -> Iterator[Notice]:
+        """The objects that cannot be used."""
+        for informer in self.informers:
+            for (namespace, name), why in informer.left_out.items():
+                message = f"it is not used: {why.removeprefix(f'{namespace}/{name}: ')}"
+                uid = informer.uids_left_out.get((namespace, name), "")
+                yield Notice(informer.resource, namespace, name, uid, "NotUsed", message)
+
+    @property
     def settled(self) -> bool:
         """Whether there is nothing to wait for."""
-        return self.pools.settled and self.objectives.settled and self.rewrites.settled
+        return all(informer.settled for informer in self.informers)
 
 
 @dataclass(slots=True)
@@ -111,12 +126,15 @@ class Cluster:
     _followed: dict[str, Followed] = field(default_factory=dict)
     _impatient: bool = False
     _discovery: str | None = "the API server has not been asked yet"
-    _noticed: frozenset[Notice] = frozenset()
+    _running: dict[Informer[Any], asyncio.Task[None]] = field(default_factory=dict)
+    _conflicts: frozenset[Notice] = frozenset()
+    _notices: Notices = field(init=False)
     _policies_due: Together = field(init=False)
     _tasks: asyncio.TaskGroup = field(init=False)
 
     def __post_init__(self) -> None:
         self._policies_due = Together(self._set_policies)
+        self._notices = Notices(self.notice)
 
     async def run(self) -> None:
         """Follow the API server until cancelled."""
@@ -128,37 +146,67 @@ class Cluster:
                 self._tasks.create_task(self._follow(namespace), name=f"pools of {namespace}")
 
     def conditions(self) -> dict[str, Callable[[], Any]]:
-        """By name, what an operator must know of each kind of object; empty while all is well."""
+        """By name, what there is to know of each kind of object; empty while all is well."""
 
         def said(kind: str) -> Callable[[], Any]:
             return lambda: {n: c for n, s in self._namespaces.items() if (c := getattr(s, kind).condition)} or None
 
         return {
             "discovery": lambda: self._discovery,
-            "inferencepools": said("pools"),
+            "inferencepools": lambda: {n: c for n in self._namespaces if (c := self._about_pools(n))} or None,
             "inferenceobjectives": said("objectives"),
             "inferencemodelrewrites": said("rewrites"),
             "pods": lambda: {key: c for key, f in self._followed.items() if (c := f.condition)} or None,
-            "conflicts": lambda: [str(notice) for notice in self._sorted()[:CONFLICTS_SHOWN_MAX]] or None,
+            "conflicts": lambda: sorted(map(str, self._conflicts))[:CONFLICTS_SHOWN_MAX] or None,
         }
 
+    def alarms(self) -> dict[str, Callable[[], Any]]:
+        """The conditions without what many clusters just do not have: objectives, rewrites."""
+
+        def said(kind: str) -> Callable[[], Any]:
+            return lambda: any(_is_alarm(getattr(space, kind)) for space in list(self._namespaces.values()))
+
+        kinds = {"inferenceobjectives": "objectives", "inferencemodelrewrites": "rewrites"}
+        return {**self.conditions(), **{name: said(kind) for name, kind in kinds.items()}}
+
     async def _follow(self, namespace: str) -> None:
-        pools, objectives, rewrites = await self._resources()
-        space = self._namespaces[namespace] = _Namespace(
-            Informer(
-                self.kube,
-                pools,
-                namespace,
-                lambda tree: objects.decode_pool({**tree, "apiVersion": pools.api_version}),  # lists may leave it out
-                bad=BadObject,
-                on_change=self._pool_changed,
-                on_synced=self._look,
-            ),
-            self._informer(objectives, namespace, objects.decode_objective),
-            self._informer(rewrites, namespace, objects.decode_rewrite),
+        """Follow what this cluster has; what it had not, or only in an older version, and gets later, then too."""
+        self._start(namespace, await self._resources())
+        while True:
+            await asyncio.sleep(ASK_AGAIN_S)
+            if any(i.absent or i.resource.group in OLD_GROUPS for i in self._namespaces[namespace].informers):
+                with suppress(ApiError):  # the informers say what is wrong
+                    self._start(namespace, await self._ask())
+
+    def _start(self, namespace: str, found: tuple[Resource, Resource, Resource]) -> None:
+        """An informer for each of these resources that has none yet."""
+        before = self._namespaces.get(namespace)
+        pools, objectives, rewrites = found
+        self._namespaces[namespace] = after = _Namespace(
+            _kept(before.pools if before else None, pools) or self._pools(pools, namespace),
+            _kept(before.objectives if before else None, objectives)
+            or self._informer(objectives, namespace, objects.decode_objective),
+            _kept(before.rewrites if before else None, rewrites)
+            or self._informer(rewrites, namespace, objects.decode_rewrite),
         )
-        for informer in (space.pools, space.objectives, space.rewrites):
-            self._tasks.create_task(informer.run(), name=f"{informer.resource} in {namespace}")
+        for informer in before.informers if before else ():
+            if informer not in after.informers:
+                self._running.pop(informer).cancel()
+        for informer in after.informers:
+            if informer not in self._running:
+                name = f"{informer.resource} in {namespace}"
+                self._running[informer] = self._tasks.create_task(informer.run(), name=name)
+
+    def _pools(self, resource: Resource, namespace: str) -> Informer[InferencePool]:
+        return Informer(
+            self.kube,
+            resource,
+            namespace,
+            lambda tree: objects.decode_pool({**tree, "apiVersion": resource.api_version}),  # lists may leave it out
+            bad=BadObject,
+            on_change=self._pool_changed,
+            on_synced=self._pools_seen,
+        )
 
     def _informer(self, resource: Resource, namespace: str, decode: Callable[[Any], Any]) -> Informer[Any]:
         return Informer(
@@ -167,6 +215,7 @@ class Cluster:
             namespace,
             decode,
             bad=BadObject,
+            optional=True,
             on_change=lambda key, old, new: self._policies_due.soon(),
         )
 
@@ -186,9 +235,7 @@ class Cluster:
 
     async def _ask(self) -> tuple[Resource, Resource, Resource]:
         pools = Resource(self.wanted.group, "v1", "inferencepools", "InferencePool")
-        if not _has(await self.kube.versions(pools.group), pools) and _has(
-            await self.kube.versions(OLD_POOLS.group), OLD_POOLS
-        ):
+        if not await self._offers(pools) and await self._offers(OLD_POOLS):
             pools = OLD_POOLS
         objectives = await self._policy("inferenceobjectives", "InferenceObjective")
         return pools, objectives, await self._policy("inferencemodelrewrites", "InferenceModelRewrite")
@@ -197,22 +244,40 @@ class Cluster:
         """In the first group that has it; in the newer one where none has, which then says so in its condition."""
         choices = [Resource(group, POLICY_VERSION, plural, kind) for group in POLICY_GROUPS]
         for resource in choices:
-            if _has(await self.kube.versions(resource.group), resource):
+            if await self._offers(resource):
                 return resource
         return choices[0]
+
+    async def _offers(self, resource: Resource) -> bool:
+        """Whether the cluster has it; where we may not ask, the list will show."""
+        try:
+            return resource.plural in (await self.kube.versions(resource.group)).get(resource.version, ())
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            return True
 
     def _pool_changed(self, key: Key, old: InferencePool | None, new: InferencePool | None) -> None:
         name = "/".join(key)
         followed = self._followed.get(name)
-        if new is not None and self.wanted.is_ours(new):
+        if new is not None and self.wanted.is_ours(new) and _speaks_http(new):
             if followed is None:
                 followed = self._followed[name] = Followed(self.kube, self.fleet, name, self.naming, self._look)
             followed.follow(Members.of(new), self._tasks)
         elif followed is not None:
-            del self._followed[name]
-            followed.stop()
-            self.fleet.empty(name)
+            self._drop(name)
         self._policies_due.soon()
+        self._look()
+
+    def _drop(self, key: str) -> None:
+        self._followed.pop(key).stop()
+        self.fleet.empty(key)
+
+    def _pools_seen(self) -> None:
+        known = {pool.key for space in self._namespaces.values() for pool in space.pools.objects.values()}
+        for key in list(self._followed.keys() - known):  # of an older kind of pool that is followed no more
+            self._drop(key)
+        self._policies_due.soon()  # what names none of them names a pool that does not exist
         self._look()
 
     def _follow_pods(self, selector: Selector, ports: tuple[int, ...]) -> None:
@@ -228,13 +293,47 @@ class Cluster:
             await asyncio.sleep(LOOK_S)
             self._impatient = self._impatient or asyncio.get_running_loop().time() >= ends
             self._look()
+            self._notices.now([*self._conflicts, *self._troubles()])
+
+    def _about_pools(self, namespace: str) -> str | None:
+        """What is wrong with the pools of a namespace, those included that should be there."""
+        pools = self._namespaces[namespace].pools
+        known = pools.objects.values()
+        missing = self.wanted.missing(namespace, known) if pools.synced else []
+        unread = [f"{pool.key} {UNREADABLE}" for pool in known if self.wanted.is_ours(pool) and not _speaks_http(pool)]
+        return "; ".join(filter(None, (pools.condition, *missing, *unread))) or None
+
+    def _troubles(self) -> Iterator[Notice]:
+        """What else an operator should know, beside conflicts."""
+        for namespace, space in self._namespaces.items():
+            yield from space.notices()
+            about = space.pools.resource
+            if space.pools.synced:
+                for key in sorted(self.wanted.named):
+                    home, _, name = key.partition("/")
+                    if home == namespace and (home, name) not in space.pools.objects:
+                        yield Notice(about, home, name, "", "Missing", "there is no such InferencePool")
+            for pool in space.pools.objects.values():
+                if not self.wanted.is_ours(pool):
+                    continue
+                said = [("NotUsed", UNREADABLE)] if not _speaks_http(pool) else self._members_trouble(pool)
+                for reason, message in said:
+                    yield Notice(about, pool.namespace, pool.name, pool.uid, reason, message)
+
+    def _members_trouble(self, pool: InferencePool) -> list[tuple[str, str]]:
+        followed = self._followed.get(pool.key)
+        if followed is None or not followed.synced:
+            return []
+        empty = [] if self.fleet.pool(pool.key).endpoints else [("NoEndpoints", NO_POD)]
+        return empty + [("PodNotUsed", note) for note in followed.notes]
 
     def _look(self) -> None:
         """Whether we are ready now."""
         synced = [followed.synced for followed in self._followed.values()]
         spaces = len(self._namespaces) == len(self.wanted.namespaces) or self.wanted.pods is not None
         settled = spaces and all(space.settled for space in self._namespaces.values())
-        all_seen = settled and all(f.settled for f in self._followed.values())
+        named = self.wanted.named <= self._followed.keys()
+        all_seen = settled and named and all(f.settled for f in self._followed.values())
         ready = any(synced) and (all_seen or self._impatient or self.ready)
         if ready is not self.ready:
             self._set_policies()  # what is known of them counts from the first request on
@@ -243,35 +342,40 @@ class Cluster:
 
     def _set_policies(self) -> None:
         """Objectives and rewrites for each pool, and for all of them together; conflicts are noticed once."""
-        existing = [pool.key for s in self._namespaces.values() for pool in s.pools.objects.values()]
+        seen = all(space.pools.synced for space in self._namespaces.values())
+        keys = ["/".join(k) for s in self._namespaces.values() for k in (*s.pools.objects, *s.pools.left_out)]
         objectives = [o for s in self._namespaces.values() for o in s.objectives.objects.values()]
         rewrites = [r for s in self._namespaces.values() for r in s.rewrites.objects.values()]
         group = next((p.group for s in self._namespaces.values() for p in s.pools.objects.values()), self.wanted.group)
 
-        def policies_of(*keys: str) -> Policies:
-            return Policies(keys, objectives, rewrites, group=group, existing=existing)
+        def policies_of(*ours: str) -> Policies:
+            return Policies(ours, objectives, rewrites, group=group, existing=keys if seen else None)
 
         for key in self._followed:
             self.fleet.pool(key).policies = policies_of(key)
         self.fleet.all.policies = together = policies_of(*self._followed)
-        uids = {r.key: r.uid for r in rewrites}
+        uids = {("InferenceModelRewrite", r.key): r.uid for r in rewrites}
+        uids |= {("InferenceObjective", o.key): o.uid for o in objectives}
         noticed = frozenset(
             self._notice(conflict, loser, uids) for conflict in together.conflicts() for loser in conflict.losers
         )
-        for notice in sorted(noticed - self._noticed, key=lambda n: n.message)[:CONFLICTS_SHOWN_MAX]:
-            log.warning("%s", notice)
-            self.notice(notice)
-        self._noticed = noticed
+        self._notices.now([*noticed, *self._troubles()])
+        self._conflicts = noticed
 
-    def _notice(self, conflict: policies.Conflict, loser: str, uids: Mapping[str, str]) -> Notice:
+    def _notice(self, conflict: policies.Conflict, loser: str, uids: Mapping[tuple[str, str], str]) -> Notice:
         namespace, _, name = loser.partition("/")
         space = self._namespaces[namespace]
         about = space.rewrites.resource if conflict.kind == "InferenceModelRewrite" else space.objectives.resource
-        return Notice(about, namespace, name, uids.get(loser, ""), "Conflict", conflict.why)
-
-    def _sorted(self) -> list[Notice]:
-        return sorted(self._noticed, key=lambda n: (n.about.kind, n.namespace, n.name, n.message))
+        return Notice(about, namespace, name, uids.get((conflict.kind, loser), ""), "Conflict", conflict.why)
 
 
-def _has(versions: Mapping[str, set[str]], resource: Resource) -> bool:
-    return resource.plural in versions.get(resource.version, ())
+def _speaks_http(pool: InferencePool) -> bool:
+    return pool.app_protocol == "http"
+
+
+def _is_alarm(informer: Informer[Any]) -> bool:
+    return informer.condition is not None and not (informer.absent and not informer.left_out)
+
+
+def _kept(informer: Informer[_T] | None, resource: Resource) -> Informer[_T] | None:
+    return informer if informer is not None and informer.resource == resource else None

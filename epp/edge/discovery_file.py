@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from epp.datastore import discovery
+from epp.datastore.membership import Naming
 from epp.datastore.pool import Listed, Pool
 from epp.domain import ConfigError
 
@@ -26,6 +28,8 @@ _Identity = tuple[int, int, int, int, int]
 class DiscoveryFile:
     """Keeps `pool` equal to the file at `path`; `on_reload` is called after each relist but the first.
 
+    `naming` says which models endpoints serve by their labels.
+
     `reloads` and `failures` only grow; `last_error` says why the file on disk is not the one in use, None when it is.
     """
 
@@ -37,7 +41,9 @@ class DiscoveryFile:
         poll_s: float = 0.5,
         settle_s: float = 0.05,
         on_reload: Callable[[], None] = lambda: None,
+        naming: Naming | None = None,
     ) -> None:
+        self.naming = naming or Naming()
         self.path = path
         self.pool = pool
         self.poll_s = poll_s
@@ -99,7 +105,8 @@ class DiscoveryFile:
 
     def _read(self) -> list[Listed]:
         with self.path.open("rb") as file:
-            return discovery.parse(file.read(discovery.FILE_BYTES_MAX + 1))
+            listed = discovery.parse(file.read(discovery.FILE_BYTES_MAX + 1))
+        return [replace(item, declared=self.naming.declared(item.labels)) for item in listed]
 
     def _identity(self) -> _Identity | None:
         """What changes when the file does; None while it cannot be looked at."""

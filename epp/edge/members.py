@@ -23,6 +23,7 @@ from epp.edge.together import Together
 log = logging.getLogger(__name__)
 
 PODS = Resource("", "v1", "pods", "Pod")
+NO_POD = "no pod is ready, so the pool has no endpoint"
 NOTES_SHOWN_MAX = 5
 
 
@@ -54,7 +55,7 @@ class Followed:
         self._members: Members | None = None
         self._pods: Informer[Pod] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self._count: int | None = None
         self._due = Together(self._relist)
         self.synced = False
@@ -67,11 +68,11 @@ class Followed:
     @property
     def condition(self) -> str | None:
         """What is wrong with the pool's pods; None while all is well."""
-        said = [self._pods.condition if self._pods is not None else None, *self._notes[:NOTES_SHOWN_MAX]]
-        if len(self._notes) > NOTES_SHOWN_MAX:
-            said.append(f"and {len(self._notes) - NOTES_SHOWN_MAX} more")
+        said = [self._pods.condition if self._pods is not None else None, *self.notes[:NOTES_SHOWN_MAX]]
+        if len(self.notes) > NOTES_SHOWN_MAX:
+            said.append(f"and {len(self.notes) - NOTES_SHOWN_MAX} more")
         if self.synced and not self._fleet.pool(self._key).endpoints:
-            said.append("no pod is ready, so the pool has no endpoint")
+            said.append(NO_POD)
         return "; ".join(filter(None, said)) or None
 
     def follow(self, members: Members, tasks: asyncio.TaskGroup) -> None:
@@ -115,7 +116,7 @@ class Followed:
             self._pods.objects.values(),
             self._naming,
         )
-        self._notes = found.notes
+        self.notes = found.notes
         self._fleet.relist(self._key, found.listed)
         if len(found.listed) != self._count:
             log.info("pool %s has %d endpoints", self._key, len(found.listed))

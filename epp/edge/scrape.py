@@ -16,7 +16,7 @@ import aiohttp
 from epp.datastore.pool import Pool
 from epp.domain import Endpoint
 from epp.edge import fetch
-from epp.edge.visit import ScrapeLimits, Visitor
+from epp.edge.visit import OnFailure, ScrapeLimits, Visitor
 
 DOUBLINGS_MAX = 16
 
@@ -35,7 +35,9 @@ class Scraper:
         interval_s: float = 0.5,
         limits: ScrapeLimits | None = None,
         rng: Random | None = None,
+        on_failure: OnFailure = lambda path, answered: None,
     ) -> None:
+        self.on_failure = on_failure
         self.pool = pool
         self.now = now
         self.interval_s = interval_s
@@ -76,7 +78,7 @@ class Scraper:
             task.cancel()
         for endpoint in self.pool.endpoints:
             if endpoint not in self._visitors:
-                visitor = Visitor(endpoint, client, self.now, self.limits)
+                visitor = Visitor(endpoint, client, self.now, self.limits, self.on_failure)
                 task = tasks.create_task(self._follow(visitor), name=f"scrape {endpoint.name}")
                 self._visitors[endpoint] = visitor, task
 
@@ -84,7 +86,13 @@ class Scraper:
         while True:
             async with self._slots:
                 await visitor.visit()
-            await asyncio.sleep(pause(visitor.visits, visitor.failures, self.interval_s, self.limits, self.rng))
+            interval_s = pace(self.interval_s, len(self._visitors), self.limits)
+            await asyncio.sleep(pause(visitor.visits, visitor.failures, interval_s, self.limits, self.rng))
+
+
+def pace(interval_s: float, count: int, limits: ScrapeLimits) -> float:
+    """Seconds between visits to one of `count` endpoints, longer where so many would leave no time for requests."""
+    return max(interval_s, count / limits.visits_per_s_max)
 
 
 def pause(visits: int, failures: int, interval_s: float, limits: ScrapeLimits, rng: Random) -> float:

@@ -115,9 +115,9 @@ class Stream:
         return not self._exchange.shows_response_body
 
     def _defect(self, surprise: Exception) -> Defect:
-        self._telemetry.surprise(surprise)
-        where = "".join(format_tb(surprise.__traceback__)[-2:])
-        log.error("surprise %s ended a stream\n%s", type(surprise).__name__, where)
+        if self._telemetry.surprise(surprise):
+            where = "".join(format_tb(surprise.__traceback__)[-2:])
+            log.error("surprise %s ended a stream\n%s", type(surprise).__name__, where)
         return Defect(type(surprise).__name__)
 
     async def _step(self, read: Read, write: Write) -> bool:
@@ -163,7 +163,8 @@ class Stream:
     def _refuse(self, refused: Refused) -> list[Reply]:
         """The exchange or the clock gave the request up before the director saw it, or saw its body."""
         self._supersede()
-        answered = self._director.refuse(Decide(self._seen.headers if self._seen else {}, None, None), refused)
+        seen = self._seen or Headers(Side.REQUEST, {})
+        answered = self._director.refuse(Decide(seen.headers, None, seen.subset, seen.attributes), refused)
         self._telemetry.ended(answered.receipt)
         return self._exchange.answer(answered.immediate)
 

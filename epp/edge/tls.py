@@ -16,6 +16,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -74,20 +75,25 @@ def self_signed(names: Iterable[str]) -> Pair:
 def load(folder: Path) -> Pair:
     """The pair in `folder`. Raises ConfigError with the path of the file that is wrong."""
     chain, secret = _read(folder / CERTIFICATE), _read(folder / KEY)
+    parts = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
+        public, expires = leaf.public_key().public_bytes(*parts), leaf.not_valid_after_utc
+    except UnsupportedAlgorithm as unknown:
+        raise ConfigError(str(folder / CERTIFICATE), f"has a key of a kind we do not know: {unknown}") from unknown
     except (ValueError, IndexError) as unusable:
         raise ConfigError(str(folder / CERTIFICATE), "holds no PEM certificate") from unusable
     try:
         key = load_pem_private_key(secret, password=None)
+    except UnsupportedAlgorithm as unknown:
+        raise ConfigError(str(folder / KEY), f"is a key of a kind we do not know: {unknown}") from unknown
     except TypeError as encrypted:
         raise ConfigError(str(folder / KEY), "is encrypted; give the key without a passphrase") from encrypted
     except ValueError as unusable:
         raise ConfigError(str(folder / KEY), "holds no PEM private key") from unusable
-    parts = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if key.public_key().public_bytes(*parts) != leaf.public_key().public_bytes(*parts):
+    if key.public_key().public_bytes(*parts) != public:
         raise ConfigError(str(folder / KEY), f"is not the key of the certificate in {CERTIFICATE}")
-    return Pair(chain, secret, leaf.not_valid_after_utc)
+    return Pair(chain, secret, expires)
 
 
 class PairFolder:

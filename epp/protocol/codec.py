@@ -10,7 +10,7 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
-from epp.protocol.headers import DESTINATION, ENVOY_LB, SERVED, SUBSET, SUBSET_NAMESPACE
+from epp.protocol.headers import DESTINATION, ENVOY_LB, SCORES, SERVED, SUBSET, SUBSET_NAMESPACE
 from epp.protocol.messages import (
     BadMessage,
     Body,
@@ -116,6 +116,8 @@ def _edit(message: pb.ProcessingResponse, common: pb.CommonResponse, edits: Edit
         _set_headers(common.header_mutation, [(DESTINATION, edits.destination)])
         lb = message.dynamic_metadata.fields[ENVOY_LB].struct_value
         lb.fields[DESTINATION].string_value = edits.destination
+        for address, score in (edits.scores or {}).items():
+            lb.fields[SCORES].struct_value.fields[address].number_value = score
     common.clear_route_cache = edits.clear_route_cache
 
 

@@ -66,6 +66,7 @@ class Route:
     body: bytes | None = None
     model_changed: bool = False
     response_headers: Sequence[tuple[str, str]] = ()
+    scores: Mapping[str, float] | None = None
 
 
 @dataclass(slots=True)
@@ -174,7 +175,7 @@ class Exchange:
         assert self.state is State.DECIDING
         self._route = route
         body = route.body
-        edits = Edits(route.set_headers, route.remove_headers, route.destination, route.model_changed)
+        edits = Edits(route.set_headers, route.remove_headers, route.destination, route.model_changed, route.scores)
         if body is not None:
             edits = replace(edits, set=[*edits.set, ("content-length", str(len(body)))])
         replies: list[Reply] = []

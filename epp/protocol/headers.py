@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 DESTINATION = "x-gateway-destination-endpoint"
 SERVED = "x-gateway-destination-endpoint-served"
+SCORES = "x-gateway-destination-endpoint-scores"
 SUBSET = "x-gateway-destination-endpoint-subset"
 ENVOY_LB = "envoy.lb"
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
@@ -35,7 +36,7 @@ CONTROL = frozenset(
         SUBSET,
         DROPPED_REASON,
         *REWRITE,
-        "x-gateway-destination-endpoint-scores",
+        SCORES,
         *FAIRNESS,
         *OBJECTIVE,
         DECISION,

@@ -94,12 +94,16 @@ class Decide:
 
 @dataclass(slots=True, frozen=True)
 class Edits:
-    """What a reply changes: headers to set and remove, the destination for header and metadata, the route cache."""
+    """What a reply changes: headers to set and remove, the destination for header and metadata, the route cache.
+
+    `scores`, by address, go into the metadata beside the destination.
+    """
 
     set: Sequence[tuple[str, str]] = ()
     remove: Sequence[str] = ()
     destination: str | None = None
     clear_route_cache: bool = False
+    scores: Mapping[str, float] | None = None
 
 
 NO_EDITS = Edits()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -100,6 +101,25 @@ class Pick:
     def score(self, scorer_type: str) -> float | None:
         """What one scorer said of the choice; None where it was not asked."""
         return next((scores[self.place] for name, _, scores in self.columns if name == scorer_type), None)
+
+    def best(self, count: int) -> Pick:
+        """The same choice, with only the best rows to explain it by; as it is where there are no more."""
+        if len(self.endpoints) <= count and len(self.dropped) <= count:
+            return self
+        places = nlargest(count, range(len(self.endpoints)), self.totals.__getitem__)
+        if self.place not in places:
+            places[-1] = self.place
+        return Pick(
+            places.index(self.place),
+            [self.endpoints[place] for place in places],
+            [self.totals[place] for place in places],
+            [(name, weight, [scores[place] for place in places]) for name, weight, scores in self.columns],
+            self.dropped[:count],
+        )
+
+    def scores(self) -> dict[str, float]:
+        """The weighted total of every endpoint that was scored, by its address."""
+        return {e.address: total for e, total in zip(self.endpoints, self.totals, strict=True)}
 
     def explain(self) -> list[dict[str, Any]]:
         """One row an endpoint: address, score per scorer, weighted total, and by which filter it was excluded."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
+from traceback import walk_tb
 
 from prometheus_client import CollectorRegistry
 
@@ -35,6 +37,10 @@ MODEL_SERVER_ERROR = "ModelServerError"
 UNPLACED = frozenset(
     {Reason.NO_ENDPOINTS.code, Reason.SATURATED.code}
 )  # there was a choice to make, and nobody to take
+_READS = {  # path -> what the Go picker calls the plugins that read it
+    "/metrics": ("metrics-data-source", "core-metrics-extractor"),
+    "/v1/models": ("models-data-source", "models-extractor"),
+}
 _PREFIX = (PrefixCacheScorer.type, PrefixCacheScorer.type)  # name and type
 
 
@@ -54,6 +60,7 @@ class Telemetry:
         self._fleet = fleet
         self._labelling = Labelling(fleet.all)
         self._profiles: list[Profile] = []
+        self._surprises: Tally[tuple[type[BaseException], tuple[str, int]]] = Tally()
         self._request = RequestFamilies()
         self._pick = PickFamilies(self._prefix_blocks)
         self._answer = AnswerFamilies()
@@ -126,13 +133,29 @@ class Telemetry:
         """An InferenceModelRewrite (`namespace/name`) sent a request for `model` to `target`."""
         self._request.rewrites.child(rewrite, self._labelling.model(model, routed=True), target).inc()
 
+    def read_failed(self, path: str, answered: bool) -> None:
+        """A read of an endpoint's path got no answer, or one that could not be understood."""
+        source, extractor = _READS.get(path, (path, path))
+        if answered:
+            self._process.unread.child(source, extractor).inc()
+        else:
+            self._process.unpolled.child(source).inc()
+
     def leads(self, lease: str, leading: bool) -> None:
         """This replica holds the Lease of that name, or waits for it."""
         self._process.leader.child(lease).value = float(leading)
 
-    def surprise(self, error: BaseException) -> None:
-        """A defect of ours; the exception's type is the label, its text is not used."""
+    def surprise(self, error: BaseException) -> bool:
+        """A defect of ours; the exception's type is the label, its text is not used.
+
+        Whether it is one to log: of a kind and place the first, the tenth, the hundredth, and so on. One that every
+        request meets would else write a line for each.
+        """
         self._process.surprises.child(type(error).__name__).inc()
+        place = next(((f.f_code.co_filename, line) for f, line in reversed([*walk_tb(error.__traceback__)])), ("", 0))
+        self._surprises[type(error), place] += 1
+        count = self._surprises[type(error), place]
+        return str(count).rstrip("0") == "1"
 
     def parts(self) -> Iterator[bytes]:
         """The exposition, family by family: let others have a turn in between."""

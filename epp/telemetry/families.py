@@ -104,6 +104,10 @@ class ProcessFamilies:
         self.streams = Counter("llm_d_epp_extproc_streams", "Ended ext_proc streams by gRPC code.", ["code"])
         text = "From the start to the end of ext_proc streams."
         self.stream_seconds = Histogram("llm_d_epp_extproc_stream_duration_seconds", text, _STREAM_S)
+        text = "Reads of an endpoint that got no answer, or one that was refused."
+        self.unpolled = Counter("llm_d_epp_datalayer_poll_errors", text, ["source_type"])
+        text, labels = "Answers of an endpoint that could not be understood.", ["source_type", "extractor_type"]
+        self.unread = Counter("llm_d_epp_datalayer_extract_errors", text, labels)
         self.outcomes = Counter("onehop_request_outcome", "Ended requests by outcome.", ["outcome"])
         labels = ["classification", "decision"]
         self.classified = Counter("onehop_classification", "Requests for an alias.", labels)

@@ -37,12 +37,12 @@ class Labelling:
         """Names that are served are labels; of those that clients make up, the first that were routed anywhere."""
         if name is None:
             return ""
-        if name in self._served or name in ALIASES:
+        if name in self._served or name in ALIASES or name in self._models:
             return name
         if any(name in (e.serves or ()) for e in self._pool.endpoints):
             self._served.add(name)
             return name
-        return _capped(name, self._models) if routed or name in self._models else OTHER
+        return _capped(name, self._models) if routed else OTHER
 
     def _fit(self, labels: Labels) -> Labels:
         """The labels while there is room for more combinations, else with fewer names."""

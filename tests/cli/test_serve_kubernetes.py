@@ -73,6 +73,20 @@ async def asked(port: int, model: str, *, buffered: bool = False, **more: str) -
         return (reply.request_body if buffered else reply.request_headers).response
 
 
+async def models_of(port: int) -> list[str]:
+    """What `GET /v1/models` says there, without the aliases that are always the same."""
+    async with connected(port) as channel:
+        call = envoy_grpc.ExternalProcessorStub(channel).Process()  # type: ignore[no-untyped-call]  # generated
+        head = envoy.ProcessingRequest()
+        head.request_headers.end_of_stream = True
+        for key, value in {":method": b"GET", ":path": b"/v1/models"}.items():
+            head.request_headers.headers.headers.add(key=key, raw_value=value)
+        await call.write(head)
+        listed = json.loads((await call.read()).immediate_response.body)
+        await call.done_writing()
+    return sorted({model["id"] for model in listed["data"]} - {"MoM", "vllm-sr/auto"})
+
+
 def set_headers(common: Any) -> dict[str, str]:
     return {o.header.key: o.header.raw_value.decode() for o in common.header_mutation.set_headers}
 
@@ -107,6 +121,9 @@ async def test_each_port_decides_over_its_pools(api: ApiServer, tmp_path: Path) 
         own = set_headers(await asked(phi, "phi4-mini"))[DESTINATION]
         foreign = await asked(llama, "phi4-mini")
 
+        models = await models_of(llama), await models_of(onehop.grpc_port)
+
+    assert models == (["auto", "llama3-8b"], ["auto", "llama3-8b", "phi4-mini"])
     assert both == [LLAMA, PHI]
     assert own == PHI
     assert (foreign.status.code, json.loads(foreign.body)["error"]["code"]) == (404, "model_not_found")
@@ -151,6 +168,20 @@ async def test_of_two_replicas_one_leads_and_the_other_takes_over(api: ApiServer
     assert there[DESTINATION] == LLAMA
 
 
+@pytest.mark.parametrize("there", [True, False])
+async def test_the_lease_is_given_back_however_soon_the_end_comes(api: ApiServer, tmp_path: Path, there: bool) -> None:
+    if not there:
+        api.remove(POOLS, "llm", "llama")  # so it waits, and leads, and is never ready
+    flags = ("--pool-name=llama", "--ha-enable-leader-election")
+    async with serving(api, tmp_path, *flags, ready=SERVING if there else NOT_SERVING) as onehop:
+        await until(lambda: api.store.select(LEASES, "llm", ""))
+        onehop.process.send_signal(signal.SIGTERM)
+        code = await onehop.ended()
+
+    assert code == 0
+    assert api.store.select(LEASES, "llm", "")[0]["spec"]["holderIdentity"] == ""
+
+
 async def test_a_conflict_is_an_event_and_a_condition(api: ApiServer, tmp_path: Path) -> None:
     rules = [{"matches": [{"model": {"value": "gpt-4"}}], "targets": [{"modelRewrite": "llama3-8b"}]}]
     for name in ("older", "second"):
@@ -179,7 +210,7 @@ async def test_missing_rights_cost_a_feature_only(api: ApiServer, tmp_path: Path
                 await asyncio.sleep(0.05)
 
     assert there[DESTINATION] == LLAMA
-    assert "grant get, list and watch" in json.dumps(said["inferenceobjectives"])
+    assert "grant list and watch" in json.dumps(said["inferenceobjectives"])
 
 
 async def test_pods_by_label_need_no_pool(api: ApiServer, tmp_path: Path) -> None:

@@ -34,7 +34,20 @@ def test_what_one_pool_drops_another_keeps() -> None:
     fleet.empty("ns/llama")
 
     assert fleet.all.endpoints == (shared,)
-    assert fleet.pools["ns/llama"].endpoints == ()
+    assert fleet.pool("ns/llama").endpoints == ()
+
+
+def test_of_a_pool_that_is_gone_nothing_is_left_unless_a_port_is_bound_to_it() -> None:
+    fleet = Fleet()
+    bound = fleet.bind("ns/bound")
+    for key in ("ns/llama", "ns/bound"):
+        fleet.relist(key, [A])
+        fleet.empty(key)
+    left = dict(fleet.pools)
+    fleet.relist("ns/bound", [B])
+
+    assert left == {"ns/bound": bound}
+    assert [e.name for e in bound.endpoints] == ["ns/b"]
 
 
 def test_an_endpoint_that_comes_back_while_requests_are_open_on_it_has_its_ledger_still() -> None:

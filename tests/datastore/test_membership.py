@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from epp.datastore.membership import Members, Naming, declared_models, endpoints, host_port, selected
 from epp.datastore.objects import InferencePool, Pod
-from epp.datastore.pool import Listed
+from epp.datastore.pool import Listed, Pool
 from epp.datastore.selectors import parse
 
 APP = {"app": "vllm"}
@@ -39,6 +39,20 @@ def test_each_target_port_of_each_ready_pod_is_an_endpoint() -> None:
         Listed("ns/b-rank-1", "10.0.0.2:8001", APP),
     )
     assert members.notes == ()
+
+
+def test_a_pod_that_was_made_anew_under_its_name_and_address_is_another_endpoint() -> None:
+    over = Pool()
+    over.relist(endpoints(pool(), [pod("a", uid="1")]).listed)
+    (before,) = over.endpoints  # as a receipt holds it
+    before.models, before.reachable = {"old": "old"}, False
+    over.relist([])
+    over.relist(endpoints(pool(), [pod("a", uid="2")]).listed)
+    (after,) = over.endpoints
+    over.relist(endpoints(pool(), [pod("a", uid="2", labels={**APP, "changed": "x"})]).listed)
+
+    assert (after.models, after.reachable) == (None, True)
+    assert over.endpoints == (after,)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 from epp.datastore.recent import REMEMBERED_S, Decided, Recent, key
 from epp.domain import Candidate, Choice
 from tests.make import pool
@@ -31,3 +33,16 @@ def test_what_is_too_old_is_not_found() -> None:
 
     assert recent.find(key("r", "/v1", b"{}"), 5.0 + REMEMBERED_S) is not None
     assert recent.find(key("r", "/v1", b"{}"), 5.1 + REMEMBERED_S) is None
+
+
+def test_a_request_is_known_by_its_id_its_path_and_its_body() -> None:
+    asked = [("r", "/v1", b"{}"), ("r", "/v", b"1{}"), ("r/", "v1", b"{}"), ("s", "/v1", b"{}"), ("r", "/v1", b"{ }")]
+
+    assert len({key(*one) for one in asked}) == len(asked)
+    assert key(*asked[0]) == key(*asked[0])
+
+
+def test_what_is_kept_of_long_ids_and_paths_is_no_more_than_of_short_ones() -> None:
+    long, short = key("r" * 50_000, "/" * 50_000, b"{}" * 50_000), key("r", "/", b"{}")
+
+    assert len(pickle.dumps(long)) == len(pickle.dumps(short))

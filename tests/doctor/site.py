@@ -145,6 +145,7 @@ def sound() -> dict[str, Tree]:
             "onehop",
             spec={"host": HOST, "trafficPolicy": {"tls": {"mode": "SIMPLE", "insecureSkipVerify": True}}},
         ),
+        "account": made("ServiceAccount", "v1", "onehop"),
         "role": made(
             "Role",
             "rbac.authorization.k8s.io/v1",

@@ -267,6 +267,14 @@ SPOILED: list[tuple[str, Level, str, list[Edit]]] = [
         "it may not get or create or update leases",
         [args("onehop", "--ha-enable-leader-election")],
     ),
+    ("rights", PROBLEM, "it may not list or watch pods (the core group) in llm", [put("binding", None)]),
+    (
+        "rights",
+        PROBLEM,
+        "it may not list or watch inferencepools (inference.networking.k8s.io) in llm",
+        [put("binding", None), put("account", None)],
+    ),
+    ("rights", WARNING, "it may not list or watch pods", [put("binding", None), put("role", None)]),
     ("rights", WARNING, "inferencemodelrewrites", [put("role.rules.2.resources", ["inferenceobjectives"])]),
     ("rights", WARNING, "may not create or patch events", [put("role.rules.3", {"apiGroups": [""]})]),
     (
@@ -535,6 +543,37 @@ def test_a_gateway_that_does_what_it_always_does_is_named(edits: list[Edit], poo
     assert "1024 calls to the picker at once" in results["stream-limit"].findings[0].what
 
 
+OPEN = [put(f"{pool}.spec.endpointPickerRef.failureMode", "FailOpen") for pool in ("llama-pool", "phi-pool")]
+
+
+@pytest.mark.parametrize(
+    ("edits", "who"),
+    [([without_filter], "Istio"), (AGENTGATEWAY, "agentgateway")],
+)
+def test_what_fails_open_until_the_body_is_said_to(edits: list[Edit], who: str) -> None:
+    found = examined(*OPEN, *edits)["failure-mode"]
+
+    assert found.level is Level.OK
+    assert [finding.subject for finding in found.findings] == ["InferencePool llm/llama", "InferencePool llm/phi"]
+    assert all(
+        f"{who} honours FailOpen only until the first byte of a request's body" in finding.what
+        for finding in found.findings
+    )
+
+
+def test_files_without_accounts_and_roles_are_not_judged() -> None:
+    without = [put(name, None) for name in ("account", "role", "binding")]
+
+    assert examined(*without)["rights"].level is Level.NOT_CHECKED
+
+
+@pytest.mark.parametrize("edits", [OPEN, [without_filter]], ids=["a filter buffers", "pools that fail closed"])
+def test_what_does_as_it_is_told_needs_no_words(edits: list[Edit]) -> None:
+    found = examined(*edits)["failure-mode"]
+
+    assert (found.level, found.findings) == (Level.OK, ())
+
+
 def test_pickers_that_differ_cannot_share_a_weighted_rule() -> None:
     backends = [make.backend("llama"), make.backend("phi")]
     other = put("phi-pool.spec.endpointPickerRef.name", "other")
@@ -635,7 +674,7 @@ def test_objects_without_a_namespace_are_in_the_one_that_is_said() -> None:
                 del tree["metadata"]["namespace"]
 
     assert told(nowhere, home="llm") == {}
-    assert told(nowhere, home="shop") == {"picker-pools": PROBLEM, "picker-tls": PROBLEM}
+    assert told(nowhere, home="shop") == {"picker-pools": PROBLEM, "picker-tls": PROBLEM, "rights": WARNING}
 
 
 def test_one_gateway_or_namespace_can_be_looked_at_alone() -> None:

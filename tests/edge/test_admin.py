@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from epp.datastore.fleet import Fleet
@@ -13,7 +16,7 @@ from epp.datastore.policies import Policies
 from epp.datastore.pool import Listed, Pool
 from epp.datastore.receipts import Receipts
 from epp.domain import Receipt
-from epp.edge.admin import PAGES, admin_app, metrics_app
+from epp.edge.admin import PAGES, admin_app, metrics_app, serve
 from epp.telemetry import Telemetry
 from tests.make import fleet, load, pool
 
@@ -37,6 +40,32 @@ async def test_the_metrics_port_serves_metrics_and_nothing_else() -> None:
     assert 'onehop_endpoint_reachable{model_server_endpoint="10.0.0.1:8000",name="default"} 0.0' in text
     assert 'llm_d_epp_per_endpoint_queue_size{model_server_endpoint="10.0.0.0:8000",name="default"} 3.0' in text
     assert other.status == 404
+
+
+async def reached(runner: web.AppRunner, *hosts: str) -> list[int]:
+    port = runner.addresses[0][1]
+    async with aiohttp.ClientSession() as http:
+        return [(await http.get(f"http://{host}:{port}/metrics")).status for host in hosts]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+async def test_every_address_is_also_every_one_of_ipv6_as_on_the_grpc_ports() -> None:
+    runner = await serve(metrics_app(Telemetry(fleet(pool("a")))), "0.0.0.0", 0)
+    try:
+        assert await reached(runner, "127.0.0.1", "[::1]") == [200, 200]
+        with pytest.raises(OSError, match=f"cannot listen on 0.0.0.0:{runner.addresses[0][1]}"):
+            await serve(metrics_app(Telemetry(fleet(pool("a")))), "0.0.0.0", runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+async def test_without_ipv6_every_address_is_every_one_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.has_dualstack_ipv6", lambda: False)
+    runner = await serve(metrics_app(Telemetry(fleet(pool("a")))), "0.0.0.0", 0)
+    try:
+        assert await reached(runner, "127.0.0.1") == [200]
+    finally:
+        await runner.cleanup()
 
 
 async def test_pools_show_endpoints_and_conditions() -> None:

@@ -14,11 +14,12 @@ import pytest
 from epp.datastore.fleet import Fleet
 from epp.datastore.membership import Naming
 from epp.datastore.selectors import parse
-from epp.edge.cluster import OLD_POOLS, Cluster, Notice, Wanted
+from epp.edge.cluster import OLD_POOLS, Cluster, Wanted
 from epp.edge.kube.client import Resource
 from epp.edge.members import PODS
+from epp.edge.notices import Notice
 from tests.edge.until import until
-from tests.kubeapi.server import ApiServer, Hang
+from tests.kubeapi.server import ApiServer, Hang, Refuse
 
 POOLS = Resource("inference.networking.k8s.io", "v1", "inferencepools", "InferencePool")
 OBJECTIVES = Resource("llm-d.ai", "v1alpha2", "inferenceobjectives", "InferenceObjective")
@@ -72,9 +73,9 @@ class Seen:
 async def following(api: ApiServer, wanted: Wanted, naming: Naming | None = None) -> AsyncIterator[Seen]:
     kube = api.connect()
     fleet = Fleet()
-    seen = Seen(fleet, Cluster(kube, fleet, wanted, naming or Naming()))
+    notices: list[Notice] = []
+    seen = Seen(fleet, Cluster(kube, fleet, wanted, naming or Naming(), notice=notices.append), notices=notices)
     seen.cluster.on_ready = seen.ready.append
-    seen.cluster.notice = seen.notices.append
     task = asyncio.create_task(seen.cluster.run())
     try:
         yield seen
@@ -181,8 +182,18 @@ async def test_missing_kinds_and_rights_cost_a_feature_and_not_readiness(api: Ap
         await until(lambda: seen.ready == [True])
         await until(lambda: len(seen.conditions) == 2)
 
+        alarms = {name for name, ask in seen.cluster.alarms().items() if ask()}
+        assert alarms == {"inferenceobjectives"}, "a cluster without rewrites is none that needs help"
         assert "install the CRD" in seen.conditions["inferencemodelrewrites"]["llm"]
-        assert "grant get, list and watch" in seen.conditions["inferenceobjectives"]["llm"]
+        assert "grant list and watch" in seen.conditions["inferenceobjectives"]["llm"]
+
+
+async def test_without_the_right_to_ask_what_there_is_the_newest_kinds_are_followed(api: ApiServer) -> None:
+    api.misbehave("discover", *[Refuse(403, "Forbidden")] * 50)
+    async with following(api, NAMED) as seen:
+        await until(lambda: seen.ready == [True])
+
+        assert len(seen.endpoints()) == 2
 
 
 async def test_one_bad_pool_holds_up_no_other(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +278,30 @@ async def test_a_conflict_is_a_condition_and_told_once(api: ApiServer) -> None:
         await until(lambda: "conflicts" not in seen.conditions)
 
 
+async def test_an_objective_is_not_told_that_its_pool_is_missing_before_we_have_seen_the_pools(api: ApiServer) -> None:
+    api.put(OBJECTIVES, "llm", "batch", of_pool("p", priority=-1))
+    api.denied.add(POOLS)
+    async with following(api, NAMED) as seen:
+        await until(lambda: ("watch", "inferenceobjectives") in api.asked and "inferencepools" in seen.conditions)
+
+        assert "conflicts" not in seen.conditions
+        assert [n for n in seen.notices if n.reason == "Conflict"] == []
+
+
+async def test_an_objective_of_a_pool_that_is_missing_is_told_so_when_the_pools_are_seen_last(api: ApiServer) -> None:
+    api.remove(POOLS, "llm", "p")
+    api.put(OBJECTIVES, "llm", "batch", of_pool("p", priority=-1))
+    hang = Hang()
+    async with following(api, NAMED) as seen:
+        api.misbehave("list", hang)
+        await until(lambda: ("watch", "inferenceobjectives") in api.asked)
+        before = seen.conditions.get("conflicts")
+        hang.until.set()
+        await until(lambda: "conflicts" in seen.conditions)
+
+        assert before is None
+
+
 async def test_the_older_objectives_count_only_where_they_are_alone(api: ApiServer) -> None:
     api.resources.add(OLD_OBJECTIVES)
     api.put(OLD_OBJECTIVES, "llm", "old", of_pool("p", priority=5))
@@ -319,3 +354,112 @@ async def test_ready_is_after_the_first_look_at_rewrites(api: ApiServer) -> None
         await until(lambda: known)
 
         assert known == [("gpt-4",)]
+
+
+async def test_a_pool_that_is_not_there_is_said_to_be_missing(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("epp.edge.cluster.LOOK_S", 0.01)
+    monkeypatch.setattr("epp.edge.cluster.PATIENCE_S", 0.1)
+    wanted = Wanted("llm", named=frozenset({"llm/p", "llm/typo"}), labels=parse("team=a"))
+    async with following(api, wanted) as seen:
+        await until(lambda: seen.ready == [True])
+        said = seen.conditions["inferencepools"]["llm"]
+        await until(lambda: seen.notices)
+        api.put(POOLS, "llm", "typo", pool("vllm", team="a"))
+        await until(lambda: "inferencepools" not in seen.conditions)
+
+        assert "there is no InferencePool llm/typo" in said
+        assert [(n.name, n.reason) for n in seen.notices] == [("typo", "Missing")]
+
+
+async def test_named_pools_are_waited_for(api: ApiServer) -> None:
+    async with following(api, Wanted("llm", named=frozenset({"llm/p", "llm/late"}))) as seen:
+        await until(lambda: len(seen.endpoints()) == 2)
+        before = list(seen.ready)
+        api.put(POOLS, "llm", "late", pool("vllm"))
+        await until(lambda: seen.ready == [True])
+
+        assert before == []
+
+
+async def test_a_pool_of_another_protocol_is_not_used_and_said_so(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("epp.edge.cluster.LOOK_S", 0.01)
+    other = pool("vllm")
+    other["spec"]["appProtocol"] = "kubernetes.io/h2c"
+    api.put(POOLS, "llm", "p", other)
+    async with following(api, NAMED) as seen:
+        await until(lambda: seen.notices)
+        said, before = seen.conditions["inferencepools"]["llm"], list(seen.ready)
+        api.put(POOLS, "llm", "p", pool("vllm"))
+        await until(lambda: seen.ready == [True])
+
+        assert "kubernetes.io/h2c" in said
+        assert (before, [n.reason for n in seen.notices]) == ([], ["NotUsed"])
+
+
+async def test_what_cannot_be_used_is_told_of_each_object_once(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("epp.edge.cluster.LOOK_S", 0.01)
+    api.put(REWRITES, "llm", "bad", of_pool("p", rules=[{"targets": []}]))
+    noted = pod("vllm", "10.0.0.2")
+    noted["metadata"]["annotations"] = {"llm-d.ai/active-ports": "many"}
+    api.put(PODS, "llm", "b", noted)
+    async with following(api, NAMED) as seen:
+        await until(lambda: len(seen.notices) == 2)
+        api.remove(PODS, "llm", "a")
+        api.remove(PODS, "llm", "b")
+        await until(lambda: len(seen.notices) == 3)
+
+        told = [(n.about.kind, n.name, n.reason) for n in seen.notices]
+        assert sorted(told[:2]) == [
+            ("InferenceModelRewrite", "bad", "NotUsed"),
+            ("InferencePool", "p", "PodNotUsed"),
+        ]
+        assert told[2:] == [("InferencePool", "p", "NoEndpoints")]
+
+
+async def test_definitions_that_are_installed_after_us_are_used(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("epp.edge.cluster.ASK_AGAIN_S", 0.05)
+    api.resources = {OLD_POOLS, PODS, OLD_OBJECTIVES}
+    spec = {"selector": {"app": "vllm"}, "targetPortNumber": 8000, "extensionRef": {"name": "onehop"}}
+    api.put(OLD_POOLS, "llm", "p", {"apiVersion": "inference.networking.x-k8s.io/v1alpha2", "spec": spec})
+    api.put(OLD_POOLS, "llm", "only-old", {"apiVersion": "inference.networking.x-k8s.io/v1alpha2", "spec": spec})
+    api.put(OBJECTIVES, "llm", "new", of_pool("p", priority=3))
+    wanted = Wanted("llm", service="onehop")
+    async with following(api, wanted) as seen:
+        await until(lambda: len(seen.endpoints("llm/only-old")) == 2 and seen.ready == [True])
+        kept = seen.fleet.all.endpoints[0]
+        api.resources = set(ALL)
+        api.put(POOLS, "llm", "p", pool("vllm"))
+        await until(lambda: seen.fleet.pool("llm/p").policies.priority("new") == 3)
+        await until(lambda: seen.endpoints("llm/only-old") == [])
+
+        assert len(seen.endpoints()) == 2
+        assert seen.fleet.all.endpoints[0] is kept
+
+
+async def test_an_event_is_about_the_object_that_kubectl_describes(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("epp.edge.cluster.LOOK_S", 0.01)
+    bad = api.put(REWRITES, "llm", "bad", of_pool("p", rules=[{"targets": []}]))
+    dangling = api.put(OBJECTIVES, "llm", "dangling", of_pool("nobody", priority=1))
+    async with following(api, NAMED) as seen:
+        await until(lambda: len(seen.notices) == 2)
+
+        uids = {notice.name: notice.uid for notice in seen.notices}
+        assert uids == {"bad": bad["metadata"]["uid"], "dangling": dangling["metadata"]["uid"]}
+
+
+async def test_alarms_are_asked_again_and_again(api: ApiServer) -> None:
+    api.denied.add(OBJECTIVES)
+    async with following(api, NAMED) as seen:
+        alarms = seen.cluster.alarms()  # taken before anything is known, as the registry of metrics does
+        await until(lambda: seen.ready == [True])
+        await until(lambda: alarms["inferenceobjectives"]())
+        again = [bool(alarms["inferenceobjectives"]()) for _ in range(3)]
+        api.denied.clear()
+
+        assert again == [True] * 3

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from epp.datastore.membership import Naming
 from epp.datastore.pool import Pool
+from epp.datastore.selectors import parse
 from epp.domain import ConfigError
 from epp.edge.discovery_file import DiscoveryFile
 
@@ -208,3 +210,16 @@ async def test_a_file_in_the_middle_of_being_written_is_not_believed(path: Path)
         await until(lambda: names(file.pool) == ["x", "y"])
 
     assert ["x"] not in seen
+
+
+def test_labels_tell_the_models_until_the_servers_do(path: Path) -> None:
+    path.write_text(
+        "endpoints:\n"
+        "- {name: a, address: a, port: 1, labels: {model: llama3-8b}}\n"
+        "- {name: b, address: b, port: 1, labels: {app: phi}}\n"
+        "- {name: c, address: c, port: 1}\n"
+    )
+    file = DiscoveryFile(path, Pool(), naming=Naming("model", (("phi4-mini", parse("app=phi")),)))
+    file.load()
+
+    assert [set(e.serves or ()) for e in file.pool.endpoints] == [{"llama3-8b"}, {"phi4-mini"}, set()]

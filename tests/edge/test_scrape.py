@@ -9,7 +9,7 @@ from itertools import pairwise
 from random import Random
 
 from epp.datastore.pool import Listed, Pool
-from epp.edge.scrape import Scraper, pause
+from epp.edge.scrape import Scraper, pace, pause
 from epp.edge.visit import ScrapeLimits
 
 from .model_server import METRICS, ModelServer
@@ -177,6 +177,13 @@ def test_an_interval_longer_than_the_bound_is_never_shortened() -> None:
     limits = ScrapeLimits(backoff_s_max=2.0, jitter=0.0)
 
     assert [pause(9, failures, 30.0, limits, Random(1)) for failures in (0, 5)] == [30.0, 30.0]
+
+
+def test_very_many_endpoints_are_visited_less_often_each_and_not_more_often_in_all() -> None:
+    limits = ScrapeLimits(visits_per_s_max=1000)
+
+    assert [pace(0.5, count, limits) for count in (0, 1, 500, 5000)] == [0.5, 0.5, 0.5, 5.0]
+    assert pace(30.0, 5000, limits) == 30.0
 
 
 def test_endpoints_that_start_together_spread_over_the_interval_and_drift_apart() -> None:

@@ -18,12 +18,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from epp.datastore.objects import Objective, PoolRef
+from epp.datastore.policies import Policies
 from epp.datastore.receipts import Receipts
 from epp.director import Rules
 from epp.domain import Choice, Request
 from epp.edge.stream import Defect, Disconnected, Shared, Stream
 from epp.protocol.codec import BadMessage
 from epp.protocol.exchange import Buffers
+from epp.protocol.identity import source
 from epp.telemetry import Telemetry
 from protos.gen import ext_proc_pb2 as pb
 from tests.make import FixedChooser, chat, director, fleet, pool
@@ -230,6 +233,21 @@ async def test_too_large_a_body_is_answered_413_as_json() -> None:
     assert answer.status.code == 413
     assert b'"code":"body_too_large"' in answer.body
     await peer.end()
+
+
+async def test_what_is_refused_before_the_choice_is_its_tenants_and_has_its_priority() -> None:
+    over = pool("a")
+    ref = PoolRef("inference.networking.k8s.io", "p")
+    over.policies = Policies(["ns/p"], [Objective("ns", "batch", ref, -1)])
+    by_attribute = Rules(tenant=source("attribute:xds.route_name", ()), objective=source("attribute:team", ()))
+    peer = Peer(over, rules=by_attribute)
+    first = pb.ProcessingRequest.FromString(opening())
+    first.attributes["envoy.filters.http.ext_proc"].update({"xds.route_name": "team-a", "team": "batch"})
+    await peer.say(first.SerializeToString(), piece(b"x" * (LIMIT + 1), end=False))
+    await peer.end()
+
+    errors = "llm_d_epp_request_error_total"
+    assert peer.metric(errors, fairness_id="team-a", priority="-1") == peer.metric(errors) == 1
 
 
 async def test_a_body_that_stands_still_is_answered_408_and_the_stream_ends() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 import ssl
@@ -187,6 +188,15 @@ def _encrypted(pair: tls.Pair) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
 
 
+def _on_a_curve_nobody_speaks(pem: bytes) -> bytes:
+    """The same key or certificate, its curve P-256 renamed into SM2."""
+    first, *middle, last = pem.decode().strip().splitlines()
+    known, unknown = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a811ccf5501822d")
+    der = base64.b64decode("".join(middle))
+    assert known in der
+    return "\n".join([first, base64.encodebytes(der.replace(known, unknown)).decode().strip(), last, ""]).encode()
+
+
 def _rsa() -> bytes:
     key = rsa.generate_private_key(65537, 2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
@@ -201,6 +211,8 @@ def _rsa() -> bytes:
         ("tls.key", b"nonsense", "tls.key: holds no PEM private key"),
         ("tls.key", _encrypted(tls.self_signed([])), "tls.key: is encrypted"),
         ("tls.key", _rsa(), "tls.key: is not the key of the certificate in tls.crt"),
+        ("tls.crt", _on_a_curve_nobody_speaks(tls.self_signed([]).chain), "tls.crt: has a key of a kind"),
+        ("tls.key", _on_a_curve_nobody_speaks(tls.self_signed([]).key), "tls.key: is a key of a kind"),
     ],
 )
 def test_a_mistake_names_the_file(tmp_path: Path, file: str, content: bytes | None, why: str) -> None:

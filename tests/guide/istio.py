@@ -391,7 +391,7 @@ def _cluster(name: str, members: Iterable[str]) -> Json:
 
 def _http2() -> Json:
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    explicit = {"explicit_http_config": {"http2_protocol_options": {}}}
+    explicit: Json = {"explicit_http_config": {"http2_protocol_options": {}}}
     return {"typed_extension_protocol_options": {options: {"@type": f"type.googleapis.com/{options}", **explicit}}}
 
 

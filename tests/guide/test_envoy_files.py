@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,7 @@ async def test_more_requests_at_once_than_envoys_own_limit(tmp_path: Path, limit
         assert statuses == ({200: CROWD} if limit is None else {200: limit, 500: CROWD - limit})
 
 
-async def settled(site: Site, asking: list[asyncio.Future[Answer]]) -> int:
+async def settled(site: Site, asking: Sequence[asyncio.Future[Answer]]) -> int:
     """Requests that a replica holds or that are answered already."""
     return sum(replica.seen for replica in site.replicas.values()) + sum(task.done() for task in asking)
 

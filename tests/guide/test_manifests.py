@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 import yaml
 
+from epp.cli import doctor
 from epp.cli.stack import free_ports
 from semantic.config import read_config
 from tests.guide import charts
@@ -105,7 +106,8 @@ def _served(container: Json) -> list[str]:
         begin = args.index("--served-model-name") + 1
         end_at = next(n for n in range(begin, len(args)) if args[n].startswith("--"))
         return list(args[begin:end_at])
-    return dict(item.partition("=")[::2] for item in args[1].split(","))["models"].split("+")
+    pairs: dict[str, str] = dict(item.partition("=")[::2] for item in args[1].split(","))
+    return pairs["models"].split("+")
 
 
 def test_the_token_is_asked_for_under_the_name_it_is_made_with() -> None:
@@ -184,6 +186,25 @@ def test_the_wirings_are_what_istio_accepts(name: str) -> None:
     assert names[0] == ("inference.one-hop" if name == "w1" else EXT_PROC)
     assert names.count(EXT_PROC) == {"w1": 0, "w2": 1, "w3": 1, "drop-in": 2}[name]
     assert len(manager["route_config"]["virtual_hosts"][0]["routes"]) == {"w1": 5, "w2": 5, "w3": 1, "drop-in": 2}[name]
+
+
+@needs_helm
+@pytest.mark.parametrize("name", WIRINGS)
+def test_the_doctor_finds_no_problem_in_them_and_of_the_drop_in_its_known_limit(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cluster.yaml"
+    models = objects("models/simulated.yaml", charts.pool_namespace(name))
+    path.write_text(yaml.safe_dump_all([*wiring(name), *models]))
+    code = doctor.run(["--file", str(path), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    levels = {row["check"]: row["level"] for row in told["results"]}
+
+    assert code == 0
+    assert {check for check, level in levels.items() if level == "warning"} == (
+        {"filter-name"} if name == "drop-in" else set()
+    )
+    assert levels["pool-pods"] == levels["picker-tls"] == levels["rights"] == "ok"
 
 
 @needs_helm

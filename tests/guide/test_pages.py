@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_the_commands_in_the_files_are_those_of_the_page() -> None:
 
 
 @needs_helm
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on PATH: the commands are not pasted")
 async def test_the_requests_work_as_pasted_and_answer_as_shown(tmp_path: Path) -> None:
     async with guide_wiring("w1", tmp_path) as site:
         for number, (command, shown) in enumerate(_asked(section("en", 8))):

@@ -16,6 +16,7 @@ from tests.guide.wiring import running_wiring
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_helm]
 MATH = "What is 2+2 * (5-1)?"
 BLUE, GREEN = "blue.example.com", "green.example.com"
+OF_BLUE, OF_GREEN = "blue-adapter", "green-adapter"  # names that the servers of one tenant have, and nobody else's
 
 
 def cluster() -> list[Json]:
@@ -31,7 +32,8 @@ def cluster() -> list[Json]:
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     folder = tmp_path_factory.mktemp("tenants")
     namespaces = ("team-blue", "team-green")
-    async with running_wiring(folder, cluster(), "tenants/tenants-gateway", namespaces, each=2) as started:
+    more = dict(zip(namespaces, (OF_BLUE, OF_GREEN), strict=True))
+    async with running_wiring(folder, cluster(), "tenants/tenants-gateway", namespaces, each=2, more=more) as started:
         yield started
 
 
@@ -53,8 +55,16 @@ async def test_a_tenant_sees_its_own_models_only(site: Site) -> None:
             assert answer.status == 200
     known = [{e["address"] for e in pool["endpoints"]} for o in site.onehops for pool in (await site.pools(o))["pools"]]
 
-    assert {"llama3-8b", "phi4-mini", "auto"} <= names[BLUE]
+    everybodys = {"llama3-8b", "phi4-mini", "auto"}
+    assert {host: found - {"MoM", "vllm-sr/auto"} for host, found in names.items()} == {
+        BLUE: {*everybodys, OF_BLUE},
+        GREEN: {*everybodys, OF_GREEN},
+    }
     assert not set.intersection(*known)
+    refused = await site.ask(chat(OF_GREEN), host=BLUE)
+    assert (refused.status, refused.json["error"]["code"]) == (404, "model_not_found")
+    assert OF_BLUE in refused.json["error"]["message"]
+    assert OF_GREEN not in refused.json["error"]["message"].partition("these do")[2]
     assert (await site.ask(chat("auto"), host="red.example.com")).status == 404
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,18 @@ POOLS = Resource("inference.networking.k8s.io", "v1", "inferencepools", "Inferen
 MODELS = {"llama3-8b": "vllm-llama3-8b-instruct", "phi4-mini": "phi4-mini"}
 
 
-def replicas(namespaces: Sequence[str], each: int) -> list[Replica]:
-    """So many replicas of both models in every namespace, on one port, each at an address of its own as pods are."""
+def replicas(namespaces: Sequence[str], each: int, more: Mapping[str, str] | None = None) -> list[Replica]:
+    """So many replicas of both models in every namespace, on one port, each at an address of its own as pods are.
+
+    `more` is one more name that all replicas of a namespace answer to.
+    """
+    names_of = {namespace: (name,) for namespace, name in (more or {}).items()}
     (port,) = free_ports(1)
     names = [(n, model, app, k) for n in namespaces for model, app in MODELS.items() for k in range(each)]
     return [
         Replica(
             name=(f"{namespace}/" if len(namespaces) > 1 else "") + f"{model}-{number}",
-            models=(model, "auto"),
+            models=(model, "auto", *names_of.get(namespace, ())),
             labels={"app": app, "llm": "chat"},
             namespace=namespace,
             address=f"127.0.0.{21 + position}",
@@ -118,10 +122,11 @@ async def running_wiring(
     each: int = 3,
     onehops: int = 1,
     binary: str | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Site]:
     """`onehops` pods of each Deployment, `each` replicas of a model in each namespace, the Gateway's Envoy; ready."""
     binary = binary or find_envoy()
-    servers = replicas(namespaces, each)
+    servers = replicas(namespaces, each, more)
     async with AsyncExitStack() as closing:
         await closing.enter_async_context(serving(servers))
         api = await closing.enter_async_context(api_server(objects, servers))

@@ -225,9 +225,10 @@ def test_image_starts_onehop_and_copies_every_package() -> None:
 
 def test_image_is_built_apart_on_a_base_that_can_be_pinned() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    _, build, final = dockerfile.split("\nFROM ${BASE}")
+    before, build, final = dockerfile.split("\nFROM ${BASE}${DIGEST}")
 
-    assert re.search(r"^ARG BASE=python:3\.12-slim$", dockerfile, re.MULTILINE)
+    assert re.findall(r"^ARG (.*)$", before, re.MULTILINE) == ["BASE=python:3.12-slim", "DIGEST="]
+    assert "FROM" not in build + final
     assert "pip uninstall" in final
     assert not re.search(r"pip (--python \S+ )?install", final)
     assert "PIP_CONSTRAINT=/src/constraints.txt" in build

@@ -49,6 +49,8 @@ FLAGS: Object = {
     "tenant-from": "attribute:xds.route_name",
     "objective-from": "header:x-team",
     "fallback-endpoints": 2,
+    "emit-endpoint-scores": True,
+    "disable-endpoint-subset-filter": True,
     "body-timeout": "30s",
     "lenient": True,
     "classify-deadline": "150ms",

@@ -270,7 +270,7 @@ GOOD: dict[str, Any] = {
             "No such file",
         ),
         (
-            GOOD | {"clusters": [{"name": "k", "cluster": {"server": "https://h", "certificate-authority-data": "%"}}]},
+            GOOD | {"clusters": [{"name": "k", "cluster": {"server": "https://h", "certificate-authority-data": "A"}}]},
             "kubeconfig",
         ),
         (GOOD | {"users": [{"name": "u", "user": {"auth-provider": {"name": "gcp"}}}]}, "auth-provider"),

@@ -25,7 +25,9 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Board(Kube):
-    """Events in memory, on virtual time; `errors` are raised one by one before anything is done."""
+    """Events in memory, on virtual time; `errors` are raised one by one, before anything is done."""
+
+    latency_s = 0.0
 
     def __init__(self) -> None:
         super().__init__(httpx2.AsyncClient(), "llm")
@@ -34,19 +36,20 @@ class Board(Kube):
         self.requests: list[tuple[float, str]] = []
 
     async def create(self, resource: Resource, namespace: str | None, body: Object) -> Object:
-        self._asked("create")
+        await self._asked("create")
         self.events[body["metadata"]["name"]] = dict(body)
         return body
 
     async def patch(self, resource: Resource, namespace: str | None, name: str, changes: Object) -> Object:
-        self._asked("patch")
+        await self._asked("patch")
         if name not in self.events:
             raise ApiError(404, "NotFound", "")
         self.events[name] |= changes
         return self.events[name]
 
-    def _asked(self, verb: str) -> None:
+    async def _asked(self, verb: str) -> None:
         self.requests.append((asyncio.get_running_loop().time(), verb))
+        await asyncio.sleep(self.latency_s)
         if self.errors:
             raise self.errors.pop(0)
 
@@ -221,6 +224,39 @@ def test_a_server_in_trouble_is_asked_again_and_nothing_is_lost() -> None:
         assert board.counts == {"first": 2, "second": 1}
         assert list(board.counts) == ["first", "second"]
         assert [at for at, _ in board.requests] == [0.0, 1.0, 3.0, 3.0]
+
+    on_virtual_time(story)
+
+
+def test_what_is_noted_while_a_try_is_under_way_counts_with_it() -> None:
+    async def story(recorder: Recorder, board: Board) -> None:
+        board.latency_s = 1.0
+        board.errors = [ApiError(503, "Busy", "later")]
+        recorder.note(POOL, "Why", "what")
+        await asyncio.sleep(0.5)
+        recorder.note(POOL, "Why", "what")
+        await asyncio.sleep(60.0)
+        (event,) = board.events.values()
+
+        assert event["count"] == 2
+        assert event["lastTimestamp"] == "2026-01-01T00:00:00Z"
+        assert board.verbs == ["create", "create"]
+
+    on_virtual_time(story)
+
+
+def test_pauses_double_up_to_their_bound_and_begin_anew_after_a_success() -> None:
+    async def story(recorder: Recorder, board: Board) -> None:
+        board.errors = [ApiError(503, "Busy", "later")] * (events.TRIES_MAX + 2)
+        recorder.note(POOL, "Why", "dropped in the end")
+        recorder.note(POOL, "Why", "written in the end")
+        await asyncio.sleep(100.0)
+        board.errors = [ApiError(503, "Busy", "later")]
+        recorder.note(POOL, "Why", "written soon")
+        await asyncio.sleep(10.0)
+
+        assert [at for at, _ in board.requests] == [0, 1, 3, 7, 15, 15, 31, 61, 100, 101]
+        assert board.counts == {"written in the end": 1, "written soon": 1}
 
     on_virtual_time(story)
 

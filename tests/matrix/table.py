@@ -24,16 +24,29 @@ body. `ok` is what the list below the table says; a number points to the notes.
 """
 
 
+WIRINGS = """\
+## The guide's wirings
+
+The Envoy configuration that Istio makes of the chart and the guide's manifests, made here by `tests/guide/istio.py`
+(Istio itself is not run), with OneHop as the chart starts it, against an API server of the tests.
+"""
+
+
 @dataclass(slots=True)
 class Table:
     """Cells by row and column."""
 
     columns: Sequence[Column]
     cells: dict[tuple[Row, Column], str] = field(default_factory=dict)
+    wirings: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)  # wiring, what -> version -> seen
 
     def note(self, row: Row, column: Column, seen: str) -> None:
         """Write a cell down."""
         self.cells[row, column] = seen
+
+    def note_wiring(self, wiring: str, what: str, version: str, seen: str) -> None:
+        """Write down what a wiring of the guide did."""
+        self.wirings.setdefault((wiring, what), {})[version] = seen
 
     @property
     def whole(self) -> bool:
@@ -42,7 +55,8 @@ class Table:
 
     def page(self) -> str:
         """The page, in Markdown."""
-        versions = " and ".join(dict.fromkeys(column.version for column in self.columns))
+        distinct = list(dict.fromkeys(column.version for column in self.columns))
+        versions = " and ".join(filter(None, (", ".join(distinct[:-1]), distinct[-1])))
         used = [k for k in KNOWN if any(known(*at, seen) is k for at, seen in self.cells.items())]
         lines = [HEAD.format(versions=versions)]
         lines.append("| | " + " | ".join(str(column) for column in self.columns) + " |")
@@ -54,6 +68,11 @@ class Table:
                 why = known(row, column, seen)
                 cells.append(f"{seen} ({used.index(why) + 1})" if why else seen)
             lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+        if self.wirings:
+            lines += ["", WIRINGS, "| | " + " | ".join(distinct) + " |", "|---" * (len(distinct) + 1) + "|"]
+            for (wiring, what), seen_by in sorted(self.wirings.items()):
+                cells = [seen_by.get(version, "not run") for version in distinct]
+                lines.append(f"| {wiring}: {what} | " + " | ".join(cells) + " |")
         lines += ["", "## What `ok` means", ""]
         lines += [f"- {row.title}: {row.wanted}." for row in Row]
         lines += ["", "## Notes", ""]

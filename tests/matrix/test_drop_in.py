@@ -14,7 +14,8 @@ from tests.guide.charts import needs_helm
 from tests.guide.replica import answer_bytes
 from tests.guide.site import Site, chat
 from tests.guide.wiring import guide_wiring, running_wiring
-from tests.matrix.test_wirings import BINARIES, CASES, MATH, ROUNDS, SIZES, ask_many, only_free
+from tests.matrix.table import Table
+from tests.matrix.test_wirings import BINARIES, CASES, MATH, ROUNDS, SIZES, ask_many, only_free, whole
 
 TRUNCATE = ("1.36", "1.37", "1.38")  # where two filters that read bodies lose most of a large answer
 
@@ -59,8 +60,9 @@ async def test_the_second_stream_keeps_the_decision_of_the_first(site: Site) -> 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("size", SIZES)
-async def test_large_answers_arrive_whole(site: Site, size: int, stream: bool) -> None:
+async def test_large_answers_arrive_whole(site: Site, size: int, stream: bool, table: Table, version: str) -> None:
     answers = await ask_many(site, size, stream)
+    table.note_wiring("drop-in", f"answers of {size:,} B{', streamed' * stream}", version, whole(answers, size))
 
     assert Counter((a.status, a.body == answer_bytes(size)) for a in answers) == {(200, True): ROUNDS}
 
@@ -73,15 +75,17 @@ async def test_a_request_above_envoys_own_limit_is_413(site: Site) -> None:
 
 @pytest.mark.parametrize("size", [200, *SIZES])
 async def test_a_client_that_sends_the_routes_header_is_refused_and_loses_nothing_in_silence(
-    site: Site, size: int
+    site: Site, size: int, table: Table, version: str
 ) -> None:
     answers = [await site.ask(chat("auto", f"{MATH} {n}", size), x_selected_model="llama3-8b") for n in range(12)]
+
+    table.note_wiring("drop-in", "the client sends `x-selected-model`", version, "400 `decision_missing`")
 
     assert {answer.status for answer in answers} == {400}
     assert all("x-selected-model" in answer.json["error"]["message"] for answer in answers)
 
 
-async def test_without_our_override_the_same_answers_are_cut(version: str, tmp_path: Path) -> None:
+async def test_without_our_override_the_same_answers_are_cut(version: str, tmp_path: Path, table: Table) -> None:
     """The control: where the first filter reads responses, too, most large ones are lost on the older Envoys."""
     if not version.startswith(TRUNCATE):
         pytest.skip("this Envoy loses few of them, so nothing can be told from a few")
@@ -92,6 +96,9 @@ async def test_without_our_override_the_same_answers_are_cut(version: str, tmp_p
     where = charts.gateway("drop-in"), ["default"]
     async with running_wiring(tmp_path, objects, *where, binary=BINARIES[version]) as site:
         answers = await ask_many(site, SIZES[-1], False)
+
+    what = f"answers of {SIZES[-1]:,} B where the gateway does not grant our `mode_override`"
+    table.note_wiring("drop-in", what, version, whole(answers, SIZES[-1]))
 
     assert {answer.status for answer in answers} == {200}
     assert any(answer.body != answer_bytes(SIZES[-1]) for answer in answers)

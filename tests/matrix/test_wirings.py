@@ -15,6 +15,7 @@ from tests.guide.replica import answer_bytes
 from tests.guide.site import Answer, Site, chat
 from tests.guide.wiring import guide_wiring
 from tests.matrix.columns import ENVOYS
+from tests.matrix.table import Table
 
 BINARIES = {Path(folder).name: str(Path(folder).absolute() / "envoy" / "_bin" / "envoy") for folder in ENVOYS.split()}
 MATH = "What is 2+2 * (5-1)?"
@@ -83,8 +84,13 @@ async def test_what_a_client_says_of_the_route_changes_nothing(site: Site) -> No
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("size", SIZES)
-async def test_large_answers_arrive_whole(site: Site, size: int, stream: bool) -> None:
+async def test_large_answers_arrive_whole(
+    site: Site, size: int, stream: bool, table: Table, column: tuple[str, str]
+) -> None:
     answers = await ask_many(site, size, stream)
+    table.note_wiring(
+        column[1].upper(), f"answers of {size:,} B{', streamed' * stream}", column[0], whole(answers, size)
+    )
 
     assert Counter((a.status, a.body == answer_bytes(size)) for a in answers) == {(200, True): ROUNDS}
 
@@ -96,6 +102,11 @@ async def test_a_large_request_with_a_large_answer(site: Site) -> None:
 
     assert Counter((a.status, a.body == answer_bytes(size)) for a in answers) == {(200, True): ROUNDS}
     assert min(int(a.headers["x-asked-bytes"]) for a in answers) > len(question)
+
+
+def whole(answers: list[Answer], size: int) -> str:
+    """How many came as they were sent."""
+    return f"{sum(a.body == answer_bytes(size) for a in answers)} of {len(answers)} whole"
 
 
 async def ask_many(site: Site, size: int, stream: bool, question: str = MATH) -> list[Answer]:

@@ -103,3 +103,22 @@ def test_without_endpoints_left_nobody_scores() -> None:
 
     assert profile.run(query(), pool("gone").endpoints) is None
     assert [point for point, *_ in ticking.told] == ["Filter"]
+
+
+def test_of_many_rows_the_best_and_the_picked_one_are_kept() -> None:
+    ticking = Ticking()
+    names = [f"p{n}" for n in range(5)]
+    scores = Slower(ticking, scores=(0.1, 0.9, 0.3, 0.8, 0.2))
+    odd = Profile("odd", [Slow(ticking)], [(scores, 1.0)], picker=Slowest(ticking))
+    pick = odd.run(query(), pool(*names, "gone").endpoints)
+    assert pick is not None
+    pick.place = 0
+    kept = pick.best(2)
+
+    assert [(row["name"], row["total"], row["reason"]) for row in kept.explain()] == [
+        ("p1", 0.9, ""),
+        ("p0", 0.1, "picked"),
+        ("gone", None, "slow-filter"),
+    ]
+    assert (kept.endpoint, kept.score("slower-scorer")) == (pick.endpoint, pick.score("slower-scorer"))
+    assert pick.best(5) is pick

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from epp.datastore.objects import POOL_GROUP, Objective, PoolRef
+from epp.datastore.policies import Policies
+from epp.edge.cluster import Wanted
 from epp.edge.health import HEALTH_NAMES, Health
+from epp.edge.members import PODS
+from epp.protocol.headers import OBJECTIVE
+from tests.edge.test_cluster import POOLS, following, pod, pool
+from tests.edge.until import until
+from tests.kubeapi.server import ApiServer
 from tests.transcripts.picker import Picker
 from tests.transcripts.wire import AB, AH, IR, OLD_REWRITE, PB, PH, RB, REWRITE, RH, B, H, P, ask, pieces
 
@@ -102,6 +110,71 @@ async def test_case_44_what_only_we_may_say_is_taken_from_the_client(epp: Picker
         (RH({**evil, **dict.fromkeys(gone, "evil")}),),
         (RB(ask()), H("192.168.1.1:8000", "new", len(new), removed=tuple(sorted({*gone, REWRITE}))), B(new)),
     )
+
+
+@pytest.mark.parametrize(
+    ("headers", "priority"),
+    [({OBJECTIVE[0]: "gold", OBJECTIVE[1]: "batch"}, 7), ({OBJECTIVE[1]: "batch"}, -1), ({OBJECTIVE[0]: "gold"}, 7)],
+)
+async def test_case_43_the_newer_name_of_the_objective_wins_too(
+    epp: Picker, headers: dict[str, str], priority: int
+) -> None:
+    ref = PoolRef(POOL_GROUP, "p")
+    epp.serves(P(0))
+    epp.pool.policies = Policies(
+        ["default/p"], [Objective("default", "gold", ref, 7), Objective("default", "batch", ref, -1)]
+    )
+    body = ask("m")
+    await epp.transcript(
+        (RH(headers),), (RB(body), H("192.168.1.1:8000", "m", removed=tuple(sorted(headers))), B(body))
+    )
+
+    assert epp.receipt is not None
+    assert epp.receipt.priority == priority
+
+
+async def test_case_46_the_gateway_is_told_every_score_where_it_is_asked_for(epp: Picker) -> None:
+    epp.serves(P(0, 0, 0.1), P(1, 5, 0.5), scores=True)
+    call = epp.open()
+    await call.says((RH(),))
+    headers, _ = await call.tell(RB(HI))
+    await call.finish()
+
+    told = dict(headers.dynamic_metadata["envoy.lb"])
+    scores = dict(told.pop("x-gateway-destination-endpoint-scores"))
+    assert told == {"x-gateway-destination-endpoint": "192.168.1.1:8000"}
+    assert scores.keys() == {"192.168.1.1:8000", "192.168.1.2:8000"}
+    assert scores["192.168.1.1:8000"] > scores["192.168.1.2:8000"] > 0
+
+
+async def test_case_80_a_pool_of_a_protocol_that_is_not_read_is_not_served(epp: Picker, health: Health) -> None:
+    told: list[bool] = []
+    async with ApiServer(POOLS, PODS) as api:
+        other = pool("vllm")
+        other["spec"]["appProtocol"] = "kubernetes.io/h2c"
+        api.put(POOLS, "llm", "p", other)
+        api.put(PODS, "llm", "a", pod("vllm", "10.0.0.1"))
+        async with following(api, Wanted("llm", named=frozenset({"llm/p"}))) as seen:
+
+            def on_ready(ready: bool) -> None:
+                told.append(ready)
+                health.set(ready=ready)
+
+            seen.cluster.on_ready = on_ready
+            await until(lambda: "inferencepools" in seen.conditions)
+            mismatch = await readiness(epp)
+            api.put(POOLS, "llm", "p", pool("vllm"))
+            await until(lambda: told)
+            match = await readiness(epp)
+
+    assert (mismatch, match, told) == (NOT_SERVING, SERVING, [True])
+
+
+async def readiness(epp: Picker) -> Any:
+    """What health says on the ext_proc port."""
+    assert epp.channel is not None
+    ask_for = health_pb2.HealthCheckRequest(service="readiness")
+    return (await health_pb2_grpc.HealthStub(epp.channel).Check(ask_for)).status
 
 
 async def test_case_47_the_metadata_is_the_destination_and_nothing_else(epp: Picker) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from epp.datastore.objects import POOL_GROUP, Objective, PoolRef
+from epp.datastore.policies import Policies
 from epp.domain import Endpoint
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Filter, Profile, Query, Scorer
@@ -53,8 +55,9 @@ class Broken(Scorer):
 async def test_case_01_the_least_loaded_endpoint_gets_the_rewritten_body(epp: Picker, profile: Any) -> None:
     models = ["my-model", "my-model-12345"]
     epp.serves(P(0, 3, 0.2, models), P(1, 0, 0.1, models), P(2, 10, 0.2, models), profile=profile())
+    epp.pool.policies = Policies(["default/p"], [Objective("default", "my-model", PoolRef(POOL_GROUP, "p"), 2)])
     new = ask("my-model-12345")
-    counted = {"model_name": "my-model", "target_model_name": "my-model-12345"}
+    counted = {"model_name": "my-model", "target_model_name": "my-model-12345", "priority": "2"}
 
     await epp.transcript(
         (RH({REWRITE: "my-model-12345", "x-llm-d-inference-objective": "my-model"}),),
@@ -303,6 +306,12 @@ async def test_case_71_a_hint_in_another_namespace_is_none(epp: Picker) -> None:
     epp.serves(P(0), P(1), P(2))
 
     await subset_goes_to(epp, RB(HI, subset=[A2], namespace="envoy.lb"), A, A2, THIRD)
+
+
+async def test_case_71_hints_may_be_left_unread(epp: Picker) -> None:
+    epp.serves(P(0, 5), P(1), P(2, 5), subsets=False)
+
+    await epp.transcript((RH(),), (RB(HI, subset=[A]), H(A2, "m"), B(HI)))
 
 
 @pytest.mark.parametrize("hint", [f"{A},{A2}", f" {A} , {A2} "])

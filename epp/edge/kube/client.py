@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,11 +89,12 @@ class ApiError(Exception):
 @dataclass(frozen=True, slots=True)
 class KubeLimits:
     """`request_s` is for a whole answer or one page; `watch_s` is how long the server is asked to keep a watch open,
-    and `silence_s` how long a watch may say nothing: a server sends a bookmark about once a minute."""
+    and `silence_s` how long a watch may say nothing: longer than that, since a server has nothing to say, not even in
+    a bookmark, of objects that nobody touches."""
 
     connect_s: float = 5.0
     request_s: float = 60.0
-    watch_s: float = 290.0
+    watch_s: float = 60.0
     silence_s: float = 75.0
     page_bytes_max: int = 256 << 20
     line_bytes_max: int = 16 << 20
@@ -258,12 +259,38 @@ class Kube:
             request = self._http.build_request(
                 method, path, params=params, content=content, headers=headers, timeout=timeout
             )
-            return await self._http.send(request, stream=True)
+            return await _undisturbed(self._http.send(request, stream=True))
         except httpx2.HTTPError as error:
             raise ApiError(0, _NO_CONNECTION, _words(error)) from error
         # A credential plugin or token file is read when a request needs it: its troubles turn up here.
         except (LightkubeError, OSError, KeyError, ValueError, TypeError) as error:
             raise ApiError(0, _NO_CREDENTIALS, f"{type(error).__name__}: {error}") from error
+
+
+async def _undisturbed(sending: Coroutine[Any, Any, httpx2.Response]) -> httpx2.Response:
+    """Its answer. If we are cancelled it goes on to its own end, within the timeouts it has, and is closed then.
+
+    A cancelled TLS handshake would leave its socket open, as httpcore2 closes it after an `Exception` only.
+    """
+    task = asyncio.ensure_future(sending)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        _keep(asyncio.ensure_future(_close(task)))
+        raise
+
+
+async def _close(sending: asyncio.Future[httpx2.Response]) -> None:
+    with suppress(Exception):
+        await (await sending).aclose()
+
+
+_KEPT: set[asyncio.Future[None]] = set()  # the loop itself keeps tasks only weakly
+
+
+def _keep(task: asyncio.Future[None]) -> None:
+    _KEPT.add(task)
+    task.add_done_callback(_KEPT.discard)
 
 
 def connect(kubeconfig: Path | None, limits: KubeLimits | None = None) -> Kube:

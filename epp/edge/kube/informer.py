@@ -34,7 +34,8 @@ class Informer(Generic[T]):
     called for each true change, None standing for absent, and then once `on_synced`. What one list changed is told
     without an await in between, when `objects` holds all of it.
     `available` is None until the server has answered, and False while it says that we get none of these: the resource
-    is unknown, or we may not list it. What was known then stays known.
+    is unknown, or we may not list it. What was known then stays known. That an `optional` resource is unknown is no
+    trouble.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Informer(Generic[T]):
         *,
         bad: type[Exception],
         labels: str = "",
+        optional: bool = False,
         on_change: Callable[[Key, T | None, T | None], None] = lambda key, old, new: None,
         on_synced: Callable[[], None] = lambda: None,
         pauses: Pauses | None = None,
@@ -56,6 +58,7 @@ class Informer(Generic[T]):
         self.resource = resource
         self.namespace = namespace
         self.labels = labels
+        self.optional = optional
         self.decode = decode
         self.bad = bad
         self.on_change = on_change
@@ -63,8 +66,10 @@ class Informer(Generic[T]):
         self.now = now
         self.objects: dict[Key, T] = {}
         self.left_out: dict[Key, str] = {}
+        self.uids_left_out: dict[Key, str] = {}
         self.synced = False
         self.available: bool | None = None
+        self.absent = False  # the server does not know the resource
         self._trouble: str | None = None
         self._course = Course(rng or Random(), pauses or Pauses())
 
@@ -92,6 +97,7 @@ class Informer(Generic[T]):
         except ApiError as error:
             self._failed(error)
             self.available = False if error.is_denied else self.available
+            self.absent = error.status == 404
             return self._course.list_failed(error)
         self._course.listed(version)
         self._replace(objects, left_out)
@@ -149,11 +155,14 @@ class Informer(Generic[T]):
             objects[key] = self.decode(item)
         except self.bad as mistake:
             left_out[key] = str(mistake)
+            self.uids_left_out[key] = _text(item, "uid", "")
 
     def _replace(self, objects: dict[Key, T], left_out: dict[Key, str]) -> None:
         gone: list[tuple[Key, T | None]] = [(key, None) for key in self.objects.keys() - objects.keys()]
         self.left_out = left_out
+        self.uids_left_out = {key: uid for key, uid in self.uids_left_out.items() if key in left_out}
         self.available = True
+        self.absent = False
         self._tell([*gone, *objects.items()])
         if not self.synced:
             self.synced = True
@@ -178,7 +187,7 @@ class Informer(Generic[T]):
         trouble = _advice(error, self.resource, self.namespace, len(self.objects))
         if trouble != self._trouble:
             self._trouble = trouble
-            log.warning("%s", trouble)
+            log.log(logging.INFO if error.status == 404 and self.optional else logging.WARNING, "%s", trouble)
 
 
 def _advice(error: ApiError, resource: Resource, namespace: str | None, known: int) -> str:
@@ -186,7 +195,7 @@ def _advice(error: ApiError, resource: Resource, namespace: str | None, known: i
     if error.status == 404:
         return f"the cluster has no {resource}: install the CRD to use them"
     if error.status == 403:
-        return f"we may not read {resource} {where}: grant get, list and watch on them ({error.message})"
+        return f"we may not read {resource} {where}: grant list and watch on them ({error.message})"
     if error.status == 401:
         return f"the API server does not accept our credentials, so {resource} {where} stay as they are: {known} known"
     return f"{resource} {where} cannot be followed, the {known} known stay in use: {error}"

@@ -19,6 +19,11 @@ typed_config:
       retry_back_off:
         base_interval: 0.005s
         max_interval: 0.05s
+      host_selection_retry_max_attempts: 5
+      retry_host_predicate: # else the second try may go where the first one failed
+        - name: envoy.retry_host_predicates.previous_hosts
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
   failure_mode_allow: {{ .with.failOpen }}
   message_timeout: {{ .with.messageTimeout }}
   max_message_timeout: {{ .with.maxMessageTimeout }}
