@@ -21,7 +21,7 @@ from epp.protocol.headers import DECISION
 from epp.protocol.paths import path_of
 
 LIFETIME_S = 60.0  # the second filter asks at once; only a queue between them takes time
-CLOCKS_APART_S = 5.0
+CLOCKS_APART_S = 60.0  # a signer that is ahead; one that is behind has LIFETIME_S. Beyond, every request is refused
 KEY_BYTES_MIN = 32
 HEADER_BYTES_MAX = 4096
 

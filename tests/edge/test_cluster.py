@@ -458,7 +458,7 @@ async def test_alarms_are_asked_again_and_again(api: ApiServer) -> None:
     async with following(api, NAMED) as seen:
         alarms = seen.cluster.alarms()  # taken before anything is known, as the registry of metrics does
         await until(lambda: seen.ready == [True])
-        await until(lambda: alarms["inferenceobjectives"]())
+        await until(alarms["inferenceobjectives"])
         again = [bool(alarms["inferenceobjectives"]()) for _ in range(3)]
         api.denied.clear()
 

@@ -50,6 +50,11 @@ def test_out_of_its_time_it_says_nothing(now: float) -> None:
     assert verified(Signer(KEY).sign(SAID), now=now) is None
 
 
+@pytest.mark.parametrize("apart_s", [-45, 45])
+def test_nodes_whose_clocks_are_apart_understand_each_other(apart_s: float) -> None:
+    assert verified(Signer(KEY).sign(SAID), now=NOW + apart_s) == SAID
+
+
 def test_under_another_key_it_says_nothing() -> None:
     assert verified(Signer(b"x" * 32).sign(SAID)) is None
 
