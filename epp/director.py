@@ -15,6 +15,7 @@ from traceback import format_tb
 from epp import outcome
 from epp.datastore import recent
 from epp.datastore.outages import Outages
+from epp.datastore.pool import Lease
 from epp.datastore.receipts import Receipts
 from epp.datastore.recent import Decided, Recent
 from epp.domain import DEFAULT_TENANT, Candidate, Choice, Chooser, Endpoint, Reason, Receipt, Refused, Request
@@ -174,7 +175,7 @@ class Director:
         destination = ",".join([receipt.picked, *next_best(pick, self._rules.fallbacks)])
         way = outcome.route(ask.headers, request, destination, receipt.model, receipt)
         way.scores = pick.scores() if self._rules.scores else None
-        if before and before.lease.charged and before.endpoint is pick.endpoint:
+        if before and _joins(before.lease) and before.lease.endpoint is pick.endpoint:
             lease = before.lease.join()
         else:
             self._profile.picked(chosen.query, pick.endpoint)
@@ -254,8 +255,7 @@ class Director:
         if ask.headers.get(RETRY_ATTEMPT, "0") != "0":
             found.tried.add(found.endpoint)
             return found
-        # Clients may choose ids, so only as many share a charge as one request can have streams.
-        return found if found.lease.charged and found.lease.holders < STREAMS_MAX else None
+        return found if _joins(found.lease) else None
 
     def _remember(self, ask: Decide, way: Route, decided: Decided) -> None:
         """Under the body as it came and as it went on: a second filter sees what the first one made of it."""
@@ -298,6 +298,11 @@ class Director:
             priority=self._pool.policies.priority(objective),
             body_bytes=len(ask.body or b""),
         )
+
+
+def _joins(lease: Lease) -> bool:
+    """Whether one more may hold it: as many as one request can have streams, since clients may choose their ids."""
+    return lease.charged and lease.holders < STREAMS_MAX
 
 
 def _model_in(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:

@@ -12,12 +12,13 @@ from typing import Any
 
 from epp.datastore.fleet import Fleet
 from epp.datastore.selectors import parse
-from epp.edge.cluster import Cluster, Wanted
+from epp.edge.cluster import Cluster
 from epp.edge.kube.client import Kube, connect
 from epp.edge.kube.events import ObjectRef, Recorder
 from epp.edge.kube.leader import Leader, lease_name
 from epp.edge.kube.lease import LEASES
 from epp.edge.notices import Notice
+from epp.edge.wanted import Wanted
 from epp.settings import Settings
 
 SYNCED, LEADING = "kubernetes", "leader"

@@ -390,6 +390,23 @@ async def test_the_endpoint_that_really_served_takes_over_the_lease() -> None:
     assert (other.inflight_requests, other.inflight_tokens) == (0, 0)
 
 
+async def test_a_repetition_counts_where_it_goes_also_when_the_first_was_served_elsewhere() -> None:
+    over = pool("a", "b")
+    decider = director(over)
+    first = await decider.decide(ask())
+    assert isinstance(first, Routed)
+    (other,) = [e for e in over.endpoints if e is not first.lease.endpoint]
+    decider.served(first, other.address)
+    again = await decider.decide(ask())
+    assert isinstance(again, Routed)
+
+    assert again.lease.endpoint.address == again.route.destination
+    assert [e.inflight_requests for e in over.endpoints] == [1, 1]
+    for there in (first, again):
+        there.lease.close()
+    assert [e.inflight_requests for e in over.endpoints] == [0, 0]
+
+
 async def test_after_a_retry_the_prefix_is_looked_for_where_it_was_served() -> None:
     over = pool("a", "b")
     decider = director(over, profile=default_profile())

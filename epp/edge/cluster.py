@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,18 +19,17 @@ from epp.datastore.membership import Naming
 from epp.datastore.objects import BadObject, InferencePool, Objective, Rewrite
 from epp.datastore.policies import Policies
 from epp.datastore.selectors import Selector
+from epp.edge.kinds import Kinds, decode_pool
 from epp.edge.kube.client import ApiError, Kube, Resource
 from epp.edge.kube.informer import Informer, Key
 from epp.edge.members import NO_POD, Followed, Members
 from epp.edge.notices import Notice, Notices
 from epp.edge.together import Together
+from epp.edge.wanted import Wanted
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-OLD_POOLS = Resource(objects.OLD_POOL_GROUP, "v1alpha2", "inferencepools", "InferencePool")
-POLICY_GROUPS = ("llm-d.ai", objects.OLD_POOL_GROUP)  # the newer first; the older counts only where it is alone
-POLICY_VERSION = "v1alpha2"
 CONFLICTS_SHOWN_MAX = 50  # two rewrites that share their names have a conflict for each
 ASK_AGAIN_S = 30.0  # for definitions that are installed after us
 OLD_GROUPS = (objects.OLD_POOL_GROUP,)
@@ -38,47 +37,6 @@ DISCOVERY_PAUSE_S = 2.0
 LOOK_S = 0.5
 UNREADABLE = "has appProtocol kubernetes.io/h2c: requests to it are gRPC, which is not read here, so it is not used"
 PATIENCE_S = 15.0  # for the first sight of every pool; then those that were seen have to do
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which pools are ours: those named (`namespace/name`), and in `namespace` those with labels or with our Service.
-
-    `pods` stands for pools: the endpoints are pods of the namespace by label and port, and there is no pool object.
-    """
-
-    namespace: str
-    group: str = objects.POOL_GROUP
-    named: frozenset[str] = frozenset()
-    labels: Selector | None = None
-    service: str | None = None
-    pods: tuple[Selector, tuple[int, ...]] | None = None
-
-    @property
-    def namespaces(self) -> list[str]:
-        """Where to look for pools."""
-        found = {key.partition("/")[0] for key in self.named}
-        return sorted(found | ({self.namespace} if self.labels or self.service or not found else set()))
-
-    def is_ours(self, pool: InferencePool) -> bool:
-        """Whether we pick for this pool."""
-        if pool.key in self.named:
-            return True
-        by_label = self.labels is not None and self.labels.matches(pool.labels)
-        by_service = self.service is not None and pool.picker == self.service
-        return pool.namespace == self.namespace and (by_label or by_service)
-
-    def missing(self, namespace: str, pools: Collection[InferencePool]) -> list[str]:
-        """What was asked for in a namespace and is not among its pools."""
-        there = {pool.key for pool in pools}
-        named = sorted(key for key in self.named if key.partition("/")[0] == namespace)
-        said = [f"there is no InferencePool {key}" for key in named if key not in there]
-        if namespace == self.namespace and not any(self.is_ours(pool) for pool in pools):
-            if self.labels is not None:
-                said.append(f"no InferencePool in namespace {namespace} has the labels {self.labels}")
-            if self.service is not None:
-                said.append(f"no InferencePool in namespace {namespace} names the Service {self.service} as its picker")
-        return said
 
 
 @dataclass(slots=True)
@@ -129,12 +87,14 @@ class Cluster:
     _running: dict[Informer[Any], asyncio.Task[None]] = field(default_factory=dict)
     _conflicts: frozenset[Notice] = frozenset()
     _notices: Notices = field(init=False)
+    _kinds: Kinds = field(init=False)
     _policies_due: Together = field(init=False)
     _tasks: asyncio.TaskGroup = field(init=False)
 
     def __post_init__(self) -> None:
         self._policies_due = Together(self._set_policies)
         self._notices = Notices(self.notice)
+        self._kinds = Kinds(self.kube, self.wanted)
 
     async def run(self) -> None:
         """Follow the API server until cancelled."""
@@ -171,12 +131,12 @@ class Cluster:
 
     async def _follow(self, namespace: str) -> None:
         """Follow what this cluster has; what it had not, or only in an older version, and gets later, then too."""
-        self._start(namespace, await self._resources())
+        self._start(namespace, await self._resources(namespace))
         while True:
             await asyncio.sleep(ASK_AGAIN_S)
             if any(i.absent or i.resource.group in OLD_GROUPS for i in self._namespaces[namespace].informers):
                 with suppress(ApiError):  # the informers say what is wrong
-                    self._start(namespace, await self._ask())
+                    self._start(namespace, await self._kinds.ask(namespace))
 
     def _start(self, namespace: str, found: tuple[Resource, Resource, Resource]) -> None:
         """An informer for each of these resources that has none yet."""
@@ -202,10 +162,10 @@ class Cluster:
             self.kube,
             resource,
             namespace,
-            lambda tree: objects.decode_pool({**tree, "apiVersion": resource.api_version}),  # lists may leave it out
+            lambda tree: decode_pool(resource, tree),
             bad=BadObject,
             on_change=self._pool_changed,
-            on_synced=self._pools_seen,
+            on_synced=lambda: self._pools_seen(namespace),
         )
 
     def _informer(self, resource: Resource, namespace: str, decode: Callable[[Any], Any]) -> Informer[Any]:
@@ -219,11 +179,11 @@ class Cluster:
             on_change=lambda key, old, new: self._policies_due.soon(),
         )
 
-    async def _resources(self) -> tuple[Resource, Resource, Resource]:
+    async def _resources(self, namespace: str) -> tuple[Resource, Resource, Resource]:
         """Pools, objectives and rewrites in the versions this cluster has; asked until the API server answers."""
         while True:
             try:
-                resources = await self._ask()
+                resources = await self._kinds.ask(namespace)
             except ApiError as error:
                 if self._discovery != str(error):
                     log.warning("the API server cannot be asked for its resources: %s", error)
@@ -232,30 +192,6 @@ class Cluster:
             else:
                 self._discovery = None
                 return resources
-
-    async def _ask(self) -> tuple[Resource, Resource, Resource]:
-        pools = Resource(self.wanted.group, "v1", "inferencepools", "InferencePool")
-        if not await self._offers(pools) and await self._offers(OLD_POOLS):
-            pools = OLD_POOLS
-        objectives = await self._policy("inferenceobjectives", "InferenceObjective")
-        return pools, objectives, await self._policy("inferencemodelrewrites", "InferenceModelRewrite")
-
-    async def _policy(self, plural: str, kind: str) -> Resource:
-        """In the first group that has it; in the newer one where none has, which then says so in its condition."""
-        choices = [Resource(group, POLICY_VERSION, plural, kind) for group in POLICY_GROUPS]
-        for resource in choices:
-            if await self._offers(resource):
-                return resource
-        return choices[0]
-
-    async def _offers(self, resource: Resource) -> bool:
-        """Whether the cluster has it; where we may not ask, the list will show."""
-        try:
-            return resource.plural in (await self.kube.versions(resource.group)).get(resource.version, ())
-        except ApiError as error:
-            if error.status != 403:
-                raise
-            return True
 
     def _pool_changed(self, key: Key, old: InferencePool | None, new: InferencePool | None) -> None:
         name = "/".join(key)
@@ -273,10 +209,11 @@ class Cluster:
         self._followed.pop(key).stop()
         self.fleet.empty(key)
 
-    def _pools_seen(self) -> None:
-        known = {pool.key for space in self._namespaces.values() for pool in space.pools.objects.values()}
-        for key in list(self._followed.keys() - known):  # of an older kind of pool that is followed no more
-            self._drop(key)
+    def _pools_seen(self, namespace: str) -> None:
+        known = {pool.key for pool in self._namespaces[namespace].pools.objects.values()}
+        for key in self._followed.keys() - known:
+            if key.startswith(f"{namespace}/"):  # of an older kind of pool that is followed no more
+                self._drop(key)
         self._policies_due.soon()  # what names none of them names a pool that does not exist
         self._look()
 

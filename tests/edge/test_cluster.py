@@ -14,10 +14,12 @@ import pytest
 from epp.datastore.fleet import Fleet
 from epp.datastore.membership import Naming
 from epp.datastore.selectors import parse
-from epp.edge.cluster import OLD_POOLS, Cluster, Wanted
+from epp.edge.cluster import Cluster
+from epp.edge.kinds import OLD_POOLS
 from epp.edge.kube.client import Resource
 from epp.edge.members import PODS
 from epp.edge.notices import Notice
+from epp.edge.wanted import Wanted
 from tests.edge.until import until
 from tests.kubeapi.server import ApiServer, Hang, Refuse
 
@@ -438,6 +440,52 @@ async def test_definitions_that_are_installed_after_us_are_used(
 
         assert len(seen.endpoints()) == 2
         assert seen.fleet.all.endpoints[0] is kept
+
+
+def old_pool(app: str, port: int = 8000) -> dict[str, Any]:
+    spec = {"selector": {"app": app}, "targetPortNumber": port, "extensionRef": {"name": "onehop"}}
+    return {"apiVersion": "inference.networking.x-k8s.io/v1alpha2", "spec": spec}
+
+
+async def test_an_older_pool_is_ours_until_a_newer_one_is(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("epp.edge.cluster.ASK_AGAIN_S", 0.05)
+    api.resources = {OLD_POOLS, PODS}
+    api.remove(POOLS, "llm", "p")
+    api.put(POOLS, "llm", "foreign", pool("web"))
+    api.put(OLD_POOLS, "llm", "p", old_pool("vllm"))
+    async with following(api, NAMED) as running:
+        await until(lambda: running.ready == [True])
+        api.resources = {*ALL, OLD_POOLS}  # newer definitions are installed beside
+        asked = len(api.asked)
+        await until(lambda: [verb for verb, _ in api.asked[asked:]].count("discover") > 20)
+        api.put(OLD_POOLS, "llm", "p", old_pool("vllm", 9000))
+        await until(lambda: running.endpoints() == ["10.0.0.1:9000", "10.0.0.2:9000"])
+        async with following(api, NAMED) as restarted:
+            await until(lambda: restarted.ready == [True])
+        api.put(POOLS, "llm", "p", pool("vllm"))
+        await until(lambda: running.endpoints() == ["10.0.0.1:8000", "10.0.0.2:8000"])
+
+        assert running.ready == [True]
+
+
+async def test_what_one_namespace_has_no_more_is_no_matter_of_another(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("epp.edge.cluster.ASK_AGAIN_S", 0.05)
+    api.resources = {OLD_POOLS, PODS}
+    api.put(PODS, "other", "a", pod("vllm", "10.0.1.1"))
+    for namespace in ("llm", "other"):
+        api.put(OLD_POOLS, namespace, "p", old_pool("vllm"))
+    api.put(POOLS, "other", "p", pool("vllm"))
+    async with following(api, Wanted("llm", named=frozenset({"llm/p", "other/p"}))) as seen:
+        await until(lambda: seen.ready == [True] and len(seen.fleet.all.endpoints) == 3)
+        sizes: list[int] = []
+        seen.fleet.on_change = lambda: sizes.append(len(seen.fleet.all.endpoints))
+        api.resources = {*ALL, OLD_POOLS}
+        asked = len(api.asked)
+        await until(lambda: api.asked[asked:].count(("watch", "inferencepools")) >= 2)
+
+        assert sizes == []
 
 
 async def test_an_event_is_about_the_object_that_kubectl_describes(

@@ -16,8 +16,8 @@ from epp.datastore.fleet import Fleet
 from epp.datastore.membership import Naming
 from epp.datastore.selectors import Selector
 from epp.edge import cluster as discovery
-from epp.edge.cluster import Wanted
 from epp.edge.kube.client import Kube
+from epp.edge.wanted import Wanted
 from tests.edge.until import until
 from tests.kube import objects
 from tests.kube.api import Api, Said

@@ -9,9 +9,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from epp.datastore.objects import POOL_GROUP, Objective, PoolRef
 from epp.datastore.policies import Policies
-from epp.edge.cluster import Wanted
 from epp.edge.health import HEALTH_NAMES, Health
 from epp.edge.members import PODS
+from epp.edge.wanted import Wanted
 from epp.protocol.headers import OBJECTIVE
 from tests.edge.test_cluster import POOLS, following, pod, pool
 from tests.edge.until import until
