@@ -337,12 +337,18 @@ def _check_source(settings: Settings) -> None:
         raise ConfigError("--endpoint-selector", "and --endpoint-target-ports need each other")
     if settings.decision_key_file is not None and not (settings.semantic_port or any(p.port for p in settings.pool)):
         raise ConfigError("--decision-key-file", "has no effect without --semantic-port or a --pool with a port")
-    taken = [pool.port for pool in settings.pool if pool.port is not None]
-    taken += [p for p in (settings.grpc_port, settings.grpc_health_port, settings.metrics_port) if p]
-    taken += [settings.semantic_port] if settings.semantic_port else []
-    twice = next((port for port in taken if taken.count(port) > 1), None)
-    if twice is not None:
-        raise ConfigError("--pool", f"port {twice} is given twice")
+    _check_ports(settings)
+
+
+def _check_ports(settings: Settings) -> None:
+    """Every port is one server's; 0 is any that is free."""
+    taken: dict[int, str] = {}
+    named = [(name, getattr(settings, name)) for name in ("grpc_port", "grpc_health_port", "metrics_port")]
+    for name, port in [*named, ("semantic_port", settings.semantic_port), *(("pool", p.port) for p in settings.pool)]:
+        if port and taken.setdefault(port, name) is not name:
+            raise ConfigError(_flag(name), f"port {port} is taken by {_flag(taken[port])}")
+        if port and name == "pool" and [p.port for p in settings.pool].count(port) > 1:
+            raise ConfigError(_flag(name), f"port {port} is given twice")
 
 
 def _flag(name: str) -> str:

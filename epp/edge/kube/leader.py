@@ -88,7 +88,8 @@ class Leader:
             async with asyncio.timeout(RELEASE_S_MAX):
                 await self._give_away()
         except (ApiError, TimeoutError) as error:
-            log.warning("lease %s could not be released, so others wait until it runs out: %s", self.name, error)
+            why = str(error) or "no answer in time"
+            log.warning("lease %s could not be released, so others wait until it runs out: %s", self.name, why)
 
     async def _attempt(self) -> None:
         """Take or renew the lease, in the time that is left to lead, or step down."""
