@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import signal
 import sys
@@ -44,8 +43,7 @@ async def _quickstart(given: argparse.Namespace, folder: Path) -> int:
     plan = StackPlan(models=MODELS, replicas=given.replicas, folder=folder, semantic_config=CONFIG, port=given.port)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     print(f"starting {len(MODELS)} models x {given.replicas} simulated replicas, OneHop and a real Envoy ...")
     async with running(plan) as stack:
         told = await _until(stop, _story(stack))

@@ -216,12 +216,19 @@ class _MatchLabels(_Strict):
     match_labels: _Selector
 
 
-class _PickerRef(_Tree):
+class _Ref(_Tree):
     name: _Text
     group: str | None = None
     kind: str | None = None
-    port: _PortNumber | None = None
     failure_mode: _FailureMode | None = None
+
+    @property
+    def is_service(self) -> bool:
+        return not self.group and (self.kind or "Service") == "Service"
+
+
+class _PickerRef(_Ref):
+    port: _PortNumber | None = None
 
 
 class _PoolSpec(_Tree):
@@ -236,12 +243,8 @@ class _PoolTree(_Tree):
     spec: _PoolSpec
 
 
-class _ExtensionRef(_Tree):
-    name: _Text
-    group: str | None = None
-    kind: str | None = None
+class _ExtensionRef(_Ref):
     port_number: _Port | None = None
-    failure_mode: _FailureMode | None = None
 
 
 class _OldPoolSpec(_Tree):
@@ -365,7 +368,7 @@ def _pool_v1(tree: Mapping[str, Any], group: str) -> InferencePool:
     if len(set(ports)) < len(ports):
         raise BadObject(meta.key, "spec.targetPorts: a port is listed twice")
     # The port of a Service is required, but the gateway dials it and we do not: without it the pool is still usable.
-    is_service = ref is not None and _is_service(ref)
+    is_service = ref is not None and ref.is_service
     return InferencePool(
         namespace=meta.namespace,
         name=meta.name,
@@ -384,7 +387,7 @@ def _pool_v1(tree: Mapping[str, Any], group: str) -> InferencePool:
 def _pool_v1alpha2(tree: Mapping[str, Any], group: str) -> InferencePool:
     found = _convert(tree, _OldPoolTree)
     meta, spec, ref = found.metadata, found.spec, found.spec.extension_ref
-    is_service = ref is not None and _is_service(ref)
+    is_service = ref is not None and ref.is_service
     return InferencePool(
         namespace=meta.namespace,
         name=meta.name,
@@ -406,10 +409,6 @@ def _selector(key: str, path: str, labels: dict[str, str]) -> dict[str, str]:
     except ValueError as error:
         raise BadObject(key, f"{path}: {error}") from error
     return labels
-
-
-def _is_service(ref: _PickerRef | _ExtensionRef) -> bool:
-    return not ref.group and (ref.kind or "Service") == "Service"
 
 
 def _ref(found: _PoolRefTree) -> PoolRef:

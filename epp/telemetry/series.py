@@ -146,17 +146,16 @@ class Family(Collector, ABC, Generic[S]):
     def _lines(self, name: str, pairs: str, series: S) -> str: ...
 
 
-class Counter(Family[Number]):
-    """Counts up."""
+class _Numbers(Family[Number]):
+    """One number a series."""
 
-    kind = "counter"
-    suffix = "_total"
+    rendered: ClassVar[type[CounterMetricFamily | GaugeMetricFamily]]
 
     def _new(self) -> Number:
         return Number()
 
     def _metric(self, name: str, text: str, labels: Key, series: dict[Key, Number]) -> Metric:
-        metric = CounterMetricFamily(name, text, labels=labels)
+        metric = self.rendered(name, text, labels=labels)
         for key, number in series.items():
             metric.add_metric(key, number.value)
         return metric
@@ -165,10 +164,19 @@ class Counter(Family[Number]):
         return f"{name}{_braced(pairs)} {_go(series.value)}\n"
 
 
-class Gauge(Family[Number]):
+class Counter(_Numbers):
+    """Counts up."""
+
+    kind = "counter"
+    suffix = "_total"
+    rendered = CounterMetricFamily
+
+
+class Gauge(_Numbers):
     """Goes up and down; with `read` it is asked for when it is scraped, and forgets what is no longer there."""
 
     kind = "gauge"
+    rendered = GaugeMetricFamily
 
     def __init__(
         self,
@@ -187,18 +195,6 @@ class Gauge(Family[Number]):
             for key, value in self._read():
                 self.child(*key).value = value
         return super()._views()
-
-    def _new(self) -> Number:
-        return Number()
-
-    def _metric(self, name: str, text: str, labels: Key, series: dict[Key, Number]) -> Metric:
-        metric = GaugeMetricFamily(name, text, labels=labels)
-        for key, number in series.items():
-            metric.add_metric(key, number.value)
-        return metric
-
-    def _lines(self, name: str, pairs: str, series: Number) -> str:
-        return f"{name}{_braced(pairs)} {_go(series.value)}\n"
 
 
 class Histogram(Family[Distribution]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,14 +14,13 @@ from epp.doctor.checks import CHECKS
 from epp.doctor.cluster import Cluster
 from epp.doctor.findings import Level, Result, examine
 from epp.doctor.tree import Object
+from tests.helm.chart import needs_helm
 
 HELM = Path(__file__).parents[2] / "helm"
 GUIDE = HELM / "guide"
 CHART = HELM / "onehop"
 ROUTERS = "vllm-semantic-router-system"
 NOT_OURS = ("llm-d-inference-scheduler", "-epp", "pod-read", "plugins-config")
-
-needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not on PATH: the chart is not rendered")
 
 
 def rendered(values: Path, namespace: str) -> list[Object]:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+
+from tests.helm.chart import HELM
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "helm" / "guide"
 CHART = ROOT / "helm" / "onehop"
 SEMANTIC = GUIDE / "semantic.yaml"
-HELM = shutil.which("helm")
 RELEASE = "onehop"
 NAMESPACES = {"w1": "llm", "w2": "llm", "w3": "llm", "drop-in": "vllm-semantic-router-system"}
-
-needs_helm = pytest.mark.skipif(HELM is None, reason="helm is not on PATH: the chart is not rendered")
 
 Json = dict[str, Any]
 

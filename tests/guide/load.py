@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -46,3 +47,18 @@ class Load:
             self.begun.append(number)
             text = QUESTIONS[number % len(QUESTIONS)]
             self.answers.append((number, await self._site.ask(chat("auto", text))))
+
+
+async def one_is_killed(site: Site) -> None:
+    """Of two OneHops one dies under load: no request fails, and those that begin later are all decided."""
+    load = Load(site)
+    async with load.running():
+        await load.until(40)
+        await site.onehops[0].kill()
+        killed = len(load.begun)
+        await load.until(killed + 80)
+    later = [answer for number, answer in load.answers if number >= killed + load.at_once]
+
+    assert later
+    assert Counter(answer.status for _, answer in load.answers) == {200: len(load.answers)}
+    assert Counter("x-onehop-receipt" in answer.headers for answer in later) == {True: len(later)}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
-from tests.guide.charts import needs_helm
-from tests.guide.load import Load
+from tests.guide.load import one_is_killed
 from tests.guide.site import chat
 from tests.guide.wiring import guide_wiring, scale_to_zero
+from tests.helm.chart import needs_helm
 
 MATH = "What is 2+2 * (5-1)?"
 pytestmark = needs_helm
@@ -51,16 +50,7 @@ async def test_a_replica_that_stops_answering_costs_nothing_and_all_of_them_a_50
 
 async def test_one_of_two_onehops_is_killed_under_load(tmp_path: Path) -> None:
     async with guide_wiring("w1", tmp_path, onehops=2) as site:
-        load = Load(site)
-        async with load.running():
-            await load.until(40)
-            await site.onehops[0].kill()
-            killed = len(load.begun)
-            await load.until(killed + 80)
-        later = [answer for number, answer in load.answers if number >= killed + load.at_once]
-
-        assert Counter(answer.status for _, answer in load.answers) == {200: len(load.answers)}
-        assert Counter("x-onehop-receipt" in answer.headers for answer in later) == {True: len(later)}
+        await one_is_killed(site)
 
 
 async def test_without_any_onehop_the_default_pool_answers(tmp_path: Path) -> None:

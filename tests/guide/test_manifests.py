@@ -19,8 +19,9 @@ from epp.cli import doctor
 from epp.cli.stack import free_ports
 from semantic.config import read_config
 from tests.guide import charts
-from tests.guide.charts import GUIDE, SEMANTIC, Json, needs_helm, objects, rendered, versions, wiring
+from tests.guide.charts import GUIDE, SEMANTIC, Json, objects, rendered, versions, wiring
 from tests.guide.istio import EXT_PROC, Mesh, NotAccepted
+from tests.helm.chart import needs_helm
 
 COMPAT = os.environ.get("ONEHOP_COMPAT_DIR")
 CATEGORIES = {

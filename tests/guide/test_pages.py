@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.guide.charts import GUIDE, ROOT, needs_helm, objects, versions
+from tests.guide.charts import GUIDE, ROOT, objects, versions
 from tests.guide.test_manifests import every_yaml
 from tests.guide.wiring import guide_wiring
+from tests.helm.chart import needs_helm
 
 PAGES = {"en": ROOT / "docs" / "guide.md", "zh": ROOT / "docs" / "guide.zh.md"}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.guide.charts import Json, needs_helm, objects, rendered
+from tests.guide.charts import Json, objects, rendered
 from tests.guide.istio import Mesh, NotAccepted
 from tests.guide.site import Site, chat
 from tests.guide.wiring import running_wiring
+from tests.helm.chart import needs_helm
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_helm]
 MATH = "What is 2+2 * (5-1)?"

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from tests.guide import charts
-from tests.guide.charts import needs_helm
 from tests.guide.replica import answer_bytes
 from tests.guide.site import Site, chat
 from tests.guide.wiring import guide_wiring, running_wiring
+from tests.helm.chart import needs_helm
 from tests.matrix.table import Table
 from tests.matrix.test_wirings import BINARIES, CASES, MATH, ROUNDS, SIZES, ask_many, only_free, whole
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.guide.load import Load
+from tests.guide.load import one_is_killed
 from tests.guide.site import chat
 from tests.guide.test_envoy_files import FILES, config, demo_tokens, site_of
 from tests.matrix.test_wirings import BINARIES, MATH
@@ -28,16 +27,7 @@ def test_envoy_accepts_it(path: Path, version: str) -> None:
 @pytest.mark.parametrize("version", BINARIES)
 async def test_one_of_two_onehops_is_killed_under_load_and_no_request_fails(tmp_path: Path, version: str) -> None:
     async with site_of(tmp_path, config("several-onehops.yaml"), 2, BINARIES[version]) as site:
-        load = Load(site)
-        async with load.running():
-            await load.until(40)
-            await site.onehops[0].kill()
-            killed = len(load.begun)
-            await load.until(killed + 80)
-        later = [answer for number, answer in load.answers if number >= killed + load.at_once]
-
-        assert Counter(answer.status for _, answer in load.answers) == {200: len(load.answers)}
-        assert Counter("x-onehop-receipt" in answer.headers for answer in later) == {True: len(later)}
+        await one_is_killed(site)
 
 
 @pytest.mark.parametrize("version", BINARIES)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.guide.charts import needs_helm
 from tests.guide.replica import answer_bytes
 from tests.guide.site import Answer, Site, chat
 from tests.guide.wiring import guide_wiring
+from tests.helm.chart import needs_helm
 from tests.matrix.columns import ENVOYS
 from tests.matrix.table import Table
 
