@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from traceback import format_tb
 
@@ -18,7 +18,18 @@ from epp.datastore.outages import Outages
 from epp.datastore.pool import Lease
 from epp.datastore.receipts import Receipts
 from epp.datastore.recent import Decided, Recent
-from epp.domain import DEFAULT_TENANT, Candidate, Choice, Chooser, Endpoint, Reason, Receipt, Refused, Request
+from epp.domain import (
+    DEFAULT_TENANT,
+    Candidate,
+    Choice,
+    Chooser,
+    Cost,
+    Endpoint,
+    Reason,
+    Receipt,
+    Refused,
+    Request,
+)
 from epp.outcome import Answered, Routed
 from epp.picking import Picking, next_best, within
 from epp.protocol import decision, openai
@@ -39,7 +50,7 @@ from epp.protocol.headers import (
 from epp.protocol.identity import Source
 from epp.protocol.messages import Decide
 from epp.protocol.paths import path_of
-from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
+from epp.scheduling.framework import Answer, Query
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -136,9 +147,34 @@ class Director:
         if endpoint is None:
             return
         picked = routed.lease.endpoint
-        routed.lease.move(endpoint)
+        routed.lease.move(endpoint, self._now())
         if routed.query is not None:
             self._profile.moved(routed.query, picked, endpoint)
+
+    def answered(self, routed: Routed) -> None:
+        """The first piece of the answer is here; that of a stream is its first token."""
+        receipt = routed.receipt
+        if receipt.stream and routed.query is not None and routed.lease is not None:
+            took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
+            self._profile.answered(routed.query, routed.lease.endpoint, took)
+
+    def ended(self, routed: Routed) -> None:
+        """The stream is over, for whatever reason; the receipt says how. The lease is closed."""
+        lease, receipt = routed.lease, routed.receipt
+        if lease is None:
+            return
+        lease.close(self._now())
+        if routed.query is not None and receipt.outcome != "superseded" and not lease.charged:
+            decided = receipt.decided_s or 0.0
+            first = receipt.first_answer_s if receipt.stream else None
+            answer = Answer(
+                seconds=(receipt.ended_s or 0.0) - decided,
+                first_s=None if first is None else first - decided,
+                status=receipt.status,
+                whole=receipt.outcome == "completed",
+                usage=receipt.usage,
+            )
+            self._profile.ended(routed.query, lease.endpoint, answer)
 
     async def _decide(self, ask: Decide, receipt: Receipt, prefer: Endpoint | None) -> Routed | Answered:
         named = _model_in(ask.headers, REWRITE)
@@ -160,6 +196,7 @@ class Director:
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
         # From here to the lease nothing awaits.
+        self._pool.settle(self._now())
         tried = before.tried if before else set()
         kept = before.endpoint if before and not tried else prefer
         chosen = self._picking.choose(
@@ -167,9 +204,11 @@ class Director:
         )
         pick = chosen.pick
         receipt.pick, receipt.model = pick.best(EXPLAINED_MAX), chosen.candidate.model
+        receipt.cached_tokens = chosen.query.cached.get(pick.endpoint, 0)
+        receipt.hashed_tokens = chosen.query.hashed
         if self._rules.first_of_two:
             return self._pass_on(ask, request, receipt)
-        if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not pick.score(PrefixCacheScorer.type):
+        if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not chosen.query.cached.get(pick.endpoint):
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         receipt.picked = pick.endpoint.address
         destination = ",".join([receipt.picked, *next_best(pick, self._rules.fallbacks)])
@@ -179,7 +218,9 @@ class Director:
             lease = before.lease.join()
         else:
             self._profile.picked(chosen.query, pick.endpoint)
-            lease = self._pool.lease(pick.endpoint, request.prompt_tokens)  # last: what fails before it leaks nothing
+            cost = _cost(chosen.query, pick.endpoint, blind=not (ask.sees_answer and request.stream))
+            receipt.predicted_ttft_s = cost.ttft_s
+            lease = self._pool.lease(pick.endpoint, cost, now=self._now())  # last: what fails before it leaks nothing
         self._remember(ask, way, Decided(self._now(), choice, chosen.candidate, pick.endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, chosen.query)
@@ -298,6 +339,14 @@ class Director:
             priority=self._pool.policies.priority(objective),
             body_bytes=len(ask.body or b""),
         )
+
+
+def _cost(query: Query, endpoint: Endpoint, *, blind: bool) -> Cost:
+    """What the ledger is charged: as the profile reckons, or all of the prompt that is not cached."""
+    if query.cost is not None:
+        return replace(query.cost, blind=blind)
+    prompt = query.request.prompt_tokens
+    return Cost(max(0, prompt - query.cached.get(endpoint, 0)), prompt, blind=blind)
 
 
 def _joins(lease: Lease) -> bool:

@@ -229,20 +229,26 @@ class Stream:
             receipt.stream = receipt.stream or self._answer.is_stream
             self._answer_began = now
             if self._sees_no_body or event.end:
-                self._prefilled(routed)
+                if not (receipt.stream and self._settles_itself(routed)):
+                    self._prefilled(routed)
                 if not self._body_asked_for or event.end:
                     receipt.first_answer_s = now - receipt.time
 
     def _begin_pieces(self, routed: Routed, now: float) -> None:
         routed.receipt.first_answer_s = now - routed.receipt.time
         self._prefilled(routed)
+        self._director.answered(routed)
         self._last_piece = now
         if routed.receipt.stream:
             self._pace = self._telemetry.pace(routed.receipt)
 
     def _prefilled(self, routed: Routed) -> None:
         if routed.lease is not None:
-            routed.lease.prefilled()
+            routed.lease.prefilled(self._now())
+
+    def _settles_itself(self, routed: Routed) -> bool:
+        """Headers of a streamed answer come before its first token; the ledger knows better when that should be."""
+        return routed.lease is not None and routed.lease.blind
 
     def _close(self, outcome: str) -> None:
         self._exchange.close()
@@ -260,8 +266,7 @@ class Stream:
         self._end(routed, outcome)
 
     def _end(self, routed: Routed, outcome: str) -> None:
-        if routed.lease is not None:
-            routed.lease.close()
         routed.receipt.outcome = outcome
         routed.receipt.ended_s = self._now() - routed.receipt.time
+        self._director.ended(routed)
         self._telemetry.ended(routed.receipt)

@@ -84,12 +84,16 @@ Event = Headers | Body | Trailers
 
 @dataclass(slots=True)
 class Decide:
-    """The request is as whole as it will get: choose. `body` is None where the mode shows us no body."""
+    """The request is as whole as it will get: choose. `body` is None where the mode shows us no body.
+
+    `sees_answer` tells whether we will be shown the answer's body, and with it when the first token comes.
+    """
 
     headers: Mapping[str, str]
     body: bytes | None
     subset: frozenset[str] | None
     attributes: Mapping[str, str] | None = None
+    sees_answer: bool = False
 
 
 @dataclass(slots=True, frozen=True)
