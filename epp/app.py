@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from epp.chooser import DefaultModelChooser, SemanticChooser
+from epp.configured import Configured
 from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
@@ -34,8 +35,7 @@ from epp.protocol.exchange import Buffers
 from epp.protocol.headers import FAIRNESS, OBJECTIVE
 from epp.protocol.identity import source
 from epp.readiness import Readiness
-from epp.scheduling.default import default_profile
-from epp.scheduling.framework import Profile
+from epp.scheduling.framework import Scheduler
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
@@ -66,10 +66,12 @@ class App:
         self.stop = asyncio.Event()
         self.health = Health()
         self._conditions: dict[str, Callable[[], Any]] = {}
+        self._configured = Configured.of(settings)
         self._kubernetes = self._file = None
         self.fleet = Fleet(settings.pool_name or FILE_POOL, on_change=self._relisted)
-        if settings.discovery_file is not None:
-            self._file = self._discovery_file(settings.discovery_file)
+        listed = self._configured.discovery_file(settings)
+        if listed is not None:
+            self._file = self._discovery_file(listed)
         elif from_kubernetes(settings):
             self._kubernetes = _kubernetes(settings, self.fleet)
             self.fleet.home = self._kubernetes.namespace
@@ -79,7 +81,7 @@ class App:
         self.telemetry = Telemetry(self.fleet)
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
-        self._profiles: list[Profile] = []
+        self._profiles: list[Scheduler] = []
         self._scraper = Scraper(
             self.fleet.all,
             now=self._now,
@@ -180,7 +182,7 @@ class App:
 
     def _processor(self, scope: Scope, router: SemanticRouter | None, buffers: Buffers, limits: Limits) -> Processor:
         settings = self._settings
-        profile, rng = default_profile(), Random()
+        profile, rng = self._configured.scheduler(), Random()
         self._profiles.append(profile)
         self.telemetry.measure(profile)
         director = Director(
@@ -192,8 +194,10 @@ class App:
             wall=time.time,
             rng=rng,
             rules=Rules(
-                unparsed=settings.unparsed,
+                unparsed=self._configured.unparsed(settings),
+                parsers=self._configured.parsers,
                 tenant=source(settings.tenant_from, FAIRNESS),
+                agent=self._configured.agent(settings),
                 objective=source(settings.objective_from, OBJECTIVE),
                 fallbacks=settings.fallback_endpoints,
                 scores=settings.emit_endpoint_scores,

@@ -7,7 +7,7 @@ An expected refusal becomes an answer; a surprise becomes a plain pick, counted,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from traceback import format_tb
@@ -29,6 +29,7 @@ from epp.domain import (
     Receipt,
     Refused,
     Request,
+    Usage,
 )
 from epp.outcome import Answered, Routed
 from epp.picking import Picking, next_best, within
@@ -49,8 +50,8 @@ from epp.protocol.headers import (
 )
 from epp.protocol.identity import Source
 from epp.protocol.messages import Decide
-from epp.protocol.paths import path_of
-from epp.scheduling.framework import Answer, Query
+from epp.protocol.paths import PARSERS, path_of
+from epp.scheduling.framework import Answer, Extra, Metadata, Query
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ ID_LENGTH_MAX, PATH_LENGTH_MAX = 128, 1024  # in receipts, of which thousands ar
 EXPLAINED_MAX = 100  # endpoints in a receipt: about 20 KB; of thousands each, the receipts would hold gigabytes
 FAIRNESS_HEADER = Source("headers", FAIRNESS)
 OBJECTIVE_HEADER = Source("headers", OBJECTIVE)
+NOWHERE = Source("none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,16 @@ class Rules:
 
     With `scores` the gateway is told every endpoint's; without `subsets` its own hint at some of them is ignored.
 
-    `tenant` and `objective` say where those names are looked for. A destination lists up to `fallbacks` more endpoints
+    `parsers` are whose bodies are understood. `tenant` and `objective` say where those names are looked for, `agent`
+    where the tenant's is where there is none. A destination lists up to `fallbacks` more endpoints
     for the gateway's own retries. `signer` carries a decision from the first of two streams of a request
     (`first_of_two`, which takes no lease) to the second (`second_of_two`, which refuses what did not pass the first).
     """
 
     unparsed: openai.Unparsed = "pass"
+    parsers: Collection[str] = PARSERS
     tenant: Source = FAIRNESS_HEADER
+    agent: Source = NOWHERE
     objective: Source = OBJECTIVE_HEADER
     fallbacks: int = 0
     scores: bool = False
@@ -141,7 +146,8 @@ class Director:
     def served(self, routed: Routed, address: str) -> None:
         """The gateway says who answered: if it went elsewhere, the ledger and the scorers' memories follow."""
         routed.receipt.served = address
-        if routed.lease is None or address == routed.lease.endpoint.address:
+        extra = None if routed.query is None else routed.query.extra
+        if routed.lease is None or address in (routed.lease.endpoint.address, extra and extra.destination):
             return
         endpoint = self._pool.at(address)
         if endpoint is None:
@@ -150,6 +156,24 @@ class Director:
         routed.lease.move(endpoint, self._now())
         if routed.query is not None:
             self._profile.moved(routed.query, picked, endpoint)
+
+    def heads(self, routed: Routed, served: str | None) -> None:
+        """The answer begins: who served it, if the gateway says so, and what plugins want the client to be told."""
+        if served is not None:
+            self.served(routed, served)
+        if routed.query is not None and routed.lease is not None:
+            more = self._profile.heads(routed.query, routed.lease.endpoint, served)
+            if more:
+                routed.route.response_headers = [*routed.route.response_headers, *more]
+
+    def reports(self, routed: Routed, usage: Usage | None) -> Metadata | None:
+        """What plugins want the gateway to be told with the last piece of the answer."""
+        return None if routed.query is None else self._profile.reports(routed.query, usage)
+
+    @property
+    def reporting(self) -> bool:
+        """Whether any plugin ever reports: then the usage must be known by the last piece."""
+        return self._profile.reporting
 
     def answered(self, routed: Routed) -> None:
         """The first piece of the answer is here; that of a stream is its first token."""
@@ -184,6 +208,7 @@ class Director:
             ask.body,
             ask.subset if self._rules.subsets else None,
             unparsed=self._rules.unparsed,
+            parsers=self._rules.parsers,
             model_required=named is None and not self._pool.policies.generic,
         )
         if ask.body is None:
@@ -211,8 +236,12 @@ class Director:
         if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not chosen.query.cached.get(pick.endpoint):
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         receipt.picked = pick.endpoint.address
-        destination = ",".join([receipt.picked, *next_best(pick, self._rules.fallbacks)])
+        extra = chosen.query.extra
+        address = extra.destination if extra is not None and extra.destination else receipt.picked
+        destination = ",".join([address, *next_best(pick, self._rules.fallbacks)])
         way = outcome.route(ask.headers, request, destination, receipt.model, receipt)
+        if extra is not None:
+            outcome.bring(way, extra)
         way.scores = pick.scores() if self._rules.scores else None
         if before and _joins(before.lease) and before.lease.endpoint is pick.endpoint:
             lease = before.lease.join()
@@ -220,10 +249,18 @@ class Director:
             self._profile.picked(chosen.query, pick.endpoint)
             cost = _cost(chosen.query, pick.endpoint, blind=not (ask.sees_answer and request.stream))
             receipt.predicted_ttft_s = cost.ttft_s
-            lease = self._pool.lease(pick.endpoint, cost, now=self._now())  # last: what fails before it leaks nothing
+            lease = self._lease(pick.endpoint, cost, extra)  # last: what fails before it leaks nothing
         self._remember(ask, way, Decided(self._now(), choice, chosen.candidate, pick.endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, chosen.query)
+
+    def _lease(self, endpoint: Endpoint, cost: Cost, extra: Extra | None) -> Lease:
+        """With those who prefill for the endpoint: then the prompt is theirs to compute."""
+        now = self._now()
+        if extra is None or not extra.beside:
+            return self._pool.lease(endpoint, cost, now=now)
+        own = replace(cost, tokens=0, work_s=0.0)
+        return self._pool.lease(endpoint, own, now=now, beside=[(e, cost) for e in extra.beside])
 
     def _note(self, request: Request, receipt: Receipt) -> None:
         """What the receipt says of the request, and the request of who asks."""
@@ -334,7 +371,9 @@ class Director:
             path=path_of(ask.headers)[-PATH_LENGTH_MAX:],
             asked_model=None,
             pool=self._pool.name,
-            tenant=self._rules.tenant.find(ask.headers, ask.attributes) or DEFAULT_TENANT,
+            tenant=self._rules.tenant.find(ask.headers, ask.attributes)
+            or self._rules.agent.find(ask.headers, None)
+            or DEFAULT_TENANT,
             objective=objective,
             priority=self._pool.policies.priority(objective),
             body_bytes=len(ask.body or b""),

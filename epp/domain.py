@@ -66,7 +66,8 @@ class Request:
     bytes and no others. An empty range is where a model may be put in; None means that the body is not to be edited.
     `prompt` holds the raw JSON of what the engine will prefill (messages, prompt or input): it is hashed for prefix
     affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None. `priority` is that
-    of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id.
+    of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id. `headers` are the client's,
+    by lower-case name, for plugins that go by one.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Request:
     subset: frozenset[str] | None = None
     tenant: str = DEFAULT_TENANT
     priority: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, frozen=True)

@@ -22,7 +22,7 @@ from epp.protocol.headers import (
 )
 from epp.protocol.messages import Immediate
 from epp.protocol.paths import error_shape
-from epp.scheduling.framework import Query
+from epp.scheduling.framework import Extra, Query
 
 
 @dataclass(slots=True)
@@ -73,6 +73,15 @@ def plain_route(headers: Mapping[str, str], address: str | None, receipt: Receip
         remove_headers=sorted((CONTROL | {SELECTED_MODEL}) & headers.keys()),
         response_headers=response_headers(receipt),
     )
+
+
+def bring(way: Route, extra: Extra) -> None:
+    """What the choice brings along: headers for the model server, which no client may set, and metadata."""
+    if extra.headers:
+        names = {name for name, _ in extra.headers}
+        way.set_headers = [*way.set_headers, *extra.headers]
+        way.remove_headers = [name for name in way.remove_headers if name not in names]
+    way.metadata = extra.metadata or None
 
 
 def response_headers(receipt: Receipt) -> list[tuple[str, str]]:

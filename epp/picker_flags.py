@@ -72,19 +72,11 @@ def _unset(name: str, instead: str) -> PickerFlag:
     return PickerFlag(name, _nothing, "only empty, its default", instead)
 
 
-_NO_CONFIG = "EndpointPickerConfig is not read in this version; leave the flag out to run the built-in profile"
 _FIXED_NAMES = "the metrics of vLLM are found by their own names; the Go picker refuses this flag, too"
 _OPEN_METRICS = "/metrics is plain HTTP without authentication; guard the port with a NetworkPolicy"
 
 FLAGS = (
     PickerFlag("health-checking", _yes_or_no, "health is always served on the ext_proc port", is_boolean=True),
-    _unset("config-file", _NO_CONFIG),
-    _unset("config-text", _NO_CONFIG),
-    _off(
-        "allow-experimental-plugins",
-        "only false: every plugin is built in",
-        "there is no plugin configuration in this version that it could allow something in",
-    ),
     PickerFlag(
         "refresh-prometheus-metrics-interval", _duration, "gauges are read when Prometheus asks, so never older than it"
     ),

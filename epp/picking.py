@@ -12,7 +12,7 @@ from typing import Literal
 
 from epp.datastore.pool import Pool
 from epp.domain import Candidate, Choice, Endpoint, Reason, Receipt, Refused, Request
-from epp.scheduling.framework import Pick, Profile, Query
+from epp.scheduling.framework import Pick, Query, Scheduler
 
 
 @dataclass(slots=True)
@@ -26,10 +26,10 @@ class Chosen:
 
 @dataclass(slots=True)
 class Picking:
-    """Picks among one pool's endpoints by one profile."""
+    """Picks among one pool's endpoints by one scheduler, as often as not a single profile."""
 
     pool: Pool
-    profile: Profile
+    profile: Scheduler
     rng: Random
     unknown_model: Literal["refuse", "forward"] = "refuse"
 
@@ -58,20 +58,27 @@ class Picking:
                 able = _serving(candidate.model, endpoints)
                 drained = drained or bool(able)
                 if last_resort or any(e.reachable for e in able):
-                    found = self._run(request, candidate, now, _kept(prefer, able))
+                    found = self._run(request, candidate, now, _kept(prefer, able), able)
                     if found is not None:
                         return found
                 receipt.excluded[candidate.model] = "no usable endpoint serves it"
         if self.unknown_model == "forward":
-            found = self._run(request, choice.candidates[0], now, endpoints)
+            found = self._run(request, choice.candidates[0], now, endpoints, endpoints)
             if found is not None:
                 return found
         if drained:
             raise Refused(Reason.SATURATED, "no endpoints available for the given request")
         raise self._not_served(request, choice, aliases)
 
-    def _run(self, request: Request, candidate: Candidate, now: float, endpoints: Sequence[Endpoint]) -> Chosen | None:
-        query = Query(request, candidate, now, self.rng)
+    def _run(
+        self,
+        request: Request,
+        candidate: Candidate,
+        now: float,
+        endpoints: Sequence[Endpoint],
+        able: Sequence[Endpoint],
+    ) -> Chosen | None:
+        query = Query(request, candidate, now, self.rng, able=able)
         pick = self.profile.run(query, endpoints) if endpoints else None
         return None if pick is None else Chosen(candidate, query, pick)
 
@@ -93,7 +100,9 @@ def within(subset: frozenset[str] | None, endpoints: Sequence[Endpoint]) -> Sequ
 
 
 def next_best(pick: Pick, count: int) -> list[str]:
-    """The addresses of up to `count` more endpoints that can be reached, best first."""
+    """The addresses of up to `count` more endpoints that can be reached, best first; of more, if the picker says so."""
+    if pick.further:
+        return [e.address for e in pick.further]
     if count == 0:
         return []
     ranked = sorted(zip(pick.totals, pick.endpoints, strict=True), key=lambda row: -row[0])

@@ -149,6 +149,13 @@ class Settings(BaseSettings):
         " header:NAME, attribute:NAME",
     )
     objective_from: NameSource = Field("header", description="where the InferenceObjective is named, in the same way")
+    config_file: Path | None = Field(
+        None, description="EndpointPickerConfig, as the Go picker reads it; without one the built-in policy chooses"
+    )
+    config_text: str | None = Field(None, description="the same in place; not with --config-file")
+    allow_experimental_plugins: bool = Field(
+        False, description="accept plugins that the Go picker calls alpha in the EndpointPickerConfig"
+    )
     semantic_config_file: Path | None = Field(
         None, description="vSR v0.3 YAML; without it semantic routing is off and `auto` means the default model"
     )
@@ -315,6 +322,8 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError("--tls-names", "has no effect with --cert-path: that certificate has its names")
     if settings.tls_cipher_suites and settings.tls_min_version == "VersionTLS13":
         raise ConfigError("--tls-cipher-suites", "has no effect with --tls-min-version=VersionTLS13")
+    if settings.config_file is not None and settings.config_text is not None:
+        raise ConfigError("--config-text", "cannot go with --config-file; leave one of them out")
     _check_source(settings)
     if settings.admin_token is None and not is_loopback(settings.admin_address):
         raise ConfigError(

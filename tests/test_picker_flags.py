@@ -60,14 +60,11 @@ def test_what_asks_for_what_we_do_is_accepted(line: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
-        ("--config-file=/config/plugins.yaml", "EndpointPickerConfig is not read in this version"),
-        ("--config-text={}", "EndpointPickerConfig is not read in this version"),
         ("--tracing", "no traces are exported in this version; give --tracing=false"),
         ("--metrics-endpoint-auth=true", "guard the port with a NetworkPolicy and give --metrics-endpoint-auth=false"),
         ("--metrics-client-ca-file=/ca", "/metrics is plain HTTP without authentication"),
         ("--metrics-cert-dir=/certs", "/metrics is plain HTTP without authentication"),
         ("--enable-pprof", "py-spy"),
-        ("--allow-experimental-plugins", "there is no plugin configuration"),
         ("--metrics-staleness-threshold=5s", "scorers trust a metric for 2 s"),
         ("--metrics-staleness-threshold=soon", "'soon' is not a duration"),
         ("--refresh-prometheus-metrics-interval=often", "'often' is not a duration"),

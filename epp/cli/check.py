@@ -1,4 +1,4 @@
-"""`onehop check FILE...`: says what is wrong with discovery and semantic files before they are served."""
+"""`onehop check FILE...`: says what is wrong with configuration files before they are served, and what they mean."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from epp.cli.profiles import sentences
+from epp.config import is_picker_config
 from epp.datastore import discovery
 from epp.domain import ConfigError
+from epp.scheduling.assembly import examine
 from semantic.config import ConfigError as SemanticConfigError
 from semantic.config import read_config
 
@@ -19,17 +22,22 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="onehop check", description=__doc__)
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path)
     parser.add_argument("--lenient", action="store_true", help="what has no effect is a warning, not a mistake")
+    parser.add_argument(
+        "--allow-experimental-plugins", action="store_true", help="as the flag of serve, for an EndpointPickerConfig"
+    )
     given = parser.parse_args(arguments)
-    return max([_check(path, given.lenient) for path in given.files])
+    return max([_check(path, given.lenient, given.allow_experimental_plugins) for path in given.files])
 
 
-def _check(path: Path, lenient: bool) -> int:
+def _check(path: Path, lenient: bool, experimental: bool) -> int:
     try:
         with path.open("rb") as file:
             content = file.read(READABLE_BYTES_MAX)
     except OSError as unreadable:
         print(f"{path}: {unreadable.strerror}", file=sys.stderr)
         return 1
+    if is_picker_config(content):
+        return _picker(path, content, experimental)
     if _is_discovery(content):
         return _discovery(path, content)
     return _semantic(path, content, lenient)
@@ -48,6 +56,18 @@ def _discovery(path: Path, content: bytes) -> int:
     if not mistakes:
         print(f"{path}: a discovery file of {len(listed)} endpoints, good")
     return 1 if mistakes else 0
+
+
+def _picker(path: Path, content: bytes, experimental: bool) -> int:
+    assembly, mistakes = examine(content, experimental=experimental)
+    for mistake in mistakes:
+        print(f"{path}: {mistake}", file=sys.stderr)
+    if assembly is None:
+        return 1
+    print(f"{path}: an EndpointPickerConfig of {len(assembly.plugins)} plugins, good")
+    for sentence in sentences(assembly):
+        print(f"  {sentence}")
+    return 0
 
 
 def _semantic(path: Path, content: bytes, lenient: bool) -> int:

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 import yaml
 
 from epp.datastore.pool import Listed
-from epp.datastore.yaml_tree import compose, digits, is_null, quoted, shown, string
 from epp.domain import ConfigError
+from epp.yaml_tree import compose, digits, is_null, quoted, shown, string
 
 FILE_BYTES_MAX = 1 << 20
 NAME_LENGTH_MAX = 253

@@ -6,7 +6,7 @@ same object; the ledger of an endpoint is the sum of the open charges on it, wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -36,7 +36,7 @@ class Listed:
 class _Charge:
     """One request on one endpoint (or what a peer has there), for as long as someone holds it."""
 
-    __slots__ = ("blind", "context", "endpoint", "holders", "line", "requests", "tokens", "work_s")
+    __slots__ = ("beside", "blind", "context", "endpoint", "holders", "line", "requests", "tokens", "work_s")
 
     def __init__(self, endpoint: Endpoint, cost: Cost, requests: int, line: _Line, now: float) -> None:
         self.endpoint = endpoint
@@ -45,7 +45,14 @@ class _Charge:
         self.tokens, self.context, self.work_s = cost.tokens, cost.context, cost.work_s
         self.blind = cost.blind and cost.work_s > 0
         self.line = line
+        self.beside: Sequence[_Charge] = ()
         self._enter(now)
+
+    def release(self, now: float) -> None:
+        """Those that worked for it are done."""
+        beside, self.beside = self.beside, ()
+        for charge in beside:
+            charge.leave(now)
 
     def enter(self, endpoint: Endpoint, line: _Line, now: float) -> None:
         """Be counted at another endpoint."""
@@ -159,9 +166,10 @@ class Lease:
         return Lease(self._charge, self._pool)
 
     def prefilled(self, now: float = 0.0) -> None:
-        """The first answer byte is here: the prompt no longer waits to be computed."""
+        """The first answer byte is here: the prompt no longer waits to be computed, and who prefilled it is done."""
         if self.open:
             self._charge.prefilled(now)
+            self._charge.release(now)
 
     def move(self, endpoint: Endpoint, now: float = 0.0) -> None:
         """Another endpoint turned out to serve the request: what is still held is held there."""
@@ -176,6 +184,7 @@ class Lease:
         self._charge.holders -= 1
         if self._charge.holders == 0:
             self._charge.leave(now)
+            self._charge.release(now)
 
     def __enter__(self) -> Lease:
         return self
@@ -218,10 +227,21 @@ class Pool:
         """The endpoint of that `ip:port`."""
         return next((e for e in self.endpoints if e.address == address), None)
 
-    def lease(self, endpoint: Endpoint, cost: Cost | int, requests: int = 1, now: float = 0.0) -> Lease:
-        """Charge one request and what it takes now, not at the next scrape; a number is tokens alone."""
+    def lease(
+        self,
+        endpoint: Endpoint,
+        cost: Cost | int,
+        requests: int = 1,
+        now: float = 0.0,
+        beside: Sequence[tuple[Endpoint, Cost]] = (),
+    ) -> Lease:
+        """Charge one request and what it takes now, not at the next scrape; a number is tokens alone.
+
+        Those `beside` work for it until the first byte of its answer.
+        """
         cost = Cost(cost) if isinstance(cost, int) else cost
         charge = _Charge(endpoint, cost, requests, self.line(endpoint), now)
+        charge.beside = [_Charge(e, each, requests, self.line(e), now) for e, each in beside]
         if charge.blind:
             heappush(self._blind, (now + endpoint.outstanding_s(now), next(self._order), charge))
         return Lease(charge, self)

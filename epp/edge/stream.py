@@ -18,7 +18,18 @@ from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import BadMessage, decode, encode
 from epp.protocol.exchange import Buffers, Exchange
-from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
+from epp.protocol.messages import (
+    Body,
+    BodyReply,
+    Chunk,
+    Decide,
+    Event,
+    Headers,
+    Reply,
+    Side,
+    Trailers,
+    TrailersReply,
+)
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -202,18 +213,28 @@ class Stream:
             for action in self._exchange.receive(one):
                 assert not isinstance(action, Decide)
                 replies.append(action)
+        if self._director.reporting and replies and not isinstance(event, Headers):
+            self._report(event, replies)
         if self._routed is not None:
             self._note_answer(event, self._routed, began)
         self._answer_work_s += self._now() - began
         return replies
+
+    def _report(self, event: Event, replies: list[Reply]) -> None:
+        """With the end of an answer the gateway is told what plugins make of it."""
+        if self._routed is None or not (isinstance(event, Trailers) or (isinstance(event, Body) and event.end)):
+            return
+        metadata = self._director.reports(self._routed, self._answer.end())
+        last = replies[-1]
+        if metadata and isinstance(last, Chunk | BodyReply | TrailersReply):
+            last.metadata = metadata
 
     def _begin_answer(self, event: Headers, routed: Routed) -> None:
         if self._shared.sample():
             self._body_asked_for = self._exchange.show_response_body()
         if self._shared.restore_model and self._exchange.may_change_response:
             self._answer = AnswerReader(routed.receipt.model, routed.receipt.asked_model)
-        if event.served is not None:
-            self._director.served(routed, event.served)
+        self._director.heads(routed, event.served)
 
     def _note_answer(self, event: Event, routed: Routed, now: float) -> None:
         """When the prompt is computed, by a body piece or by headers that nothing follows; and then the pace."""

@@ -22,6 +22,7 @@ from epp.protocol.messages import (
     Headers,
     HeadersReply,
     Immediate,
+    Metadata,
     Modes,
     Reply,
     Side,
@@ -80,6 +81,7 @@ def encode(reply: Reply) -> bytes:
             streamed = body.response.body_mutation.streamed_response
             streamed.body = reply.data
             streamed.end_of_stream = reply.end
+            _tell(message, reply.metadata)
         case BodyReply():
             body = message.request_body if reply.side is Side.REQUEST else message.response_body
             body.response.SetInParent()
@@ -88,6 +90,7 @@ def encode(reply: Reply) -> bytes:
             elif reply.body is not None:
                 body.response.body_mutation.clear_body = True
             _edit(message, body.response, reply.edits)
+            _tell(message, reply.metadata)
         case HeadersReply():
             head = message.request_headers if reply.side is Side.REQUEST else message.response_headers
             head.response.SetInParent()
@@ -99,6 +102,7 @@ def encode(reply: Reply) -> bytes:
                     message.mode_override.response_header_mode = pb.ProcessingMode.SKIP
         case TrailersReply():
             (message.request_trailers if reply.side is Side.REQUEST else message.response_trailers).SetInParent()
+            _tell(message, reply.metadata)
         case Immediate():
             answer = message.immediate_response
             answer.status.code = reply.status
@@ -118,7 +122,19 @@ def _edit(message: pb.ProcessingResponse, common: pb.CommonResponse, edits: Edit
         lb.fields[DESTINATION].string_value = edits.destination
         for address, score in (edits.scores or {}).items():
             lb.fields[SCORES].struct_value.fields[address].number_value = score
+        _tell(message, edits.metadata)
     common.clear_route_cache = edits.clear_route_cache
+
+
+def _tell(message: pb.ProcessingResponse, metadata: Metadata | None) -> None:
+    """Dynamic metadata, beside what is there: nothing of another's is overwritten but a name that is the same."""
+    for namespace, values in (metadata or {}).items():
+        fields = message.dynamic_metadata.fields[namespace].struct_value.fields
+        for name, value in values.items():
+            if isinstance(value, str):
+                fields[name].string_value = value
+            else:
+                fields[name].number_value = value
 
 
 def _set_headers(mutation: pb.HeaderMutation, headers: object) -> None:

@@ -31,6 +31,7 @@ from epp.protocol.messages import (
     Headers,
     HeadersReply,
     Immediate,
+    Metadata,
     Modes,
     Reply,
     Side,
@@ -67,6 +68,7 @@ class Route:
     model_changed: bool = False
     response_headers: Sequence[tuple[str, str]] = ()
     scores: Mapping[str, float] | None = None
+    metadata: Metadata | None = None
 
 
 @dataclass(slots=True)
@@ -175,7 +177,14 @@ class Exchange:
         assert self.state is State.DECIDING
         self._route = route
         body = route.body
-        edits = Edits(route.set_headers, route.remove_headers, route.destination, route.model_changed, route.scores)
+        edits = Edits(
+            route.set_headers,
+            route.remove_headers,
+            route.destination,
+            route.model_changed,
+            route.scores,
+            route.metadata,
+        )
         if body is not None:
             edits = replace(edits, set=[*edits.set, ("content-length", str(len(body)))])
         replies: list[Reply] = []

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+Metadata = Mapping[str, Mapping[str, str | float]]  # dynamic metadata, by namespace
+
 
 class BadMessage(Exception):
     """What the peer sent is no ext_proc message, or has no place here; the stream ends, no other is hurt."""
@@ -100,7 +102,7 @@ class Decide:
 class Edits:
     """What a reply changes: headers to set and remove, the destination for header and metadata, the route cache.
 
-    `scores`, by address, go into the metadata beside the destination.
+    `scores`, by address, go into the metadata beside the destination, and `metadata` of others' beside both.
     """
 
     set: Sequence[tuple[str, str]] = ()
@@ -108,6 +110,7 @@ class Edits:
     destination: str | None = None
     clear_route_cache: bool = False
     scores: Mapping[str, float] | None = None
+    metadata: Metadata | None = None
 
 
 NO_EDITS = Edits()
@@ -133,15 +136,17 @@ class BodyReply:
     side: Side
     body: bytes | None = None
     edits: Edits = NO_EDITS
+    metadata: Metadata | None = None
 
 
 @dataclass(slots=True)
 class Chunk:
-    """A piece of the body that goes on (`StreamedBodyResponse`, full duplex only)."""
+    """A piece of the body that goes on (`StreamedBodyResponse`, full duplex only), with metadata for the gateway."""
 
     side: Side
     data: bytes
     end: bool
+    metadata: Metadata | None = None
 
 
 @dataclass(slots=True)
@@ -149,6 +154,7 @@ class TrailersReply:
     """Answers trailers, unchanged."""
 
     side: Side
+    metadata: Metadata | None = None
 
 
 @dataclass(slots=True)

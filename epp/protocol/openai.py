@@ -73,6 +73,7 @@ def read(
         method=headers.get(":method", "POST"),
         path=path_of(headers),
         subset=subset,
+        headers=headers,
     )
     if not body and (body is None or headers.get(":method", "GET") in _BODYLESS):
         return request

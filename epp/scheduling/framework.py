@@ -11,9 +11,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 from random import Random
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from epp.domain import Candidate, Cost, Endpoint, Request, Usage
+from epp.plugin import Plugin, Setting
+
+__all__ = ["Plugin", "Setting"]
+Metadata = Mapping[str, Mapping[str, str | float]]  # dynamic metadata, by namespace
+
+
+@dataclass(slots=True)
+class Extra:
+    """What a choice brings along, where it is more than an endpoint.
+
+    `headers` go on to the model server. `destination` is the address the gateway is given where that is not the chosen
+    endpoint's own. `picks` are the endpoints by profile, of which those in `beside` work for the request before the
+    chosen one does. `metadata` is for the gateway.
+    """
+
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    destination: str | None = None
+    picks: dict[str, Endpoint] = field(default_factory=dict)
+    beside: list[Endpoint] = field(default_factory=list)
+    metadata: dict[str, dict[str, str | float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +46,9 @@ class Query:
     Producers work out what several plugins look at: `cached` is how many prompt tokens each endpoint is believed to
     hold (those that hold none are left out) of the `hashed` tokens that were looked up. `cost` is what the request
     takes at the endpoint finally picked, for the ledger; None leaves the whole prompt to be computed.
+
+    `session` is what the request's session calls itself. `able` are all endpoints that may take part, where the choice
+    itself may be among fewer; empty: it is not.
     """
 
     request: Request
@@ -36,13 +59,22 @@ class Query:
     cached: Mapping[Endpoint, int] = field(default_factory=dict)
     hashed: int = 0
     cost: Cost | None = None
+    session: str | None = None
+    able: Sequence[Endpoint] = ()
+    extra: Extra | None = None
+
+    def brings(self) -> Extra:
+        """What the choice brings along, to be added to."""
+        if self.extra is None:
+            self.extra = Extra()
+        return self.extra
 
 
 # The Go picker's names: a producer's work is `DataProducer`, `picked` is `PreRequest`.
-Point = Literal["DataProducer", "Filter", "Scorer", "Picker", "PreRequest"]
+Point = Literal["DataProducer", "Admitter", "Filter", "Scorer", "Picker", "PreRequest"]
 
 
-HOOKS = ("picked", "moved", "answered", "ended", "relisted")
+HOOKS = ("picked", "moved", "heads", "answered", "reports", "ended", "relisted")
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,12 +101,6 @@ class Meter(Protocol):
         """One call of one plugin, and how long it took."""
 
 
-class Plugin(ABC):
-    """A part of a profile. Fields of a plugin are its parameters; `type` is its name in configuration files."""
-
-    type: ClassVar[str]
-
-
 class Memory(Plugin):
     """What a plugin that learns is told of a request's life; each does nothing unless a plugin has use for it."""
 
@@ -84,8 +110,16 @@ class Memory(Plugin):
     def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
         """Another endpoint turned out to serve the request."""
 
+    def heads(self, query: Query, endpoint: Endpoint, served: str | None) -> Sequence[tuple[str, str]]:
+        """Headers to give the client: the answer begins. `served` is who the gateway says served, if it says so."""
+        return ()
+
     def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
         """The first token came, so many seconds after the choice. Not told where the gateway does not show it."""
+
+    def reports(self, query: Query, usage: Usage | None) -> Metadata:
+        """What to tell the gateway with the last piece of an answer, where it shows us one."""
+        return {}
 
     def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
         """The request is over."""
@@ -94,7 +128,7 @@ class Memory(Plugin):
         """The pool's endpoints, whenever the list changes, so that a memory of those that left can go."""
 
 
-class Producer(Memory):
+class Producer(Memory, ABC):
     """Works out facts about a request that several plugins look at, and writes them into the query."""
 
     @abstractmethod
@@ -102,7 +136,15 @@ class Producer(Memory):
         """Called once a decision, before any filter."""
 
 
-class Filter(Memory):
+class Admitter(Memory, ABC):
+    """Refuses requests."""
+
+    @abstractmethod
+    def admit(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
+        """Called once a decision, after the producers. Raises `Refused`."""
+
+
+class Filter(Memory, ABC):
     """Narrows the endpoints."""
 
     @abstractmethod
@@ -110,7 +152,7 @@ class Filter(Memory):
         """The endpoints that may go on, in the given order; an empty list means none may."""
 
 
-class Scorer(Memory):
+class Scorer(Memory, ABC):
     """Rates the endpoints."""
 
     @abstractmethod
@@ -118,12 +160,22 @@ class Scorer(Memory):
         """One score per endpoint, 0 (worst) to 1 (best); the profile clamps what is outside."""
 
 
-class Picker(Memory):
+class Picker(Memory, ABC):
     """Makes the choice."""
+
+    max_num_of_endpoints: int = 1
 
     @abstractmethod
     def pick(self, query: Query, totals: Sequence[float]) -> int:
         """The position of the chosen endpoint among the scored ones; `totals` is never empty."""
+
+    def further(self, query: Query, totals: Sequence[float], place: int) -> list[int]:
+        """The positions of the next choices, best first, where `max_num_of_endpoints` asks for more than `place`."""
+        left = [i for i in range(len(totals)) if i != place]
+        found: list[int] = []
+        while left and len(found) < self.max_num_of_endpoints - 1:
+            found.append(left.pop(self.pick(query, [totals[i] for i in left])))
+        return found
 
 
 @dataclass(slots=True)
@@ -135,6 +187,7 @@ class Pick:
     totals: Sequence[float]
     columns: Sequence[tuple[str, float, Sequence[float]]]
     dropped: Sequence[tuple[Endpoint, str]] = ()
+    further: Sequence[Endpoint] = ()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -195,35 +248,119 @@ class Unmetered:
         """Not written down."""
 
 
-@dataclass(slots=True)
-class Profile:
-    """A configured sentence: producers, filters in order, scorers with weights, one picker."""
+class Scheduler(ABC):
+    """What the director asks for an endpoint, and tells how it went: one profile, or a handler over several."""
 
-    name: str
-    producers: Sequence[Producer] = field(default=(), kw_only=True)
-    filters: Sequence[Filter] = ()
-    scorers: Sequence[tuple[Scorer, float]] = ()
-    picker: Picker = field(kw_only=True)
-    meter: Meter = field(default_factory=Unmetered, kw_only=True, compare=False)
-    _told: Mapping[str, Sequence[Memory]] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        self._told = {
-            hook: [p for p in self.plugins if getattr(type(p), hook) is not getattr(Memory, hook)] for hook in HOOKS
-        }
+    producers: Sequence[Producer]
+    admitters: Sequence[Admitter]
+    meter: Meter
+    _told: Mapping[str, Sequence[Memory]]
 
     @property
+    @abstractmethod
     def plugins(self) -> list[Memory]:
-        """Every part, in the order of its turn."""
-        return [*self.producers, *self.filters, *(scorer for scorer, _ in self.scorers), self.picker]
+        """Every part once, in the order of its turn."""
 
+    @abstractmethod
     def run(self, query: Query, endpoints: Sequence[Endpoint]) -> Pick | None:
-        """The choice, or None when the filters leave no endpoint. Totals are sums of clamped score times weight."""
+        """The choice, or None when the filters leave no endpoint. Raises `Refused` where an admitter does."""
+
+    def prepare(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
+        """What comes before all profiles."""
         clock, took = self.meter.clock, self.meter.took
         for producer in self.producers:
             began = clock()
             producer.produce(query, endpoints)
             took("DataProducer", producer.type, clock() - began)
+        for admitter in self.admitters:
+            began = clock()
+            admitter.admit(query, endpoints)
+            took("Admitter", admitter.type, clock() - began)
+
+    def picked(self, query: Query, endpoint: Endpoint) -> None:
+        """The choice is final: let plugins with a memory note it, and before it whoever works for it."""
+        clock, took = self.meter.clock, self.meter.took
+        for plugin in self._told["picked"]:
+            began = clock()
+            if query.extra is not None:
+                for other in query.extra.beside:
+                    plugin.picked(query, other)
+            plugin.picked(query, endpoint)
+            took("PreRequest", plugin.type, clock() - began)
+
+    def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
+        """The request was served elsewhere: let plugins with a memory correct it."""
+        for plugin in self._told["moved"]:
+            plugin.moved(query, picked, served)
+
+    def heads(self, query: Query, endpoint: Endpoint, served: str | None) -> list[tuple[str, str]]:
+        """The answer begins: what plugins want the client to be told."""
+        return [pair for plugin in self._told["heads"] for pair in plugin.heads(query, endpoint, served)]
+
+    def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
+        """The first token came: let plugins learn from when."""
+        for plugin in self._told["answered"]:
+            plugin.answered(query, endpoint, seconds)
+
+    @property
+    def reporting(self) -> bool:
+        """Whether any plugin ever reports."""
+        return bool(self._told["reports"])
+
+    def reports(self, query: Query, usage: Usage | None) -> Metadata:
+        """The answer is whole: what plugins want the gateway to be told."""
+        told: dict[str, dict[str, str | float]] = {}
+        for plugin in self._told["reports"]:
+            for namespace, values in plugin.reports(query, usage).items():
+                told.setdefault(namespace, {}).update(values)
+        return told
+
+    def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
+        """The request is over: let plugins learn from how it went."""
+        for plugin in self._told["ended"]:
+            plugin.ended(query, endpoint, answer)
+
+    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
+        """The pool's list changed: let plugins with a memory forget the endpoints that left."""
+        for plugin in self._told["relisted"]:
+            plugin.relisted(endpoints)
+
+
+def told(plugins: Sequence[Memory]) -> dict[str, list[Memory]]:
+    """By hook, the plugins that have use for it."""
+    return {hook: [p for p in plugins if getattr(type(p), hook) is not getattr(Memory, hook)] for hook in HOOKS}
+
+
+@dataclass(slots=True)
+class Profile(Scheduler):
+    """A configured sentence: producers, admitters, filters in order, scorers with weights, one picker.
+
+    `memories` are plugins without a turn in the choice, which are only told of it.
+    """
+
+    name: str
+    producers: Sequence[Producer] = field(default=(), kw_only=True)
+    admitters: Sequence[Admitter] = field(default=(), kw_only=True)
+    filters: Sequence[Filter] = ()
+    scorers: Sequence[tuple[Scorer, float]] = ()
+    picker: Picker = field(kw_only=True)
+    memories: Sequence[Memory] = field(default=(), kw_only=True)
+    meter: Meter = field(default_factory=Unmetered, kw_only=True, compare=False)
+    _told: Mapping[str, Sequence[Memory]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._told = told(self.plugins)
+
+    @property
+    def plugins(self) -> list[Memory]:
+        """Every part once, in the order of its turn."""
+        parts = [*self.producers, *self.admitters, *self.filters, *(scorer for scorer, _ in self.scorers), self.picker]
+        return unique([*parts, *self.memories])
+
+    def run(self, query: Query, endpoints: Sequence[Endpoint]) -> Pick | None:
+        """The choice, or None when the filters leave no endpoint. Totals are sums of clamped score times weight."""
+        self.prepare(query, endpoints)
+        clock, took = self.meter.clock, self.meter.took
         kept: Sequence[Endpoint] = endpoints
         dropped: list[tuple[Endpoint, str]] = []
         for step in self.filters:
@@ -247,33 +384,11 @@ class Profile:
             columns.append((scorer.type, weight, scores))
         began = clock()
         place = self.picker.pick(query, totals)
+        further = self.picker.further(query, totals, place) if self.picker.max_num_of_endpoints > 1 else ()
         took("Picker", self.picker.type, clock() - began)
-        return Pick(place, kept, totals, columns, dropped)
+        return Pick(place, kept, totals, columns, dropped, [kept[i] for i in further])
 
-    def picked(self, query: Query, endpoint: Endpoint) -> None:
-        """The choice is final: let plugins with a memory note it."""
-        clock, took = self.meter.clock, self.meter.took
-        for plugin in self._told["picked"]:
-            began = clock()
-            plugin.picked(query, endpoint)
-            took("PreRequest", plugin.type, clock() - began)
 
-    def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
-        """The request was served elsewhere: let plugins with a memory correct it."""
-        for plugin in self._told["moved"]:
-            plugin.moved(query, picked, served)
-
-    def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
-        """The first token came: let plugins learn from when."""
-        for plugin in self._told["answered"]:
-            plugin.answered(query, endpoint, seconds)
-
-    def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
-        """The request is over: let plugins learn from how it went."""
-        for plugin in self._told["ended"]:
-            plugin.ended(query, endpoint, answer)
-
-    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
-        """The pool's list changed: let plugins with a memory forget the endpoints that left."""
-        for plugin in self._told["relisted"]:
-            plugin.relisted(endpoints)
+def unique(plugins: Sequence[Memory]) -> list[Memory]:
+    """Each object once, where it came first."""
+    return list({id(plugin): plugin for plugin in plugins}.values())

@@ -23,6 +23,7 @@ COARSE_BLOCK_BYTES = 1024
 BLOCKS_MAX = 2000  # of one prompt: about 1.9 MB, 480k tokens
 CAPACITY_BLOCKS_MAX = 65_536  # of one endpoint: 4M tokens, about 13 MB of ours
 ENDPOINTS_MAX = 1024
+FACTOR_MIN, FACTOR_MAX_TOLD, FACTOR_MAX = 0.1, 1.0, 4.0  # of a capacity that observation corrects
 
 FINE_BYTES = FINE_BLOCKS_MAX * BLOCK_BYTES
 BYTES_MAX = FINE_BYTES + (BLOCKS_MAX - FINE_BLOCKS_MAX) * COARSE_BLOCK_BYTES
@@ -53,8 +54,10 @@ def covered_bytes(blocks: int) -> int:
 class PrefixIndex:
     """Block hash -> the endpoints that were sent it, as a bitmask over their slots; least recently used goes first."""
 
-    def __init__(self, capacity_tokens: int) -> None:
+    def __init__(self, capacity_tokens: int, *, engine_capacity: bool = True) -> None:
+        """`capacity_tokens` is for endpoints that do not tell their own, or for all, where that does not count."""
         self._default_capacity = _capacity_blocks(capacity_tokens)
+        self._engine_capacity = engine_capacity
         self._masks: dict[int, int] = {}
         self._held: OrderedDict[Endpoint, _Held] = OrderedDict()
         self._free: list[int] = []
@@ -100,7 +103,7 @@ class PrefixIndex:
             held.used += size
             new.append(block_hash)
             masks[block_hash] = masks.get(block_hash, 0) | bit
-        capacity = self._capacity(endpoint)
+        capacity = self._capacity(endpoint) * held.factor
         while held.used > capacity:
             block_hash, size = lru.popitem(last=False)
             held.used -= size
@@ -122,6 +125,13 @@ class PrefixIndex:
         """Forget every endpoint that is not among these."""
         for endpoint in self._held.keys() - set(endpoints):
             self._forget(endpoint)
+
+    def scale(self, endpoint: Endpoint, by: float) -> None:
+        """An endpoint holds less, or more, than was thought; within bounds, from its next prompt on."""
+        held = self._held.get(endpoint)
+        if held is not None:
+            most = FACTOR_MAX_TOLD if self._tells(endpoint) else FACTOR_MAX
+            held.factor = min(most, max(FACTOR_MIN, held.factor * by))
 
     def used_blocks(self, endpoint: Endpoint) -> int:
         """What this endpoint is believed to hold, in blocks of `BLOCK_BYTES`."""
@@ -153,9 +163,14 @@ class PrefixIndex:
 
     def _capacity(self, endpoint: Endpoint) -> int:
         load = endpoint.load
-        if load is None or not load.num_blocks or not load.block_size:
+        if load is None or not load.num_blocks or not load.block_size or not self._engine_capacity:
             return self._default_capacity
         return _capacity_blocks(load.num_blocks * load.block_size)
+
+    def _tells(self, endpoint: Endpoint) -> bool:
+        """Whether the capacity is the engine's own word, which its cache cannot exceed."""
+        load = endpoint.load
+        return bool(self._engine_capacity and load is not None and load.num_blocks and load.block_size)
 
 
 @dataclass(slots=True)
@@ -164,6 +179,7 @@ class _Held:
 
     slot: int
     used: int = 0
+    factor: float = 1.0
     lru: OrderedDict[int, int] = field(default_factory=OrderedDict)
 
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from epp.datastore.fleet import Fleet
 from epp.domain import Reason, Receipt
-from epp.scheduling.framework import Pick, Point, Profile
+from epp.scheduling.framework import Pick, Point, Scheduler
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.prefix import BYTES_PER_TOKEN
 from epp.telemetry.families import AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
@@ -59,7 +59,7 @@ class Telemetry:
         self.conditions: dict[str, Callable[[], object]] = {}
         self._fleet = fleet
         self._labelling = Labelling(fleet.all)
-        self._profiles: list[Profile] = []
+        self._profiles: list[Scheduler] = []
         self._surprises: Tally[tuple[type[BaseException], tuple[str, int]]] = Tally()
         self._request = RequestFamilies()
         self._pick = PickFamilies(self._prefix_blocks)
@@ -75,7 +75,7 @@ class Telemetry:
         for family in self._families:
             self.registry.register(family)
 
-    def measure(self, profile: Profile) -> None:
+    def measure(self, profile: Scheduler) -> None:
         """Time this profile's plugins, and show how large its prefix index is."""
         profile.meter = _PluginMeter(self._pick.plugins)
         self._profiles.append(profile)

@@ -27,7 +27,7 @@ from epp.datastore.objects import (
 )
 from epp.datastore.policies import Policies
 from epp.datastore.selectors import parse as parse_selector
-from epp.datastore.yaml_tree import compose
+from epp.yaml_tree import compose
 from epp.domain import ConfigError, Request
 from epp.protocol.codec import decode
 from epp.protocol.conversation import conversation

@@ -15,6 +15,8 @@ from epp.scheduling.framework import Query, Scorer
 class ActiveRequestScorer(Scorer):
     """1 when `c <= idle_threshold`, else `(max + softness - c) / (max + softness) * max_busy_score`.
 
+    `requestTimeout` is of older files and changes nothing.
+
     `c` counts requests in flight, `max` is the largest of them. With softness 0 this is llm-d's `active-request-scorer`
     (`(max - c) / max`), in which 1 in flight against 0 is the whole scale; softness is how many requests are noise.
     """
@@ -23,6 +25,7 @@ class ActiveRequestScorer(Scorer):
     idle_threshold: int = 0
     max_busy_score: float = 1.0
     softness: float = 0.0
+    request_timeout: str = ""
 
     def __post_init__(self) -> None:
         if self.idle_threshold < 0:

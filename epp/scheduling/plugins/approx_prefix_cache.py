@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from epp.domain import Endpoint
-from epp.scheduling.framework import Producer, Query
+from epp.plugin import duration
+from epp.scheduling.calibration import Calibration
+from epp.scheduling.framework import Answer, Producer, Query
 from epp.scheduling.prefix import BYTES_PER_TOKEN, PrefixIndex, block_hashes, covered_bytes
 
 
@@ -23,22 +25,41 @@ class _Noted:
 class ApproxPrefixCacheProducer(Producer):
     """Leading blocks of the prompt that each endpoint was sent before, least recently sent ones forgotten (llm-d).
 
-    `capacity_tokens` is the cache size assumed of an endpoint that does not tell its own; its default is the Go
-    picker's 31,250 engine blocks of 16 tokens.
+    An endpoint that does not tell its cache's size, and with `autoTune: false` every one, is taken to hold
+    `lruCapacityPerServer` blocks of `blockSizeTokens`. Of a prompt at most `maxPrefixTokensToMatch` tokens are looked
+    at, or where that is 0 `maxPrefixBlocksToMatch` blocks; 0 for both is all that the index takes.
     """
 
     type: ClassVar[str] = "approx-prefix-cache-producer"
-    capacity_tokens: int = 500_000
+    makes: ClassVar[tuple[str, ...]] = ("prefix",)
+    differs: ClassVar[str] = (
+        "Prompts are compared in blocks of 64 tokens, past 8k tokens of 256, whatever `blockSizeTokens` says; a last"
+        " block that is not full does not count. A prompt is looked at up to 480k tokens unless a maximum is given."
+        " What the index believes follows the endpoint that really served, and the `cached_tokens` of its answers."
+    )
+    auto_tune: bool = True
+    block_size_tokens: int = 16
+    max_prefix_blocks_to_match: int = 0
+    max_prefix_tokens_to_match: int = 0
+    lru_capacity_per_server: int = 31_250
     index: PrefixIndex = field(init=False, repr=False)
+    _bytes_max: int | None = field(init=False, repr=False)
+    _calibration: Calibration = field(init=False, repr=False, compare=False, default_factory=Calibration)
 
     def __post_init__(self) -> None:
-        if self.capacity_tokens <= 0:
-            raise ValueError("capacity_tokens must be above 0")
-        self.index = PrefixIndex(self.capacity_tokens)
+        for name in ("block_size_tokens", "lru_capacity_per_server"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0")
+        for name in ("max_prefix_blocks_to_match", "max_prefix_tokens_to_match"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+        tokens = self.max_prefix_tokens_to_match or self.max_prefix_blocks_to_match * self.block_size_tokens
+        self._bytes_max = tokens * BYTES_PER_TOKEN or None
+        self.index = PrefixIndex(self.lru_capacity_per_server * self.block_size_tokens, engine_capacity=self.auto_tune)
 
     def produce(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
         """Fills `cached` and `hashed` of the query from the index."""
-        hashes = block_hashes(query.request.prompt, query.candidate.model)
+        hashes = block_hashes(query.request.prompt[: self._bytes_max], query.candidate.model)
         query.notes[id(self)] = _Noted(hashes)
         query.hashed = covered_bytes(len(hashes)) // BYTES_PER_TOKEN
         query.cached = {
@@ -58,6 +79,50 @@ class ApproxPrefixCacheProducer(Producer):
         self.index.remove(noted.new, picked)
         noted.new = self.index.insert(noted.hashes, served)
 
+    def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
+        """What the answer tells of its prompt's cached part corrects how much the endpoint is thought to hold."""
+        usage = answer.usage
+        if usage is None or not usage.prompt or not query.hashed:
+            return
+        by = self._calibration.note(endpoint, query.cached.get(endpoint, 0) / query.hashed, usage.cached / usage.prompt)
+        if by != 1.0:
+            self.index.scale(endpoint, by)
+
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """Forget the endpoints that left."""
         self.index.prune(endpoints)
+
+
+def _not_a_parameter(default: Any) -> Any:
+    return field(init=False, repr=False, default=default)
+
+
+@dataclass(slots=True)
+class PrecisePrefixCacheProducer(ApproxPrefixCacheProducer):
+    """In this version the approximate index under the name of the precise one: files that ask for it run, and are told.
+
+    The parameters are the Go picker's; none has an effect, as all are about the engines' cache events.
+    """
+
+    type: ClassVar[str] = "precise-prefix-cache-producer"
+    differs: ClassVar[str] = (
+        "Engines' KV cache events are not read: what an endpoint holds is taken from what was sent there, sized by the"
+        " engine's own cache and corrected by the `cached_tokens` of answers."
+    )
+    token_processor_config: dict[str, Any] = field(default_factory=dict)
+    indexer_config: dict[str, Any] = field(default_factory=dict)
+    kv_events_config: dict[str, Any] = field(default_factory=dict)
+    speculative_indexing: bool = False
+    speculative_ttl: float = duration(2.0, "speculativeTTL")
+    auto_tune: bool = _not_a_parameter(True)
+    block_size_tokens: int = _not_a_parameter(16)
+    max_prefix_blocks_to_match: int = _not_a_parameter(0)
+    max_prefix_tokens_to_match: int = _not_a_parameter(0)
+    lru_capacity_per_server: int = _not_a_parameter(31_250)
+
+    def notes(self) -> list[str]:
+        """It is not what was asked for."""
+        return [
+            "ENGINES' KV CACHE EVENTS ARE NOT READ IN THIS VERSION: the approximate index runs in place of the precise"
+            " one, and the parameters have no effect; prefixes are still matched, by what was sent where"
+        ]

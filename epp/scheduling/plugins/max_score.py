@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from epp.scheduling.framework import Picker, Query
+from epp.scheduling.lists import check_number, list_note
 
 ROUNDING = 1e-9
 
@@ -16,6 +17,14 @@ class MaxScorePicker(Picker):
     """The highest total, at random among equals, so that a burst at equal endpoints spreads (llm-d)."""
 
     type: ClassVar[str] = "max-score-picker"
+    max_num_of_endpoints: int = 1
+
+    def __post_init__(self) -> None:
+        check_number(self.max_num_of_endpoints)
+
+    def notes(self) -> list[str]:
+        """Gateways differ in what they make of a list."""
+        return list_note(self.max_num_of_endpoints)
 
     def pick(self, query: Query, totals: Sequence[float]) -> int:
         """The position of a highest total."""

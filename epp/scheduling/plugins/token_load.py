@@ -12,7 +12,7 @@ from epp.scheduling.framework import Query, Scorer
 
 @dataclass(slots=True)
 class TokenLoadScorer(Scorer):
-    """`1 - min(inflight_tokens + prompt_tokens, T) / T`, T being `queue_threshold_tokens` (llm-d `token-load-scorer`).
+    """`1 - min(inflight_tokens + uncached prompt tokens, T) / T`, T being `queueThresholdTokens` (llm-d).
 
     Inflight tokens are the ledger's: charged when a request is sent, given back at its first answer byte.
     """
@@ -27,6 +27,9 @@ class TokenLoadScorer(Scorer):
     def score(self, query: Query, endpoints: Sequence[Endpoint]) -> list[float]:
         """One score per endpoint from the ledger."""
         threshold = self.queue_threshold_tokens
-        room = threshold - query.request.prompt_tokens
-        spare = [room - e.inflight_tokens for e in endpoints]
+        room, prompt, cached = threshold - query.request.prompt_tokens, query.request.prompt_tokens, query.cached
+        if cached:
+            spare = [room - e.inflight_tokens + min(prompt, cached.get(e, 0)) for e in endpoints]
+        else:
+            spare = [room - e.inflight_tokens for e in endpoints]
         return [s / threshold if s > 0 else 0.0 for s in spare]

@@ -8,6 +8,7 @@ from math import log
 from typing import ClassVar
 
 from epp.scheduling.framework import Picker, Query
+from epp.scheduling.lists import check_number, list_note
 
 
 @dataclass(slots=True)
@@ -18,6 +19,14 @@ class WeightedRandomPicker(Picker):
     """
 
     type: ClassVar[str] = "weighted-random-picker"
+    max_num_of_endpoints: int = 1
+
+    def __post_init__(self) -> None:
+        check_number(self.max_num_of_endpoints)
+
+    def notes(self) -> list[str]:
+        """Gateways differ in what they make of a list."""
+        return list_note(self.max_num_of_endpoints)
 
     def pick(self, query: Query, totals: Sequence[float]) -> int:
         """A position, drawn in proportion to the totals."""

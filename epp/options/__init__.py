@@ -1,0 +1,1 @@
+"""Plugins that are parameters only, by what they are for. What follows from them is where their reader lives."""
