@@ -50,8 +50,8 @@ def _divide(left: Value, right: Value) -> Value:
 
 
 _LEVELS: tuple[dict[str, Callable[[Value, Value], Value]], ...] = (
-    {"||": lambda a, b: _truth(a) or _truth(b)},
-    {"&&": lambda a, b: _truth(a) and _truth(b)},
+    {"||": operator.or_},
+    {"&&": operator.and_},
     {
         "==": operator.eq,
         "!=": operator.ne,
@@ -172,6 +172,10 @@ class _Parser:
 
 
 def _both(how: Callable[[Value, Value], Value], left: Compiled, right: Compiled) -> Compiled:
+    if how is operator.or_:
+        return lambda usage: _truth(left(usage)) or _truth(right(usage))
+    if how is operator.and_:
+        return lambda usage: _truth(left(usage)) and _truth(right(usage))
     return lambda usage: how(left(usage), right(usage))
 
 

@@ -27,7 +27,6 @@ from epp.datastore.objects import (
 )
 from epp.datastore.policies import Policies
 from epp.datastore.selectors import parse as parse_selector
-from epp.yaml_tree import compose
 from epp.domain import ConfigError, Request
 from epp.protocol.codec import decode
 from epp.protocol.conversation import conversation
@@ -38,6 +37,7 @@ from epp.protocol.identity import NAME_LENGTH_MAX, source
 from epp.protocol.openai import read, with_model
 from epp.protocol.restore import ModelRestorer
 from epp.protocol.usage import HELD_BYTES_MAX, UsageReader
+from epp.yaml_tree import compose
 from semantic.config import read_config
 from semantic.reading import ConfigError as SemanticConfigError
 

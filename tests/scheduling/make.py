@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from epp.datastore.pool import Lease, Pool
-from epp.domain import Candidate, Endpoint, Load, Request
+from epp.domain import Candidate, Endpoint, Load, Lora, Request
 from epp.scheduling.framework import Pick, Profile, Query
 
 NOW = 100.0
@@ -23,12 +23,22 @@ def endpoint(
     inflight: int = 0,
     tokens: int = 0,
     reachable: bool = True,
+    labels: Mapping[str, str] | None = None,
+    lora: Lora | None = None,
 ) -> Endpoint:
     """An endpoint whose sample is `age` seconds old at NOW; without one when `age` is None."""
-    made = Endpoint(name, f"{name}:8000", reachable=reachable, inflight_requests=inflight, inflight_tokens=tokens)
+    made = Endpoint(
+        name,
+        f"{name}:8000",
+        labels=labels or {},
+        reachable=reachable,
+        inflight_requests=inflight,
+        inflight_tokens=tokens,
+    )
     if age is not None:
         blocks = cache_tokens // 16 if cache_tokens is not None else None
-        made.load = Load(NOW - age, waiting, running, kv_usage, 16 if blocks is not None else None, blocks)
+        block_size = 16 if blocks is not None else None
+        made.load = Load(NOW - age, waiting, running, kv_usage, block_size, blocks, lora=lora)
     return made
 
 
@@ -38,11 +48,20 @@ def endpoints(count: int) -> list[Endpoint]:
 
 
 def query(
-    prompt: bytes = b"", *, seed: int = 0, rng: Random | None = None, model: str = "m", now: float = NOW
+    prompt: bytes = b"",
+    *,
+    seed: int = 0,
+    rng: Random | None = None,
+    model: str = "m",
+    now: float = NOW,
+    priority: int = 0,
+    headers: Mapping[str, str] | None = None,
 ) -> Query:
     """A decision about this prompt, with the token estimate the product uses."""
-    request = Request("r", model=model, prompt=prompt, prompt_tokens=len(prompt) // 4)
-    return Query(request, Candidate(model), NOW, rng or Random(seed))
+    request = Request(
+        "r", model=model, prompt=prompt, prompt_tokens=len(prompt) // 4, priority=priority, headers=headers or {}
+    )
+    return Query(request, Candidate(model), now, rng or Random(seed))
 
 
 def send(profile: Profile, asked: Query, pool: Sequence[Endpoint]) -> tuple[Pick, Lease]:

@@ -11,13 +11,20 @@ from typing import Any
 import pytest
 
 from epp.domain import Endpoint
-from epp.scheduling.framework import Filter, Picker, Plugin, Producer, Scorer
+from epp.scheduling.framework import Admitter, Filter, Picker, Plugin, Producer, Query, Scorer, Setting
+from epp.scheduling.handlers import Decider, ProfileHandler
 from epp.scheduling.registry import build, registered
 
 from . import make
 
 COUNTED = ["queue-scorer", "running-requests-size-scorer"]
 SCRAPED = [*COUNTED, "kv-cache-utilization-scorer"]
+LABELS: list[dict[str, str]] = [
+    {},
+    {"llm-d.ai/role": "decode", "zone": "a", "app": "a"},
+    {"llm-d.ai/role": "prefill", "llm-d.ai/context-length-range": "0-100,5000-9000"},
+    {"llm-d.ai/role": "encode", "zone": "b", "llm-d.ai/context-length-range": "what?"},
+]
 
 
 def fleet(seed: int, count: int = 12) -> list[Endpoint]:
@@ -37,6 +44,7 @@ def fleet(seed: int, count: int = 12) -> list[Endpoint]:
             inflight=rng.choice([0, 0, 1, rng.randrange(500)]),
             tokens=rng.choice([0, rng.randrange(10_000_000)]),
             reachable=rng.random() < 0.7,
+            labels=rng.choice(LABELS),
         )
         for i in range(count)
     ]
@@ -52,49 +60,114 @@ def score(type_name: str, pool: Sequence[Endpoint], prompt: bytes = b"", **param
     return [round(s, 4) for s in scorer.score(make.query(prompt), pool)]
 
 
-@pytest.mark.parametrize("cls", registered().values(), ids=registered().keys())
-@pytest.mark.parametrize("seed", range(20))
-def test_every_plugin_keeps_the_contract(cls: type[Plugin], seed: int) -> None:
+NEEDED: dict[str, dict[str, Any]] = {
+    "by-label": {"label": "app", "validValues": ["a"]},
+    "file-discovery": {"path": "endpoints.yaml"},
+    "header-label-affinity-scorer": {"headerName": "x-zone", "labelKey": "zone"},
+    "priority-holdback-policy": {"minCeiling": 0.5},
+    "request-attribute-reporter": {"attributes": [{"key": {"name": "cost"}, "expression": "usage.total_tokens"}]},
+    "utilization-filter": {"conditions": [{"type": "waiting-queue", "maxValue": 10}]},
+}
+
+
+def of_kind(kind: type[Plugin]) -> Any:
+    """Every plugin of a kind, twice made, under twenty seeds."""
+    names = [name for name, cls in registered().items() if issubclass(cls, kind)]
+
+    def both(function: Any) -> Any:
+        seeds = pytest.mark.parametrize("seed", range(20))
+        return pytest.mark.parametrize("type_name", names)(seeds(function))
+
+    return both
+
+
+def asked(seed: int) -> Query:
+    """The same decision each time it is asked for."""
+    headers = {"x-zone": "a", "x-session-token": "ZTA=", "test-epp-endpoint-selection": "e1,e2"}
+    return make.query(Random(seed).randbytes(3000), seed=seed, headers=headers if seed % 2 else {})
+
+
+def two(type_name: str) -> tuple[Any, Any]:
+    return build(type_name, NEEDED.get(type_name)), build(type_name, NEEDED.get(type_name))
+
+
+def test_every_plugin_that_acts_is_of_a_kind_that_has_a_contract() -> None:
+    kinds = (Filter, Scorer, Picker, Producer, Admitter, ProfileHandler, Decider, Setting)
+    others = {name for name, cls in registered().items() if not issubclass(cls, kinds)}
+
+    assert others == {"destination-endpoint-served-verifier", "request-attribute-reporter"}
+
+
+@of_kind(Filter)
+def test_a_filter_keeps_endpoints_in_order_and_changes_none(type_name: str, seed: int) -> None:
     pool = fleet(seed, count=1 + seed % 12)
-    before, plugin, again = state(pool), cls(), cls()
-    prompt = Random(seed).randbytes(3000)
+    before, (step, again) = state(pool), two(type_name)
+    kept = step.keep(asked(seed), pool)
 
-    if isinstance(plugin, Filter):
-        assert isinstance(again, Filter)
-        kept = plugin.keep(make.query(prompt, seed=seed), pool)
-        assert kept == [e for e in pool if e in kept]
-        assert kept == again.keep(make.query(prompt, seed=seed), pool)
-    elif isinstance(plugin, Scorer):
-        assert isinstance(again, Scorer)
-        for _ in range(3):
-            asked = make.query(prompt, seed=seed)
-            scores = plugin.score(asked, pool)
-            assert len(scores) == len(pool)
-            assert all(0.0 <= s <= 1.0 for s in scores)
-            assert list(scores) == list(plugin.score(asked, pool)) == list(again.score(asked, pool))
-            plugin.picked(asked, pool[0])
-            again.picked(asked, pool[0])
-        plugin.relisted([])
-    elif isinstance(plugin, Producer):
-        assert isinstance(again, Producer)
-        for _ in range(3):
-            asked, same = make.query(prompt, seed=seed), make.query(prompt, seed=seed)
-            plugin.produce(asked, pool)
-            again.produce(same, pool)
-            assert (asked.cached, asked.hashed) == (same.cached, same.hashed)
-            assert all(0 < tokens <= asked.hashed for tokens in asked.cached.values())
-            plugin.picked(asked, pool[0])
-            again.picked(same, pool[0])
-        plugin.relisted([])
-    else:
-        assert isinstance(plugin, Picker)
-        assert isinstance(again, Picker)
-        totals = [Random(seed).random() for _ in pool]
-        chosen = plugin.pick(make.query(seed=seed), totals)
-        assert chosen in range(len(pool))
-        assert chosen == again.pick(make.query(seed=seed), totals)
-
+    assert kept == [e for e in pool if e in kept]
+    assert kept == again.keep(asked(seed), pool)
+    assert kept is not pool
     assert state(pool) == before
+
+
+@of_kind(Scorer)
+def test_a_scorer_rates_every_endpoint_from_0_to_1_and_changes_none(type_name: str, seed: int) -> None:
+    pool = fleet(seed, count=1 + seed % 12)
+    before, (scorer, again) = state(pool), two(type_name)
+    for _ in range(3):
+        query = asked(seed)
+        scores = scorer.score(query, pool)
+
+        assert len(scores) == len(pool)
+        assert all(0.0 <= s <= 1.0 for s in scores)
+        assert list(scores) == list(scorer.score(query, pool)) == list(again.score(query, pool))
+        scorer.picked(query, pool[0])
+        again.picked(query, pool[0])
+    scorer.relisted([])
+    assert state(pool) == before
+
+
+@of_kind(Producer)
+def test_a_producer_says_the_same_twice_and_changes_no_endpoint(type_name: str, seed: int) -> None:
+    pool = fleet(seed, count=1 + seed % 12)
+    before, (producer, again) = state(pool), two(type_name)
+    for _ in range(3):
+        query, same = asked(seed), asked(seed)
+        producer.produce(query, pool)
+        again.produce(same, pool)
+
+        assert (query.cached, query.hashed, query.session) == (same.cached, same.hashed, same.session)
+        assert all(0 < tokens <= query.hashed for tokens in query.cached.values())
+        producer.picked(query, pool[0])
+        again.picked(same, pool[0])
+        assert query.cost == same.cost
+    producer.relisted([])
+    assert state(pool) == before
+
+
+@of_kind(Admitter)
+def test_an_admitter_lets_ordinary_requests_pass_and_changes_no_endpoint(type_name: str, seed: int) -> None:
+    pool = fleet(seed)
+    before, (admitter, _) = state(pool), two(type_name)
+
+    admitter.admit(asked(seed), pool)
+    assert state(pool) == before
+
+
+@of_kind(Picker)
+def test_a_picker_takes_one_and_then_others(type_name: str, seed: int) -> None:
+    pool = fleet(seed, count=1 + seed % 12)
+    rng, picker, again = Random(seed), *(build(type_name, {"maxNumOfEndpoints": 3}) for _ in range(2))
+    assert isinstance(picker, Picker)
+    assert isinstance(again, Picker)
+    totals = [rng.random() for _ in pool]
+    query, same = asked(seed), asked(seed)
+    place = picker.pick(query, totals)
+    further = picker.further(query, totals, place)
+
+    assert place in range(len(pool))
+    assert len({place, *further}) == min(3, len(pool)) == 1 + len(further)
+    assert (place, further) == (again.pick(same, totals), again.further(same, totals, place))
 
 
 def test_unreachable_endpoints_are_left_out() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from epp.domain import ConfigError
 from epp.scheduling.plugins.active_request import ActiveRequestScorer
-from epp.scheduling.registry import build, registered
+from epp.scheduling.refused import REFUSED
+from epp.scheduling.registry import build, examine, registered
 
 
 def test_a_plugin_is_built_from_its_name_and_camel_case_parameters() -> None:
@@ -17,8 +18,35 @@ def test_a_plugin_is_built_from_its_name_and_camel_case_parameters() -> None:
     assert built == ActiveRequestScorer(idle_threshold=2, max_busy_score=1.0)
 
 
-def test_every_type_is_built_without_parameters() -> None:
-    assert [type(build(name)) for name in registered()] == list(registered().values())
+def test_every_type_is_built_without_parameters_or_says_which_it_needs() -> None:
+    for name, cls in registered().items():
+        plugin, mistakes = examine(name, None, "plugins[0]")
+
+        assert type(plugin) is cls or all("needs this parameter" in m.message for m in mistakes), name
+
+
+def test_every_mistake_of_a_plugin_is_told() -> None:
+    _, mistakes = examine("utilization-filter", {"condition": [], "fallbackOnEmpty": 1}, "plugins[0]")
+
+    assert [(m.path.removeprefix("plugins[0].parameters."), m.message) for m in mistakes] == [
+        ("condition", "utilization-filter has no such parameter, did you mean 'conditions'?"),
+        ("fallbackOnEmpty", "Expected `bool`, got `int`"),
+        ("conditions", "utilization-filter needs this parameter"),
+    ]
+
+
+@pytest.mark.parametrize("type_name", [*REFUSED, "multicluster-queue-scorer"])
+def test_what_is_not_here_is_refused_by_name_with_what_to_use_instead(type_name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(type_name, {}, "plugins[2]")
+
+    assert caught.value.path == "plugins[2].type"
+    assert caught.value.message.startswith(f"{type_name} is not in this version: ")
+    assert len(caught.value.message) > len(type_name) + 60
+
+
+def test_nothing_is_refused_by_name_that_is_here() -> None:
+    assert not REFUSED.keys() & registered().keys()
 
 
 @pytest.mark.parametrize(
@@ -26,6 +54,38 @@ def test_every_type_is_built_without_parameters() -> None:
     [
         ("queue-scorrer", {}, "plugins[2].type", "did you mean 'queue-scorer'?"),
         ("zzz", {}, "plugins[2].type", "known: active-request-scorer, "),
+        (
+            "request-attribute-reporter",
+            {"attributes": [{"key": {"name": "a"}, "expression": "usage.cost"}]},
+            "plugins[2].parameters.attributes[0]",
+            "expression: `usage.cost` is not understood",
+        ),
+        (
+            "utilization-filter",
+            {"conditions": [{"type": "waiting-queue", "maxValue": "1"}]},
+            "plugins[2].parameters.conditions[0].maxValue",
+            "Expected `float`",
+        ),
+        (
+            "utilization-detector",
+            {"metricsStalenessThreshold": "soon"},
+            "plugins[2].parameters.metricsStalenessThreshold",
+            "'soon' is not a duration",
+        ),
+        (
+            "utilization-detector",
+            {"metricsStalenessThreshold": 200},
+            "plugins[2].parameters.metricsStalenessThreshold",
+            "Expected `str`",
+        ),
+        (
+            "prefix-cache-affinity-filter",
+            {"maxTTFTPenaltyMs": -1},
+            "plugins[2].parameters.maxTTFTPenaltyMs",
+            "must not be negative",
+        ),
+        ("prefix-cache-scorer", {"hashBlockSize": 5}, "plugins[2].parameters.hashBlockSize", "as blockSizeTokens"),
+        ("token-producer", {"vllm": {}}, "plugins[2].parameters.vllm", "leave `vllm` out"),
         (
             "active-request-scorer",
             {"idleTreshold": 1},
@@ -53,7 +113,12 @@ def test_every_type_is_built_without_parameters() -> None:
             "above 0",
         ),
         ("token-load-scorer", {"queueThresholdTokens": 0}, "plugins[2].parameters.queueThresholdTokens", "above 0"),
-        ("approx-prefix-cache-producer", {"lruCapacityPerServer": 0}, "plugins[2].parameters.lruCapacityPerServer", "above 0"),
+        (
+            "approx-prefix-cache-producer",
+            {"lruCapacityPerServer": 0},
+            "plugins[2].parameters.lruCapacityPerServer",
+            "above 0",
+        ),
     ],
 )
 def test_a_mistake_is_named_by_its_path(type_name: str, parameters: dict[str, Any], path: str, says: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,8 @@ from epp.domain import Endpoint
 from epp.scheduling.framework import Query
 from epp.scheduling.handlers import Decider
 
-_MEDIA = (b'"image_url"', b'"input_image"', b'"input_audio"', b'"audio_url"', b'"video_url"', b'"type":"image"')
+# A content part's type; the same words in a text have their quotes escaped, so they do not match.
+_MEDIA = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image|audio_url|input_audio|video|video_url)"')
 
 
 @dataclass(slots=True)
@@ -58,5 +60,4 @@ class AlwaysDisaggMultimodalDecider(Decider):
 
     def apart(self, query: Query, decode: Endpoint | None) -> bool:
         """Whether the prompt has a part that is no text."""
-        prompt = query.request.prompt
-        return any(mark in prompt for mark in _MEDIA)
+        return _MEDIA.search(query.request.prompt) is not None
