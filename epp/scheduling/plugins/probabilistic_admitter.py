@@ -40,7 +40,7 @@ class ProbabilisticAdmitter(Admitter):
             return
         saturation = self.saturation(query, endpoints)
         if query.rng.random() < min(1.0, self.k * saturation**self.power):
-            raise Refused(Reason.SATURATED, "system saturated, sheddable request dropped")
+            raise Refused(Reason.SHED, "system saturated, sheddable request dropped")
 
     def saturation(self, query: Query, endpoints: Sequence[Endpoint]) -> float:
         """0 where nothing is known."""
