@@ -7,6 +7,7 @@ Must stay true: whatever the bytes are, the result is values or `ConfigError`s.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,9 @@ GROUPS = ("llm-d.ai/v1alpha1", "inference.networking.x-k8s.io/v1alpha1")  # the 
 KIND = "EndpointPickerConfig"
 FILE_BYTES_MAX = 1 << 20
 GATES = {"flowControl": False, "haPopulateNonLeaderDatastore": True}
+_KIND = re.compile(
+    rb"""(?:^|[{,])[ \t]*["']?kind["']?[ \t]*:[ \t]*["']?EndpointPickerConfig["']?(?=[\s,}#]|\Z)""", re.MULTILINE
+)
 OLD_GATES = ("dataLayer", "prepareDataPlugins")  # of earlier pickers, whose work has no gate any more
 
 
@@ -119,10 +123,7 @@ class File:
 
 def is_picker_config(content: bytes) -> bool:
     """Whether bytes look like an EndpointPickerConfig: by its kind, spelt as YAML or as JSON."""
-    return any(
-        line.strip().strip("{,").replace('"', "").replace("'", "").replace(" ", "").startswith(f"kind:{KIND}")
-        for line in content[:FILE_BYTES_MAX].decode(errors="replace").replace(",", "\n").splitlines()
-    )
+    return _KIND.search(content[:FILE_BYTES_MAX]) is not None
 
 
 def read(content: bytes) -> tuple[File, list[ConfigError]]:

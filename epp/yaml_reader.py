@@ -13,6 +13,7 @@ import yaml
 from epp.domain import ConfigError
 from epp.yaml_tree import is_null, shown, string
 
+LISTED_MAX = 20  # names in one message
 VALUES_MAX = 20_000  # of all free-form parts: aliases could make a small file endless
 T = TypeVar("T")
 
@@ -114,12 +115,12 @@ class Reader:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """What else may have been meant."""
+    """What else may have been meant: a name that is close, one that has this word in it, or all where they are few."""
     listed = list(known)
-    close = get_close_matches(name, listed, 1)
+    close = get_close_matches(name, listed, 1) or [one for one in listed if name and name in one][:1]
     if close:
         return f", did you mean {close[0]!r}?"
-    return f"; known: {', '.join(listed)}" if listed else ""
+    return f"; known: {', '.join(listed)}" if 0 < len(listed) <= LISTED_MAX else ""
 
 
 def _scalar(node: yaml.Node, path: str) -> Any:

@@ -9,40 +9,24 @@ file is; whatever is configured and has no effect is in the notes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
 
-from epp.config import BandSpec, File, PluginSpec, ProfileSpec, Ref, read
+from epp.config import File, ProfileSpec, read
 from epp.domain import ConfigError
-from epp.options.flow import (
-    BAND_BYTES_MAX,
-    BAND_REQUESTS_MAX,
-    REQUEST_TTL_S,
-    Band,
-    Concurrency,
-    Detector,
-    FairnessPolicy,
-    FcfsOrderingPolicy,
-    FlowControlConfig,
-    GlobalStrictFairnessPolicy,
-    OrderingPolicy,
-    StaticUsageLimitPolicy,
-    UsageLimitPolicy,
-    Utilization,
-)
-from epp.options.requests import AgentIdentity, Parser
-from epp.options.sources import CoreMetricsExtractor, DataLayer, Extractor, FileDiscovery, Source
-from epp.plugin import Plugin, Setting
+from epp.options.flow import FlowControlConfig
+from epp.options.requests import AgentIdentity
+from epp.options.sources import DataLayer
+from epp.plugin import Plugin
 from epp.scheduling import registry
 from epp.scheduling.framework import Admitter, Filter, Memory, Picker, Producer, Profile, Scheduler, Scorer
-from epp.scheduling.handlers import Decider, Handled, ProfileHandler
+from epp.scheduling.handlers import Handled, ProfileHandler
+from epp.scheduling.named import Named
+from epp.scheduling.sections import data_of, flow_of, parsers_of
 from epp.yaml_reader import near
 
 DEFAULT_PROFILE = "default"
 DEFAULT_PICKER = "max-score-picker"
 PRODUCERS = {"prefix": "approx-prefix-cache-producer"}  # fact -> who works it out where the file names nobody
-EXPERIMENTAL = "--allow-experimental-plugins"
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -71,67 +55,30 @@ def load(content: bytes, *, experimental: bool = False) -> Assembly:
 def examine(content: bytes, *, experimental: bool = False) -> tuple[Assembly | None, list[ConfigError]]:
     """The same, or every mistake."""
     file, mistakes = read(content)
-    assembler = _Assembler(file, experimental, mistakes)
-    assembly = assembler.assemble()
+    assembly = _Assembler(experimental, mistakes, file=file).assemble()
     return (None if mistakes else assembly), mistakes
 
 
 @dataclass(slots=True)
-class _Assembler:
+class _Assembler(Named):
     """One pass over a file's parts; a mistake is noted and the pass goes on."""
 
-    file: File
-    experimental: bool
-    mistakes: list[ConfigError]
-    notes: list[str] = field(default_factory=list)
-    implied: list[str] = field(default_factory=list)
-    named: dict[str, Plugin] = field(default_factory=dict)
-    specs: dict[str, PluginSpec] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
+    file: File = field(kw_only=True)
 
     def assemble(self) -> Assembly | None:
         self.notes += self.file.notes
         for spec in self.file.plugins:
-            self.plugin(spec)
+            self.add(spec)
         self.join()
         profiles = self.profiles()
         producers = self.producers()
-        data, flow, parsers = self.data(), self.flow(), self.parsers()
+        data, flow, parsers = data_of(self.file, self), flow_of(self.file, self), parsers_of(self.file, self)
         scheduler = self.scheduler(profiles, producers)
-        self.unused()
+        self.note_unused()
         if scheduler is None:
             return None
         agent = next((p for p in self.named.values() if isinstance(p, AgentIdentity)), None)
         return Assembly(scheduler, flow, data, parsers, agent, self.named, tuple(self.notes), tuple(self.implied))
-
-    def plugin(self, spec: PluginSpec) -> None:
-        if spec.name in self.specs:
-            where = self.specs[spec.name].path
-            self.wrong(f"{spec.path}.name", f"{where} is called {spec.name!r} already; give one of them another name")
-            return
-        self.specs[spec.name] = spec
-        plugin, mistakes = registry.examine(spec.type, spec.parameters, spec.path)
-        self.mistakes += mistakes
-        if plugin is None:
-            return
-        if plugin.stage == "alpha" and not self.experimental:
-            self.wrong(
-                f"{spec.path}.type", f"{spec.type} is experimental (alpha): allow such plugins by {EXPERIMENTAL}"
-            )
-        if plugin.stage == "deprecated":
-            self.notes.append(f"{spec.path}: {spec.type} is out of date in the Go picker")
-        self.notes += [f"{spec.path}: {note}" for note in plugin.notes()]
-        self.named[spec.name] = plugin
-
-    def join(self) -> None:
-        """Plugins that name others find them."""
-        for name, plugin in self.named.items():
-            try:
-                plugin.join(self.named)
-            except ValueError as wrong:
-                self.mistakes.append(
-                    ConfigError(*registry.located(wrong, type(plugin), f"{self.specs[name].path}.parameters"))
-                )
 
     def profiles(self) -> list[Profile]:
         if not self.file.profiles:
@@ -255,111 +202,3 @@ class _Assembler:
             if wanted and wanted not in known:
                 path = f"{self.specs[name].path}.parameters.profileName"
                 self.wrong(path, f"there is no profile {wanted!r}{near(wanted, known)}")
-
-    def data(self) -> DataLayer:
-        spec = self.file.data
-        discovery = None
-        if spec.discovery is not None:
-            discovery = self.find(spec.discovery, (FileDiscovery,), "file-discovery")
-        if spec.sources is None:
-            sources = [p for p in self.named.values() if isinstance(p, Source)]
-            extractors = tuple(p for p in self.named.values() if isinstance(p, Extractor))
-            self.used |= {n for n, p in self.named.items() if isinstance(p, Source | Extractor)}
-            pairs: list[tuple[Source, tuple[Plugin, ...]]] = [(source, extractors) for source in sources]
-            if extractors and not sources:
-                pairs = []
-                self.notes += [f"{self.specs[n].path}: no source feeds it" for n in self.names_of(CoreMetricsExtractor)]
-        else:
-            pairs = []
-            for source_spec in spec.sources:
-                source = self.find(source_spec.source, (Source,), "a data source")
-                fed = [self.find(ref, (Extractor, Memory), "an extractor") for ref in source_spec.extractors]
-                if source is not None:
-                    pairs.append((source, tuple(plugin for plugin in fed if plugin is not None)))
-        return DataLayer(tuple(pairs), spec.inject_defaults, discovery)
-
-    def names_of(self, kind: type[Plugin]) -> list[str]:
-        return [name for name, plugin in self.named.items() if isinstance(plugin, kind)]
-
-    def parsers(self) -> frozenset[str] | None:
-        if self.file.parsers is None:
-            return None
-        found = [self.find(ref, (Parser,), "a parser", implied=True) for ref in self.file.parsers]
-        return frozenset(parser.type for parser in found if parser is not None)
-
-    def flow(self) -> FlowControlConfig:
-        spec = self.file.flow
-        ttl = REQUEST_TTL_S if spec.request_ttl_s is None else spec.request_ttl_s or None
-        hold = ttl if spec.no_endpoint_request_ttl_s is None else spec.no_endpoint_request_ttl_s or None
-        default = self.band(spec.default_band)
-        negative = None if spec.default_negative_band is None else self.band(spec.default_negative_band)
-        detector = self.find(spec.detector, (Detector,), "a saturation detector", implied=True)
-        assert detector is None or isinstance(detector, Utilization | Concurrency)
-        limit = self.find(spec.usage_limit, (UsageLimitPolicy,), "a usage limit policy", implied=True)
-        return FlowControlConfig(
-            enabled=self.file.gates.get("flowControl", False),
-            bytes_max=spec.bytes_max or None,
-            requests_max=spec.requests_max or None,
-            request_ttl_s=ttl,
-            no_endpoint_request_ttl_s=hold,
-            default_band=default,
-            default_negative_band=negative,
-            bands=tuple(self.band(band) for band in spec.bands),
-            usage_limit=limit or StaticUsageLimitPolicy(),
-            detector=detector or Utilization(),
-            evict=spec.evict,
-        )
-
-    def band(self, spec: BandSpec | None) -> Band:
-        if spec is None:
-            return Band()
-        fairness = self.find(spec.fairness, (FairnessPolicy,), "a fairness policy", implied=True)
-        ordering = self.find(spec.ordering, (OrderingPolicy,), "an ordering policy", implied=True)
-        return Band(
-            priority=spec.priority or 0,
-            bytes_max=BAND_BYTES_MAX if spec.bytes_max is None else spec.bytes_max,
-            requests_max=BAND_REQUESTS_MAX if spec.requests_max is None else spec.requests_max,
-            fairness=fairness or GlobalStrictFairnessPolicy(),
-            ordering=ordering or FcfsOrderingPolicy(),
-        )
-
-    def find(self, ref: Ref | None, kinds: tuple[type[T], ...], what: str, *, implied: bool = False) -> T | None:
-        """The plugin of that name, if it is of the kind; where it may be implied, of that type with its defaults."""
-        if ref is None:
-            return None
-        plugin = self.named.get(ref.name)
-        if plugin is None and ref.name in self.specs:
-            return None  # it has a mistake of its own
-        if plugin is None and implied and ref.name in registry.registered():
-            plugin, mistakes = registry.examine(ref.name, None, ref.path)
-            self.mistakes += mistakes
-            if plugin is None:
-                return None
-            self.implied.append(f"{ref.name}, which {ref.path} names")
-            self.specs[ref.name] = PluginSpec(ref.name, ref.name, {}, ref.path)
-            self.named[ref.name] = plugin
-        if plugin is None:
-            self.wrong(ref.path, f"there is no plugin {ref.name!r}{near(ref.name, self.specs)}")
-            return None
-        self.used.add(ref.name)
-        if not isinstance(plugin, kinds):
-            self.wrong(ref.path, f"{ref.name} ({plugin.type}) is not {what}")
-            return None
-        return plugin
-
-    def unused(self) -> None:
-        named = {getattr(plugin, f.name, None) for plugin in self.named.values() for f in _texts(plugin)}
-        for name, plugin in self.named.items():
-            if name in self.used or isinstance(plugin, AgentIdentity):
-                continue
-            if isinstance(plugin, Decider) or (isinstance(plugin, Setting) and plugin.differs):
-                continue
-            if name not in named:
-                self.notes.append(f"{self.specs[name].path}: {name} is used nowhere, so it does nothing")
-
-    def wrong(self, path: str, message: str) -> None:
-        self.mistakes.append(ConfigError(path, message))
-
-
-def _texts(plugin: Plugin) -> list[Any]:
-    return [f for f in fields(plugin) if f.type in ("str", str)]  # type: ignore[arg-type]  # all are dataclasses

@@ -45,7 +45,8 @@ def examine(
         instead = instead_of(type_name)
         if instead is not None:
             return None, [ConfigError(f"{path}.type", f"{type_name} is not in this version: {instead}")]
-        return None, [ConfigError(f"{path}.type", f"unknown plugin type {type_name!r}{near(type_name, known)}")]
+        meant = near(type_name, known) or "; docs/plugins.md lists those there are"
+        return None, [ConfigError(f"{path}.type", f"unknown plugin type {type_name!r}{meant}")]
     cls, inside = known[type_name], f"{path}.parameters"
     values, mistakes = _checked(cls, parameters or {}, inside)
     if mistakes:

@@ -47,6 +47,78 @@ def test_every_mistake_is_a_line_with_its_path(
     assert said in told
 
 
+PICKER = """
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+featureGates: [flowControl]
+plugins:
+- type: prefill-filter
+- type: decode-filter
+- type: prefix-cache-scorer
+- {type: session-affinity-scorer, name: sticky}
+- type: max-score-picker
+- type: disagg-profile-handler
+- {type: probabilistic-admitter}
+- {type: queue-scorer, name: forgotten}
+schedulingProfiles:
+- name: prefill
+  plugins: [{pluginRef: prefill-filter}]
+- name: decode
+  plugins:
+  - pluginRef: decode-filter
+  - {pluginRef: prefix-cache-scorer, weight: 2}
+  - {pluginRef: sticky, weight: 0.5}
+flowControl:
+  priorityBands: [{priority: 1, maxRequests: 9}]
+requestHandler: {parsers: [{pluginRef: openai-parser}]}
+"""
+
+
+def test_a_picker_configuration_is_told_in_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "picker.yaml"
+    file.write_text(PICKER)
+    code = main(["check", "--allow-experimental-plugins", str(file)])
+    said = capsys.readouterr().out.splitlines()
+
+    assert code == 0
+    assert said == [
+        f"{file}: an EndpointPickerConfig of 9 plugins, good",
+        "  facts that others look at come from approx-prefix-cache-producer",
+        "  probabilistic-admitter may refuse the request",
+        "  disagg-profile-handler runs the profiles prefill and decode",
+        "  profile 'prefill' keeps the endpoints of prefill-filter, scores nothing, and takes one by max-score-picker",
+        "  profile 'decode' keeps the endpoints of decode-filter, adds up prefix-cache-scorer x 2 and sticky x 0.5,"
+        " and takes one by max-score-picker",
+        "  bodies are read by openai-parser alone",
+        "  requests wait 60 s at most while utilization-detector says that the pool is full,"
+        " up to what static-usage-limit-policy says",
+        "  priority 1: 9 requests and 1000000000 bytes may wait; global-strict-fairness-policy among tenants,"
+        " fcfs-ordering-policy within one",
+        "  every other priority: 5000 requests and 1000000000 bytes may wait; global-strict-fairness-policy among"
+        " tenants, fcfs-ordering-policy within one",
+        "  implied: the picker of profile 'prefill' is max-score-picker, the only one there is",
+        "  implied: the picker of profile 'decode' is max-score-picker, the only one there is",
+        "  implied: approx-prefix-cache-producer, which other plugins go by",
+        "  implied: openai-parser, which requestHandler.parsers[0].pluginRef names",
+        "  note: plugins[7]: forgotten is used nowhere, so it does nothing",
+    ]
+
+
+def test_all_mistakes_of_a_picker_configuration_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "picker.yaml"
+    file.write_text(PICKER.replace("decode-filter\n", "decode-filtre\n", 1).replace("weight: 2", "wait: 2"))
+
+    assert main(["check", str(file)]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"{file}: schedulingProfiles[1].plugins[1].wait: unknown key, did you mean 'weight'?",
+        f"{file}: plugins[1].type: unknown plugin type 'decode-filtre', did you mean 'decode-filter'?",
+        f"{file}: plugins[3].type: session-affinity-scorer is experimental (alpha): allow such plugins by"
+        " --allow-experimental-plugins",
+        f"{file}: schedulingProfiles[1].plugins[0].pluginRef: there is no plugin 'decode-filter',"
+        " did you mean 'decode-filtre'?",
+    ]
+
+
 def test_one_bad_file_fails_the_check_of_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = tmp_path / "good.yaml"
     good.write_text(GOOD)
@@ -85,3 +157,25 @@ def test_a_bad_semantic_file_stops_the_start_with_its_path(
     assert code == 1
     assert f"onehop serve: {semantic}: " in told
     assert said in told
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--config-file={file}"], "{file}: plugins[0].type: unknown plugin type 'queue', did you mean"),
+        (["--config-text=kind: x"], "--config-text: apiVersion: is required (and 1 more)"),
+        (["--config-file=/does/not/exist"], "/does/not/exist: No such file"),
+        (["--config-text=x", "--config-file={file}"], "--config-text: cannot go with --config-file"),
+    ],
+)
+def test_a_bad_picker_configuration_stops_the_start_with_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
+    endpoints, file = tmp_path / "endpoints.yaml", tmp_path / "picker.yaml"
+    endpoints.write_text(GOOD)
+    file.write_text("apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins: [{type: queue}]\n")
+    ports = [f"--{name}-port=0" for name in ("grpc", "grpc-health", "metrics")]
+    code = main(["serve", f"--discovery-file={endpoints}", *(f.format(file=file) for f in flags), *ports])
+
+    assert code == 1
+    assert f"onehop serve: {said.format(file=file)}" in capsys.readouterr().err

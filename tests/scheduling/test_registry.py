@@ -53,7 +53,8 @@ def test_nothing_is_refused_by_name_that_is_here() -> None:
     ("type_name", "parameters", "path", "says"),
     [
         ("queue-scorrer", {}, "plugins[2].type", "did you mean 'queue-scorer'?"),
-        ("zzz", {}, "plugins[2].type", "known: active-request-scorer, "),
+        ("zzz", {}, "plugins[2].type", "docs/plugins.md lists those there are"),
+        ("affinity", {}, "plugins[2].type", "did you mean 'header-label-affinity-scorer'?"),
         (
             "request-attribute-reporter",
             {"attributes": [{"key": {"name": "a"}, "expression": "usage.cost"}]},
