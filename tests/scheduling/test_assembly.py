@@ -279,7 +279,7 @@ def test_sources_are_the_named_ones_and_else_those_of_the_file() -> None:
             [("prefix-cache-scorer", {"prefixMatchInfoProducerName": "precise"}), "precise-prefix-cache-producer"],
             {},
             "plugins[0].parameters.prefixMatchInfoProducerName",
-            "known: precise-prefix-cache-producer",
+            "did you mean 'precise-prefix-cache-producer'?",
         ),
         (
             ["queue-scorer"],

@@ -66,7 +66,7 @@ class Picker:
 
     def lists(self, *pods: P) -> None:
         """The endpoints change, as discovery would change them."""
-        self.pool.relist(Listed(f"pod{pod.number}", pod.address) for pod in pods)
+        self.pool.relist(Listed(f"pod{pod.number}", pod.address, pod.labels) for pod in pods)
         for endpoint, pod in zip(self.pool.endpoints, pods, strict=True):
             endpoint.load = pod.load
             endpoint.models = None if pod.models is None else {name: name for name in pod.models}

@@ -20,7 +20,7 @@ from typing import Any
 from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2 as modes_pb
 from envoy.service.ext_proc.v3 import external_processor_pb2 as envoy
 
-from epp.domain import Load
+from epp.domain import Load, Lora
 
 NONE, STREAMED, BUFFERED, DUPLEX = 0, 1, 2, 4
 FULL_DUPLEX = (DUPLEX, DUPLEX)
@@ -40,7 +40,7 @@ def ask(model: str | None = "my-model", prompt: str = "test1") -> bytes:
 
 @dataclass(frozen=True)
 class P:
-    """An endpoint."""
+    """An endpoint. Of the adapters that it runs there are as many as it can hold, 2 at least."""
 
     number: int
     q: float = 0
@@ -48,6 +48,8 @@ class P:
     models: Sequence[str] | None = None
     ip: str = ""
     port: int = 8000
+    labels: Mapping[str, str] = field(default_factory=dict)
+    adapters: Sequence[str] | None = None
 
     @property
     def address(self) -> str:
@@ -55,7 +57,9 @@ class P:
 
     @property
     def load(self) -> Load:
-        return Load(at=0.0, waiting=self.q, running=0, kv_usage=self.kv)
+        adapters = self.adapters
+        lora = None if adapters is None else Lora(max(2, len(adapters)), frozenset(adapters))
+        return Load(at=0.0, waiting=self.q, running=0, kv_usage=self.kv, lora=lora)
 
 
 @dataclass(frozen=True)
