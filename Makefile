@@ -9,7 +9,7 @@ ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix test-kube kube-assets check format protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets check format plugins-page protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
@@ -43,6 +43,9 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+plugins-page: $(VENV)/.dev
+	$(BIN)/python -m epp.cli.plugins_page docs/plugins.md
 
 protos: $(VENV)/.dev
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos/gen --pyi_out=protos/gen protos/ext_proc.proto

@@ -22,6 +22,7 @@ class ActiveRequestScorer(Scorer):
     """
 
     type: ClassVar[str] = "active-request-scorer"
+    differs: ClassVar[str] = "`softness` is ours; 0 is the Go picker's formula."
     idle_threshold: int = 0
     max_busy_score: float = 1.0
     softness: float = 0.0

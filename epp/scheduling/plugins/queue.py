@@ -16,6 +16,10 @@ class QueueScorer(Scorer):
     """`(max - waiting) / (max - min)`, all equal: 1; no fresh sample: the mean of the others (llm-d `queue-scorer`)."""
 
     type: ClassVar[str] = "queue-scorer"
+    differs: ClassVar[str] = (
+        "A sample older than `staleAfterSeconds` (ours) says nothing, where the Go picker goes by the last one for ever; a"
+        " series that is missing is unknown, where there it is 0."
+    )
     stale_after_seconds: float = 2.0
 
     def __post_init__(self) -> None:

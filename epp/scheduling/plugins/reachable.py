@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from epp.domain import Endpoint
+from epp.plugin import Stage
 from epp.scheduling.framework import Filter, Query
 
 
@@ -15,6 +16,7 @@ class ReachableFilter(Filter):
     """Keeps reachable endpoints; when none is, keeps all, since our own network may be what failed."""
 
     type: ClassVar[str] = "reachable-filter"
+    stage: ClassVar[Stage] = "ours"
 
     def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """The reachable endpoints, or all of them."""
