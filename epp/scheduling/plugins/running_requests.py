@@ -17,8 +17,8 @@ class RunningRequestsSizeScorer(Scorer):
 
     type: ClassVar[str] = "running-requests-size-scorer"
     differs: ClassVar[str] = (
-        "A sample older than `staleAfterSeconds` (ours) says nothing, where the Go picker goes by the last one for ever; a"
-        " series that is missing is unknown, where there it is 0."
+        "A sample older than `staleAfterSeconds` (ours) says nothing, where the Go picker goes by the last one;"
+        " a series that is missing is unknown, where there it is 0."
     )
     stale_after_seconds: float = 2.0
 
