@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from epp.cli.profiles import sentences
+from epp.cli.profiles import profiles_of, sentences
 from epp.config import is_picker_config
 from epp.datastore import discovery
 from epp.domain import ConfigError
@@ -64,7 +64,8 @@ def _picker(path: Path, content: bytes, experimental: bool) -> int:
         print(f"{path}: {mistake}", file=sys.stderr)
     if assembly is None:
         return 1
-    print(f"{path}: an EndpointPickerConfig of {len(assembly.plugins)} plugins, good")
+    count = len(profiles_of(assembly))
+    print(f"{path}: an EndpointPickerConfig of {count} profile{'s' if count > 1 else ''}, good")
     for sentence in sentences(assembly):
         print(f"  {sentence}")
     return 0

@@ -24,11 +24,7 @@ def sentences(assembly: Assembly) -> Iterator[str]:
         yield f"{_all(map(called, scheduler.admitters))} may refuse the request"
     if isinstance(scheduler, Handled):
         yield f"{called(scheduler.handler)} runs the profiles {_all(scheduler.profiles)}"
-        profiles: Sequence[Profile] = list(scheduler.profiles.values())
-    else:
-        assert isinstance(scheduler, Profile)
-        profiles = [scheduler]
-    for profile in profiles:
+    for profile in profiles_of(assembly):
         kept = f"keeps the endpoints of {_all(map(called, profile.filters))}, " if profile.filters else ""
         weighed = [f"{called(scorer)} x {weight:g}" for scorer, weight in profile.scorers]
         summed = f"adds up {_all(weighed)}, " if weighed else "scores nothing, "
@@ -40,6 +36,15 @@ def sentences(assembly: Assembly) -> Iterator[str]:
         yield f"implied: {implied}"
     for note in assembly.notes:
         yield f"note: {note}"
+
+
+def profiles_of(assembly: Assembly) -> Sequence[Profile]:
+    """Its profiles, in their order."""
+    scheduler = assembly.scheduler
+    if isinstance(scheduler, Handled):
+        return list(scheduler.profiles.values())
+    assert isinstance(scheduler, Profile)
+    return [scheduler]
 
 
 def _flow(flow: FlowControlConfig) -> Iterator[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from epp.config import File, ProfileSpec, read
+from epp.config import File, PluginSpec, ProfileSpec, read
 from epp.domain import ConfigError
 from epp.options.flow import FlowControlConfig
 from epp.options.requests import AgentIdentity
@@ -69,9 +69,9 @@ class _Assembler(Named):
         self.notes += self.file.notes
         for spec in self.file.plugins:
             self.add(spec)
+        producers = self.producers()
         self.join()
         profiles = self.profiles()
-        producers = self.producers()
         data, flow, parsers = data_of(self.file, self), flow_of(self.file, self), parsers_of(self.file, self)
         scheduler = self.scheduler(profiles, producers)
         self.note_unused()
@@ -151,6 +151,9 @@ class _Assembler(Named):
             implied = registry.build(PRODUCERS[fact])
             assert isinstance(implied, Producer)
             producers.append(implied)
+            self.named[implied.type] = implied
+            self.used.add(implied.type)
+            self.specs[implied.type] = PluginSpec(implied.type, implied.type, {}, "plugins")
         self.check_producer_names(made.get("prefix", []))
         return producers
 

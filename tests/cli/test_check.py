@@ -82,7 +82,7 @@ def test_a_picker_configuration_is_told_in_sentences(tmp_path: Path, capsys: pyt
 
     assert code == 0
     assert said == [
-        f"{file}: an EndpointPickerConfig of 9 plugins, good",
+        f"{file}: an EndpointPickerConfig of 2 profiles, good",
         "  facts that others look at come from approx-prefix-cache-producer",
         "  probabilistic-admitter may refuse the request",
         "  disagg-profile-handler runs the profiles prefill and decode",
@@ -96,9 +96,9 @@ def test_a_picker_configuration_is_told_in_sentences(tmp_path: Path, capsys: pyt
         " fcfs-ordering-policy within one",
         "  every other priority: 5000 requests and 1000000000 bytes may wait; global-strict-fairness-policy among"
         " tenants, fcfs-ordering-policy within one",
+        "  implied: approx-prefix-cache-producer, which other plugins go by",
         "  implied: the picker of profile 'prefill' is max-score-picker, the only one there is",
         "  implied: the picker of profile 'decode' is max-score-picker, the only one there is",
-        "  implied: approx-prefix-cache-producer, which other plugins go by",
         "  implied: openai-parser, which requestHandler.parsers[0].pluginRef names",
         "  note: plugins[7]: forgotten is used nowhere, so it does nothing",
     ]

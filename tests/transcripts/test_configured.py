@@ -73,7 +73,7 @@ async def test_case_03_an_adapter_that_runs_wins_over_a_fuller_cache(epp: Picker
 
 
 async def test_case_04_where_only_pass_through_is_configured_no_body_is_read(epp: Picker) -> None:
-    epp.serves(P(0, 3, 0.2), P(1, 0, 0.1), P(2, 10, 0.2), parsers=frozenset())
+    epp.serves(P(0, 3), P(1, 0), P(2, 10), parsers=frozenset(), profile=configured("queue-scorer"))
     body = b"passthrough-parser"
 
     receipt = await epp.transcript((RH(),), (RB(body), H("192.168.1.2:8000"), B(body)))

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from epp.domain import Endpoint
+from epp.domain import Endpoint, Request
 from epp.plugin import duration
 from epp.scheduling.calibration import Calibration
 from epp.scheduling.framework import Answer, Producer, Query
-from epp.scheduling.prefix import BYTES_PER_TOKEN, PrefixIndex, block_hashes, covered_bytes
+from epp.scheduling.prefix import BYTES_PER_TOKEN, PrefixIndex, blocks_in, covered_bytes, hashes_of
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class ApproxPrefixCacheProducer(Producer):
     max_prefix_tokens_to_match: int = 0
     lru_capacity_per_server: int = 31_250
     index: PrefixIndex = field(init=False, repr=False)
-    _bytes_max: int | None = field(init=False, repr=False)
+    _blocks_max: int | None = field(init=False, repr=False)
     _calibration: Calibration = field(init=False, repr=False, compare=False, default_factory=Calibration)
 
     def __post_init__(self) -> None:
@@ -54,19 +54,19 @@ class ApproxPrefixCacheProducer(Producer):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         tokens = self.max_prefix_tokens_to_match or self.max_prefix_blocks_to_match * self.block_size_tokens
-        self._bytes_max = tokens * BYTES_PER_TOKEN or None
+        self._blocks_max = blocks_in(tokens * BYTES_PER_TOKEN) if tokens else None
         self.index = PrefixIndex(self.lru_capacity_per_server * self.block_size_tokens, engine_capacity=self.auto_tune)
 
     def produce(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
         """Fills `cached` and `hashed` of the query from the index."""
-        hashes = block_hashes(query.request.prompt[: self._bytes_max], query.candidate.model)
+        hashes = self._hashes(query.request, query.candidate.model)
         query.notes[id(self)] = _Noted(hashes)
         query.hashed = covered_bytes(len(hashes)) // BYTES_PER_TOKEN
-        query.cached = {
-            endpoint: covered_bytes(blocks) // BYTES_PER_TOKEN
-            for endpoint, blocks in zip(endpoints, self.index.match(hashes, endpoints), strict=True)
-            if blocks
-        }
+        query.cached = self.index.tokens(hashes, endpoints)
+
+    def cached(self, request: Request, model: str | None, endpoints: Sequence[Endpoint]) -> dict[Endpoint, int]:
+        """Prompt tokens that each endpoint is believed to hold; those that hold none are left out."""
+        return self.index.tokens(self._hashes(request, model), endpoints)
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """The endpoint will hold this prompt."""
@@ -91,6 +91,10 @@ class ApproxPrefixCacheProducer(Producer):
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """Forget the endpoints that left."""
         self.index.prune(endpoints)
+
+    def _hashes(self, request: Request, model: str | None) -> list[int]:
+        hashes = hashes_of(request, model)
+        return hashes if self._blocks_max is None else hashes[: self._blocks_max]
 
 
 def _not_a_parameter(default: Any) -> Any:
