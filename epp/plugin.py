@@ -25,6 +25,10 @@ class Plugin:
     makes: ClassVar[tuple[str, ...]] = ()
     hints: ClassVar[Mapping[str, str]] = {}
 
+    def facts(self) -> tuple[str, ...]:
+        """What it needs with these parameters."""
+        return self.needs
+
     def join(self, named: Mapping[str, Plugin]) -> None:
         """Find the other plugins of the file that this one refers to. Raises ValueError that begins with the field."""
 

@@ -26,7 +26,10 @@ from epp.yaml_reader import near
 
 DEFAULT_PROFILE = "default"
 DEFAULT_PICKER = "max-score-picker"
-PRODUCERS = {"prefix": "approx-prefix-cache-producer"}  # fact -> who works it out where the file names nobody
+PRODUCERS = {  # fact -> who works it out where the file names nobody; who needs another stands before it
+    "latency": "predicted-latency-producer",
+    "prefix": "approx-prefix-cache-producer",
+}
 
 
 @dataclass(slots=True)
@@ -145,15 +148,17 @@ class _Assembler(Named):
                 path = self.specs[names[1]].path
                 self.wrong(path, f"{names[0]} works out the same ({fact}), of which there can be one; leave one out")
         producers = list(declared.values())
-        needed = dict.fromkeys(fact for plugin in self.named.values() for fact in plugin.needs)
-        for fact in needed.keys() - made.keys():
-            self.implied.append(f"{PRODUCERS[fact]}, which other plugins go by")
-            implied = registry.build(PRODUCERS[fact])
+        for fact, kind in PRODUCERS.items():
+            if fact in made or not any(fact in plugin.facts() for plugin in self.named.values()):
+                continue
+            self.implied.append(f"{kind}, which other plugins go by")
+            implied = registry.build(kind)
             assert isinstance(implied, Producer)
             producers.append(implied)
-            self.named[implied.type] = implied
-            self.used.add(implied.type)
-            self.specs[implied.type] = PluginSpec(implied.type, implied.type, {}, "plugins")
+            self.named[kind] = implied
+            self.used.add(kind)
+            self.specs[kind] = PluginSpec(kind, kind, {}, "plugins")
+        producers.sort(key=lambda producer: len(producer.facts()))  # those that go by others' facts come after them
         self.check_producer_names(made.get("prefix", []))
         return producers
 

@@ -36,6 +36,14 @@ class Extra:
     metadata: dict[str, dict[str, str | float]] = field(default_factory=dict)
 
 
+@dataclass(slots=True, frozen=True)
+class Foreseen:
+    """What a request is predicted to meet at one endpoint, in seconds; `tpot_s` None where nobody knows the pace."""
+
+    ttft_s: float
+    tpot_s: float | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Query:
     """One decision as plugins see it: the request, the model considered, the time and the chance given to it.
@@ -45,7 +53,8 @@ class Query:
 
     Producers work out what several plugins look at: `cached` is how many prompt tokens each endpoint is believed to
     hold (those that hold none are left out) of the `hashed` tokens that were looked up. `cost` is what the request
-    takes at the endpoint finally picked, for the ledger; None leaves the whole prompt to be computed.
+    takes at the endpoint finally picked, for the ledger; None leaves the whole prompt to be computed. `foreseen` is
+    what it is predicted to meet at each endpoint, empty where nobody predicts.
 
     `session` is what the request's session calls itself. `able` are all endpoints that may take part, where the choice
     itself may be among fewer; empty: it is not.
@@ -59,6 +68,7 @@ class Query:
     cached: Mapping[Endpoint, int] = field(default_factory=dict)
     hashed: int = 0
     cost: Cost | None = None
+    foreseen: Mapping[Endpoint, Foreseen] = field(default_factory=dict)
     session: str | None = None
     able: Sequence[Endpoint] = ()
     extra: Extra | None = None

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-_SECONDS = (
-    "no latency predictors run beside this picker; without a configuration file the built-in policy learns from the"
-    " answers what a request costs in seconds, and active-request-scorer with token-load-scorer comes close to it"
-)
 _ENCODER = "caches of encoded images are not followed; prefix-cache-scorer covers images, which are part of the prompt"
 _PLACES = "there is no topology of endpoints here; label-selector-filter can keep those of one zone"
 _ATTRIBUTES = "scorers know an endpoint's queue, requests, KV cache and adapters; utilization-filter bounds those"
@@ -21,15 +17,11 @@ REFUSED = {
     "endpoint-attribute-filter": _ATTRIBUTES,
     "endpoint-attribute-scorer": _ATTRIBUTES,
     "k8s-notification-source": "pods, pools, objectives and rewrites are always watched, and nothing else is",
-    "latency-scorer": _SECONDS,
-    "latency-slo-admitter": f"{_SECONDS}; probabilistic-admitter sheds by load",
     "mm-embeddings-cache-producer": _ENCODER,
     "mm-embeddings-cache-scorer": _ENCODER,
     "p2p-source-producer": "KV caches are not copied between engines by our word; leave the plugin out",
     "precise-prefix-cache-scorer": "it became two plugins: use precise-prefix-cache-producer and prefix-cache-scorer",
-    "predicted-latency-producer": _SECONDS,
     "sglanghttp-parser": "use passthrough-parser: a body of SGLang's own API goes on unread",
-    "slo-headroom-tier-filter": _SECONDS,
     "topology-affinity-filter": _PLACES,
     "topology-affinity-scorer": _PLACES,
     "topology-extractor": _PLACES,

@@ -15,8 +15,8 @@ from epp.scheduling.framework import Filter, Query
 class PrefixCacheAffinityFilter(Filter):
     """Keeps endpoints that hold `affinity_threshold` of the prompt or more, unless the others are so much sooner.
 
-    Time to first token: `(tokens in flight + own uncached tokens) / peakPrefillThroughput`. If the best of those kept
-    is later than the best of all by more than `maxTTFTPenaltyMs`, all stay; so they do with `explorationProbability`,
+    Time to first token: `(tokens in flight + own uncached tokens) / peakPrefillThroughput`, or as predicted. If the
+    best of those kept is later than the best of all by more than `maxTTFTPenaltyMs`, all stay; so they do with `explorationProbability`,
     and where none holds enough (llm-d).
     """
 
@@ -37,8 +37,10 @@ class PrefixCacheAffinityFilter(Filter):
             raise ValueError("max_ttft_penalty_ms must not be negative")
         if not self.peak_prefill_throughput > 0.0:
             raise ValueError("peak_prefill_throughput must be above 0 tokens a second")
-        if self.ttft_source == "latencyPredictor":
-            raise ValueError("ttft_source latencyPredictor is not in this version: use prefillThroughput")
+
+    def facts(self) -> tuple[str, ...]:
+        """With its second source, predictions."""
+        return (*self.needs, "latency") if self.ttft_source == "latencyPredictor" else self.needs
 
     def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """Those that hold the prompt, or all."""
@@ -48,7 +50,13 @@ class PrefixCacheAffinityFilter(Filter):
             return list(endpoints)
         if self.exploration_probability and query.rng.random() < self.exploration_probability:
             return list(endpoints)
-        prompt = query.request.prompt_tokens
-        waits = {e: e.inflight_tokens + max(0, prompt - cached.get(e, 0)) for e in endpoints}
-        penalty_s = (min(waits[e] for e in sticky) - min(waits.values())) / self.peak_prefill_throughput
+        waits = self._waits(query, endpoints)
+        penalty_s = min(waits[e] for e in sticky) - min(waits.values())
         return sticky if penalty_s * 1000.0 <= self.max_ttft_penalty_ms else list(endpoints)
+
+    def _waits(self, query: Query, endpoints: Sequence[Endpoint]) -> dict[Endpoint, float]:
+        """Seconds to the first token."""
+        if self.ttft_source == "latencyPredictor" and query.foreseen:
+            return {e: query.foreseen[e].ttft_s for e in endpoints}
+        prompt, cached, pace = query.request.prompt_tokens, query.cached, self.peak_prefill_throughput
+        return {e: (e.inflight_tokens + max(0, prompt - cached.get(e, 0))) / pace for e in endpoints}

@@ -1,0 +1,79 @@
+"""Predict what a request will meet at each endpoint, for the plugins that go by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from epp.domain import Cost, Endpoint
+from epp.plugin import duration
+from epp.scheduling.framework import Foreseen, Producer, Query
+from epp.scheduling.reckoner import Reckoner
+from epp.scheduling.speed import shape
+
+
+@dataclass(slots=True)
+class PredictedLatencyProducer(Producer):
+    """To the first token: the prefill outstanding at the endpoint and the prompt's own; from token to token: its pace.
+
+    Own prefill is `a + k * shape(uncached, cached)` seconds; `a` and `k` are learned from every first token, endpoint
+    by endpoint, and the pace from the engine's counters. Predictions are multiplied by `sloBufferFactor`.
+    """
+
+    type: ClassVar[str] = "predicted-latency-producer"
+    needs: ClassVar[tuple[str, ...]] = ("prefix",)
+    makes: ClassVar[tuple[str, ...]] = ("latency",)
+    differs: ClassVar[str] = (
+        "Speeds are learned in this process; the Go picker asks predictors that are trained beside it. `contextTTL`,"
+        " `streamingMode` and `predictInProduce` change nothing, and neither do the predictors' environment variables."
+    )
+    slo_buffer_factor: float = 1.0
+    context_ttl: float = duration(300.0, "contextTTL")
+    streaming_mode: bool = False
+    predict_in_produce: bool = True
+    prefix_match_info_producer_name: str = ""
+    _reckoner: Reckoner = field(init=False, repr=False, compare=False, default_factory=Reckoner)
+
+    def __post_init__(self) -> None:
+        if not self.slo_buffer_factor > 0.0:
+            raise ValueError("slo_buffer_factor must be above 0")
+
+    def produce(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
+        """Fills `foreseen` of the query."""
+        now, factor, reckoner = query.now, self.slo_buffer_factor, self._reckoner
+        foreseen = {}
+        for e in endpoints:
+            work_s = reckoner.speed(e).fit.seconds(_shape(query, e))
+            pace_s = reckoner.pace_s(e, now)
+            foreseen[e] = Foreseen((e.outstanding_s(now) + work_s) * factor, pace_s * factor if pace_s else None)
+        query.foreseen = foreseen
+
+    def picked(self, query: Query, endpoint: Endpoint) -> None:
+        """Tell the ledger what the request takes there."""
+        work = query.notes[id(self)] = _shape(query, endpoint)
+        prompt, hit = query.request.prompt_tokens, query.cached.get(endpoint, 0)
+        work_s = self._reckoner.speed(endpoint).fit.seconds(work)
+        query.cost = Cost(
+            tokens=max(0, prompt - hit),
+            context=prompt,
+            work_s=work_s,
+            ttft_s=endpoint.outstanding_s(query.now) + work_s,
+        )
+
+    def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
+        """Learn how fast the endpoint is."""
+        work = query.notes.get(id(self))
+        if work is not None:
+            self._reckoner.computed(endpoint, work, query.now, query.now + seconds)
+
+    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
+        """Forget the endpoints that left."""
+        self._reckoner.keep(endpoints)
+
+
+def _shape(query: Query, endpoint: Endpoint) -> float:
+    """At least one token is always computed."""
+    prompt = query.request.prompt_tokens
+    hit = min(query.cached.get(endpoint, 0), max(0, prompt - 1))
+    return shape(prompt - hit, hit)
