@@ -27,7 +27,7 @@ from epp.datastore.objects import (
 )
 from epp.datastore.policies import Policies
 from epp.datastore.selectors import parse as parse_selector
-from epp.domain import ConfigError, Request
+from epp.domain import Candidate, ConfigError, Endpoint, Refused, Request
 from epp.protocol.codec import decode
 from epp.protocol.conversation import conversation
 from epp.protocol.decision import HEADER_BYTES_MAX, Decision, Signer
@@ -37,6 +37,8 @@ from epp.protocol.identity import NAME_LENGTH_MAX, source
 from epp.protocol.openai import read, with_model
 from epp.protocol.restore import ModelRestorer
 from epp.protocol.usage import HELD_BYTES_MAX, UsageReader
+from epp.scheduling.assembly import examine as assembly_of
+from epp.scheduling.framework import Answer, Query
 from epp.yaml_tree import compose
 from semantic.config import read_config
 from semantic.reading import ConfigError as SemanticConfigError
@@ -111,6 +113,22 @@ def models(data: bytes) -> None:
     """A model server's model list."""
     served = model_list.parse(data)
     assert all(isinstance(name, str) and isinstance(base, str) for name, base in served.items())
+
+
+def picker(data: bytes) -> None:
+    """The Go picker's configuration: it comes to something that chooses, or has mistakes with a place each."""
+    assembly, wrong = assembly_of(data, experimental=True)
+    assert (assembly is None) is bool(wrong)
+    assert all(isinstance(mistake, ConfigError) and mistake.path and mistake.message for mistake in wrong)
+    if assembly is None:
+        return
+    query = Query(Request("r", model="m", prompt=b"hi" * 400, prompt_tokens=200), Candidate("m"), 0.0, Random(1))
+    pool = [Endpoint(f"e{n}", f"10.0.0.{n}:8000", labels={"llm-d.ai/role": "both"}) for n in range(3)]
+    with suppress(Refused):
+        pick = assembly.scheduler.run(query, pool)
+        if pick is not None:
+            assembly.scheduler.picked(query, pick.endpoint)
+            assembly.scheduler.ended(query, pick.endpoint, Answer(1.0))
 
 
 def endpoints(data: bytes) -> None:

@@ -130,6 +130,12 @@ TARGETS = {
             "endpoints", decoders.endpoints, (ConfigError,), (*_YAML, b"endpoints:", b"address:", b"port:", b"labels:")
         ),
         Target(
+            "picker",
+            decoders.picker,
+            (),
+            (*_YAML, b"type: ", b"pluginRef: ", b"weight: ", b"parameters: ", b"queue-scorer", b"1Gi", b"0s", b"-1"),
+        ),
+        Target(
             "objects",
             decoders.objects,
             (msgspec.DecodeError, UnicodeDecodeError, RecursionError),

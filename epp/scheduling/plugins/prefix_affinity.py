@@ -16,8 +16,8 @@ class PrefixCacheAffinityFilter(Filter):
     """Keeps endpoints that hold `affinity_threshold` of the prompt or more, unless the others are so much sooner.
 
     Time to first token: `(tokens in flight + own uncached tokens) / peakPrefillThroughput`, or as predicted. If the
-    best of those kept is later than the best of all by more than `maxTTFTPenaltyMs`, all stay; so they do with `explorationProbability`,
-    and where none holds enough (llm-d).
+    best of those kept is later than the best of all by more than `maxTTFTPenaltyMs`, all stay; so they do with
+    `explorationProbability`, and where none holds enough (llm-d).
     """
 
     type: ClassVar[str] = "prefix-cache-affinity-filter"
