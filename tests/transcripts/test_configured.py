@@ -167,6 +167,14 @@ async def test_case_53_a_condition_that_does_not_hold_tells_nothing(epp: Picker,
     assert metadata(last) == {}
 
 
+async def test_case_60_a_picker_may_be_asked_for_a_list(epp: Picker) -> None:
+    picker = plugin("max-score-picker", maxNumOfEndpoints=3)
+    epp.serves(P(0, 9), P(1, 3), P(2), P(3, 6), profile=configured("queue-scorer", picker))
+    best_first = "192.168.1.3:8000,192.168.1.2:8000,192.168.1.4:8000"
+
+    await epp.transcript((RH(),), (RB(HI), H(best_first, "m"), B(HI)))
+
+
 @pytest.mark.parametrize(
     ("headers", "tenant"),
     [
@@ -309,7 +317,7 @@ async def test_case_78_the_prefill_endpoint_is_ours_to_name(epp: Picker, headers
         (RH(headers),),
         (RB(long), H(C, "m", more={"x-prefiller-host-port": "[fd00::7]:8000"}, removed=encoders), B(long)),
     )
-    working = epp.inflight
+    working, tokens = epp.inflight, [e.inflight_tokens for e in epp.pool.endpoints]
     await call.says((PH(), AH("m")))
     await call.tell(PB(b"{", eos=False))
     decoding = epp.inflight
@@ -318,6 +326,8 @@ async def test_case_78_the_prefill_endpoint_is_ours_to_name(epp: Picker, headers
     await epp.transcript((RH(headers),), (RB(HI), H(C, "m", removed=tuple(sorted(headers))), B(HI)))
 
     assert (working, decoding, epp.inflight) == ([1, 1], [0, 1], [0, 0])
+    assert tokens[0] > 400, "the prompt is for the prefill endpoint to compute"
+    assert tokens[1] == 0
 
 
 async def test_case_78_who_prefills_is_let_go_when_the_client_gives_up(epp: Picker) -> None:
