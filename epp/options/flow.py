@@ -84,15 +84,11 @@ class RoundRobinFairnessPolicy(FairnessPolicy):
 
 
 @dataclass(slots=True, frozen=True)
-class ProgramAwareFairness(FairnessPolicy):
-    """The tenant that was served least and has waited longest goes: a weighted sum of both, the past fading."""
+class TokenFairnessPolicy(FairnessPolicy):
+    """The tenant that was served the fewest tokens goes, counted from when it last had something waiting."""
 
-    type: ClassVar[str] = "program-aware-fairness"
-    wait_weight: float = 0.8
-    service_weight: float = 0.2
-    half_life_seconds: float = 60.0
-    eviction_ttl_seconds: float = 3600.0
-    sweep_interval_seconds: float = 300.0
+    type: ClassVar[str] = "token-fairness-policy"
+    stage: ClassVar[Stage] = "ours"
 
 
 class OrderingPolicy(Setting):
@@ -166,6 +162,7 @@ class EvictionSheddableFilter(Setting):
 
     type: ClassVar[str] = "eviction-sheddable-filter"
     stage: ClassVar[Stage] = "alpha"
+    differs: ClassVar[str] = "It changes nothing: `enableEviction` never cuts off others."
 
 
 @dataclass(slots=True, frozen=True)
@@ -174,6 +171,7 @@ class EvictionPriorityThenTimeOrdering(Setting):
 
     type: ClassVar[str] = "eviction-priority-then-time-ordering"
     stage: ClassVar[Stage] = "alpha"
+    differs: ClassVar[str] = "It changes nothing: `enableEviction` always goes by this order."
 
 
 @dataclass(slots=True, frozen=True)
