@@ -267,8 +267,10 @@ class Director:
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         receipt.picked = pick.endpoint.address
         extra = chosen.query.extra
-        address = extra.destination if extra is not None and extra.destination else receipt.picked
-        destination = ",".join([address, *next_best(pick, self._rules.fallbacks)])
+        if extra is not None and extra.destination:
+            destination = extra.destination  # alone: the header that goes with it is about this choice
+        else:
+            destination = ",".join([receipt.picked, *next_best(pick, self._rules.fallbacks)])
         way = outcome.route(ask.headers, request, destination, receipt.model, receipt)
         if extra is not None:
             outcome.bring(way, extra)

@@ -21,8 +21,8 @@ REFUSED = {
     "mm-embeddings-cache-scorer": _ENCODER,
     "p2p-source-producer": "KV caches are not copied between engines by our word; leave the plugin out",
     "precise-prefix-cache-scorer": "it became two plugins: use precise-prefix-cache-producer and prefix-cache-scorer",
-    "program-aware-fairness": "round-robin-fairness-policy takes turns; token-fairness-policy (ours) gives tenants equal"
-    " shares of tokens, which is what waits and services of programs come to",
+    "program-aware-fairness": "round-robin-fairness-policy takes turns; token-fairness-policy (ours) gives tenants"
+    " equal shares of tokens, which is what waits and services of programs come to",
     "sglanghttp-parser": "use passthrough-parser: a body of SGLang's own API goes on unread",
     "topology-affinity-filter": _PLACES,
     "topology-affinity-scorer": _PLACES,

@@ -353,7 +353,7 @@ async def test_case_78_a_rank_is_named_and_the_request_goes_to_the_primary_port(
 ) -> None:
     ranks = [P(0, port=8000 + rank, q=5 - rank) for rank in range(3)]
     profile = configured("queue-scorer", "data-parallel-profile-handler", profiles={"default": ["queue-scorer"]})
-    epp.serves(*ranks, profile=profile)
+    epp.serves(*ranks, profile=profile, fallbacks=2)
     call = epp.open()
     more = {"x-data-parallel-host-port": "192.168.1.1:8002"}
     await call.says((RH(modes=modes),), (RB(HI), H(A, "m", more=more), B(HI)))
