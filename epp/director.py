@@ -33,6 +33,7 @@ from epp.domain import (
     Refused,
     Request,
 )
+from epp.flow.eviction import Running
 from epp.flow.gate import Gate, Gone, Waits
 from epp.flow.ticket import Key, Room, Ticket
 from epp.outcome import Answered, Routed
@@ -157,6 +158,18 @@ class Director:
         self._receipts.add(receipt)
         return self._refuse(refused, receipt)
 
+    def may_evict(self, routed: Routed, evict: Callable[[], None]) -> None:
+        """The stream can cut the request off: `evict` is called when others need its place more, if ever."""
+        if self._gate is None or routed.lease is None or routed.lease.holders > 1:
+            return
+        running = Running(routed.receipt.priority, self._now(), routed.lease, evict)
+        if self._gate.control.evictions.add(running):
+            routed.running = running
+
+    def evicted(self, routed: Routed) -> Answered:
+        """What the client is told whose request was cut off."""
+        return self._refuse(Refused(Reason.EVICTED, "request evicted by flow control"), routed.receipt)
+
     def served(self, routed: Routed, address: str) -> None:
         """The gateway says who answered: if it went elsewhere, the ledger and the scorers' memories follow."""
         routed.receipt.served = address
@@ -182,6 +195,8 @@ class Director:
         lease, receipt = routed.lease, routed.receipt
         if lease is None:
             return
+        if self._gate is not None and routed.running is not None:
+            self._gate.control.evictions.remove(routed.running)
         lease.close(self._now())
         if self._gate is not None and receipt.usage is not None:
             usage = receipt.usage

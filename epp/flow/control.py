@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from epp.domain import Cost, Endpoint, Reason, Refused
+from epp.flow.eviction import Evictions, Running
 from epp.flow.forecast import Forecast, least_busy
 from epp.flow.heap import Heap
 from epp.flow.queues import Band, Line, Queues
@@ -20,6 +21,7 @@ from epp.flow.share import OUTPUT_WEIGHT
 from epp.flow.ticket import Key, Ledger, Room, State, Ticket
 
 Eligible = Callable[[Key], Sequence[Endpoint] | None]
+ANYTHING = Key(frozenset({None}))
 FULL = "too many requests wait already"
 
 
@@ -35,6 +37,7 @@ class Control:
         self.settings = settings
         self.rule = rule
         self.queues = Queues(settings)
+        self.evictions = Evictions(settings)
         self.closing = False
         self.dropped: list[tuple[Ticket, Refused]] = []  # displaced by others; the caller takes them and tells them
         self._forecast = forecast
@@ -89,6 +92,17 @@ class Control:
                 self._release_band(band, seen, shut, released, now)
         return released
 
+    def evict(self, now: float) -> list[Running]:
+        """Those in flight that are to be cut off for the first who waits, where that is allowed."""
+        if not len(self.evictions):
+            return []
+        for band in self.queues.bands:
+            for key in band.lines:
+                found = self.evictions.choose(band.priority, self._eligible(key) or (), now)
+                if found:
+                    return found
+        return []
+
     def redeem(self, ticket: Ticket, now: float) -> Room:
         """The endpoints that a released request may go to, read anew. Its booking is given back: take a lease at once.
 
@@ -138,6 +152,14 @@ class Control:
         deadline = self.queues.next_deadline()
         settles = self._ledger.settles_at()
         return deadline if deadline is None or settles is None else min(deadline, settles)
+
+    def fullness(self, now: float) -> float:
+        """How full all endpoints are together, by the rule's own measure."""
+        return self.rule.fullness(self._eligible(ANYTHING) or (), now)
+
+    def stale(self, now: float) -> int:
+        """How many of them are judged by the ledger alone."""
+        return self.rule.stale(self._eligible(ANYTHING) or (), now)
 
     def ended(self, tenant: str, priority: int, completion: int, cached: int, now: float) -> None:
         """A request of the tenant is over: what it generated counts too, less what of its prompt was cached."""

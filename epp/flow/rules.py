@@ -11,23 +11,27 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from epp.domain import Endpoint, Reason, Refused
-from epp.flow.forecast import Forecast
+from epp.flow.forecast import FRESH_S, Forecast
 from epp.flow.guard import Guard
+from epp.flow.limits import StaticLimit, UsageLimits
 from epp.flow.saturation import Saturation
 from epp.flow.settings import FlowSettings
 from epp.flow.ticket import Room, Ticket
 
 UNBOUNDED = sys.maxsize
+PRIORITIES_MAX = 64  # as many as there are bands
 RETRY_S_MAX = 60  # nobody is told to stay away for longer, however long the line
 SATURATED = "the endpoints are busy; this request would have to wait for too long"
 
 
 class Rule(ABC):
     """Judges one request against the endpoints that could serve it, of which there is at least one."""
+
+    detector: str = "onehop"
 
     def screen(  # noqa: B027  # most rules have nothing to say here
         self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float
@@ -48,6 +52,10 @@ class Rule(ABC):
     @abstractmethod
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         """How full the endpoints are together, for the gauge."""
+
+    def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
+        """How many of the endpoints are judged by the ledger alone, for want of a fresh sample."""
+        return sum(e.load is None or now - e.load.at > FRESH_S for e in endpoints)
 
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
         """How many may be let go on at one event, where the rule does not see those it has just let go."""
@@ -112,13 +120,23 @@ class PressureRule(Rule):
 
 @dataclass(slots=True)
 class SaturationRule(Rule):
-    """The Go picker's flow control: nobody goes on while the endpoints together are at `ceiling` or above."""
+    """The Go picker's flow control: who goes on while the endpoints together are below a ceiling, by priority.
+
+    Which priorities there are is learned from the requests that come, up to `PRIORITIES_MAX`.
+    """
 
     saturation: Saturation
-    ceiling: float = 1.0
+    limits: UsageLimits = field(default_factory=StaticLimit)
+    _known: set[int] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self.detector = self.saturation.type
 
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
-        return None if self.saturation.of(endpoints, now) < self.ceiling else ()
+        full, priority = self.saturation.of(endpoints, now), ticket.request.priority
+        if len(self._known) < PRIORITIES_MAX:
+            self._known.add(priority)
+        return None if full < self.limits.ceiling(priority, self._known, full) else ()
 
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
         return math.inf
@@ -126,6 +144,9 @@ class SaturationRule(Rule):
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
         """One for each endpoint: samples do not show who was let go since, and all would be at once."""
         return UNBOUNDED if self.saturation.counts_ours else len(endpoints)
+
+    def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
+        return self.saturation.stale(endpoints, now)
 
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         return self.saturation.of(endpoints, now)
@@ -137,6 +158,9 @@ class LegacyRule(Rule):
 
     saturation: Saturation
 
+    def __post_init__(self) -> None:
+        self.detector = self.saturation.type
+
     def screen(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> None:
         if ticket.request.priority < 0 and self.saturation.of(endpoints, now) >= 1.0:
             raise Refused(Reason.SHED, "system saturated, sheddable request dropped")
@@ -146,6 +170,9 @@ class LegacyRule(Rule):
 
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
         raise AssertionError("nobody waits by this rule")
+
+    def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
+        return self.saturation.stale(endpoints, now)
 
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         return self.saturation.of(endpoints, now)
@@ -165,6 +192,7 @@ class ProbabilisticRule(Rule):
     def __post_init__(self) -> None:
         if self.power <= 0 or self.k < 0:
             raise ValueError("power must be above 0 and k must not be negative")
+        self.detector = self.then.detector
 
     def screen(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> None:
         if ticket.request.priority < 0:
@@ -181,6 +209,9 @@ class ProbabilisticRule(Rule):
 
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
         return self.then.at_once(endpoints)
+
+    def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
+        return self.then.stale(endpoints, now)
 
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         return self.then.fullness(endpoints, now)
