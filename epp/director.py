@@ -186,6 +186,9 @@ class Director:
     def answered(self, routed: Routed) -> None:
         """The first piece of the answer is here; that of a stream is its first token."""
         receipt = routed.receipt
+        if receipt.stream and self._gate is not None and receipt.slo_ttft_s is not None:
+            took_s = receipt.first_answer_s or 0.0
+            self._gate.control.first_token(receipt.priority, took_s, receipt.slo_ttft_s, self._now())
         if receipt.stream and routed.query is not None and routed.lease is not None:
             took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
             self._profile.answered(routed.query, routed.lease.endpoint, took)
@@ -199,8 +202,7 @@ class Director:
             self._gate.control.evictions.remove(routed.running)
         lease.close(self._now())
         if self._gate is not None and receipt.usage is not None:
-            usage = receipt.usage
-            self._gate.control.ended(receipt.tenant, receipt.priority, usage.completion, usage.cached, self._now())
+            self._gate.control.generated(receipt.tenant, receipt.priority, receipt.usage, self._now())
         if routed.query is not None and receipt.outcome != "superseded" and not lease.charged:
             decided = receipt.decided_s or 0.0
             first = receipt.first_answer_s if receipt.stream else None
@@ -322,6 +324,7 @@ class Director:
             entry = await gate.enter(ticket, tell)
         finally:
             receipt.waited_s = self._now() - now
+            receipt.slo_ttft_s = gate.control.settings.due_s(ticket.slo_s, ticket.own_s)
         return entry.room
 
     def _told(self, ask: Decide, request_id: str) -> Decision | None:

@@ -43,19 +43,25 @@ class Place:
     now: Callable[[], float]
     observer: Observer | None = None
 
-    def gate(self, settings: FlowSettings, rule: Rule, forecast: Forecast) -> Gate:
+    def gate(self, settings: FlowSettings, rule: Rule, forecast: Forecast, guard: Guard | None = None) -> Gate:
         """A gate here."""
-        control = Control(settings=settings, rule=rule, forecast=forecast, ledger=self.ledger, eligible=self.eligible)
+        control = Control(
+            settings=settings,
+            rule=rule,
+            forecast=forecast,
+            ledger=self.ledger,
+            eligible=self.eligible,
+            guard=guard,
+        )
         return Gate(control, self.now, self.observer)
 
 
-def own_gate(
-    place: Place, settings: FlowSettings | None = None, forecast: Forecast | None = None, guard: Guard | None = None
-) -> Gate:
+def own_gate(place: Place, settings: FlowSettings | None = None, forecast: Forecast | None = None) -> Gate:
     """OneHop's default: each class up to its pressure, by the forecast, and waits that its SLO allows."""
     settings = settings or FlowSettings()
     forecast = forecast or LedgerForecast(settings.pressure_s)
-    return place.gate(settings, PressureRule(settings, forecast, guard), forecast)
+    guard = Guard() if settings.guarded else None
+    return place.gate(settings, PressureRule(settings, forecast, guard), forecast, guard)
 
 
 def llmd_gate(

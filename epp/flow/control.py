@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from epp.domain import Cost, Endpoint, Reason, Refused
+from epp.domain import Cost, Endpoint, Reason, Refused, Usage
 from epp.flow.eviction import Evictions, Running
 from epp.flow.forecast import Forecast, least_busy
+from epp.flow.guard import Guard
 from epp.flow.heap import Heap
 from epp.flow.queues import Band, Line, Queues
 from epp.flow.rules import Rule, retry_after_s
@@ -32,14 +33,22 @@ class Control:
     """
 
     def __init__(
-        self, *, settings: FlowSettings, rule: Rule, forecast: Forecast, ledger: Ledger, eligible: Eligible
+        self,
+        *,
+        settings: FlowSettings,
+        rule: Rule,
+        forecast: Forecast,
+        ledger: Ledger,
+        eligible: Eligible,
+        guard: Guard | None = None,
     ) -> None:
         self.settings = settings
+        self.guard = guard
         self.rule = rule
         self.queues = Queues(settings)
         self.evictions = Evictions(settings)
         self.closing = False
-        self.dropped: list[tuple[Ticket, Refused]] = []  # displaced by others; the caller takes them and tells them
+        self.dropped: list[tuple[Ticket, Refused]] = []  # displaced by others; `expire` gives them back
         self._forecast = forecast
         self._ledger = ledger
         self._eligible = eligible
@@ -161,10 +170,16 @@ class Control:
         """How many of them are judged by the ledger alone."""
         return self.rule.stale(self._eligible(ANYTHING) or (), now)
 
-    def ended(self, tenant: str, priority: int, completion: int, cached: int, now: float) -> None:
+    def generated(self, tenant: str, priority: int, usage: Usage, now: float) -> None:
         """A request of the tenant is over: what it generated counts too, less what of its prompt was cached."""
         share = self.queues.band(priority).share
-        share.served(share.tenant(tenant), max(0.0, OUTPUT_WEIGHT * completion - cached), now)
+        tokens = max(0.0, OUTPUT_WEIGHT * usage.completion - usage.cached)
+        share.served(share.tenant(tenant), tokens, now)
+
+    def first_token(self, priority: int, took_s: float, due_s: float, now: float) -> None:
+        """A request got its first token after so long, of the time that it was due in."""
+        if self.guard is not None and self.settings.level(priority) == "critical":
+            self.guard.saw(took_s > due_s, now)
 
     def _through(self, ticket: Ticket, now: float) -> Room:
         ticket.state = State.THROUGH

@@ -88,9 +88,7 @@ class PressureRule(Rule):
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
         settings = self.settings
         limits = settings.limits(settings.level(ticket.request.priority))
-        slo_s = ticket.slo_s
-        if slo_s is None:
-            slo_s = settings.slo_ttft_s + settings.slo_own_factor * ticket.own_s
+        slo_s = settings.due_s(ticket.slo_s, ticket.own_s)
         rate = max(self.forecast.service_rate(), 1e-3)
         wait_s = self._excess_s(ticket, endpoints, now) / rate + ahead_s / (len(endpoints) * rate)
         if now - ticket.arrived + wait_s + ticket.own_s > limits.patience * slo_s:

@@ -96,7 +96,8 @@ class FlowSettings:
     endpoint are a pressure of 1; what is critical goes only where no more than `critical_backlog_s` wait.
 
     `evict` allows requests in flight that may be shed to be cut off for others, `evicted_at_once` at a time, and again
-    only when these have ended or `evict_grace_s` have passed.
+    only when these have ended or `evict_grace_s` have passed. With `guarded` the ceilings follow how critical requests
+    fare (`guard.py`).
     """
 
     requests_max: int = 10_000
@@ -116,6 +117,7 @@ class FlowSettings:
     slo_ttft_s: float = 2.0
     slo_own_factor: float = 2.0
     pressure_s: float = 1.5
+    guarded: bool = False
     evict: bool = False
     evicted_at_once: int = 2
     evict_grace_s: float = 10.0
@@ -138,6 +140,10 @@ class FlowSettings:
         if named is not None:
             return named
         return self.negative_band if priority < 0 and self.negative_band is not None else self.band
+
+    def due_s(self, slo_s: float | None, own_s: float) -> float:
+        """The SLO of a request, its own or by its own prefill."""
+        return self.slo_ttft_s + self.slo_own_factor * own_s if slo_s is None else slo_s
 
     def level(self, priority: int) -> Level:
         """The class of a priority."""
