@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from types import MappingProxyType
 from typing import Any
@@ -80,6 +80,8 @@ def llmd_gate(
     """
     saturation = saturation or Utilization()
     settings = settings or llmd_settings()
+    if not flow_control:
+        settings = replace(settings, hold_s=0.0, evict=False)  # without it nobody waits, whatever the section says
     rule: Rule = SaturationRule(saturation, limits or StaticLimit()) if flow_control else LegacyRule(saturation)
     if admitter is not None:
         rule = probabilistic(admitter, rule, rng or Random())

@@ -24,6 +24,9 @@ from epp.flow.ticket import Room, Ticket
 
 UNBOUNDED = sys.maxsize
 PRIORITIES_MAX = 64  # as many as there are bands
+# Of what its class may find. With none of it a tenth of the standard class ends late at twice what engines can do, and
+# so much of their work is for nobody; with all of it too many are refused (tests/flow/test_overload.py).
+FOUND = 0.5
 RETRY_S_MAX = 60  # nobody is told to stay away for longer, however long the line
 SATURATED = "the endpoints are busy; this request would have to wait for too long"
 
@@ -91,9 +94,10 @@ class PressureRule(Rule):
         slo_s = settings.due_s(ticket.slo_s, ticket.own_s)
         rate = max(self.forecast.service_rate(), 1e-3)
         wait_s = self._excess_s(ticket, endpoints, now) / rate + ahead_s / (len(endpoints) * rate)
-        if now - ticket.arrived + wait_s + ticket.own_s > limits.patience * slo_s:
+        after_s = ticket.own_s + self._found_s(ticket, now)
+        if now - ticket.arrived + wait_s + after_s > limits.patience * slo_s:
             raise Refused(Reason.WAIT_TOO_LONG, SATURATED, retry_after_s=retry_after_s(wait_s))
-        return ticket.arrived + slo_s - ticket.own_s
+        return ticket.arrived + slo_s - after_s
 
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         """The mean pressure, by the ceiling of the standard class."""
@@ -106,6 +110,11 @@ class PressureRule(Rule):
         level = self.settings.level(ticket.request.priority)
         ceiling = self.settings.limits(level).ceiling
         return ceiling if self.guard is None or level == "critical" else ceiling * self.guard.factor(now)
+
+    def _found_s(self, ticket: Ticket, now: float) -> float:
+        """Seconds of prefill that a request is expected to find at its endpoint when it is let go."""
+        ceiling = self._ceiling(ticket, now)
+        return 0.0 if math.isinf(ceiling) else FOUND * ceiling * self.settings.pressure_s
 
     def _excess_s(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> float:
         """Seconds of prefill by which the least busy endpoint is above what the class may fill it to."""

@@ -93,7 +93,8 @@ class FlowSettings:
 
     Priorities from `critical_from` on are critical, those below `sheddable_below` may be shed. A request without an SLO
     of its own has `slo_ttft_s` plus `slo_own_factor` times its own prefill. `pressure_s` of prefill waiting at an
-    endpoint are a pressure of 1; what is critical goes only where no more than `critical_backlog_s` wait.
+    endpoint are a pressure of 1; what is critical goes only where no more than `critical_backlog_s` wait, and these are
+    to be less than its SLO.
 
     `evict` allows requests in flight that may be shed to be cut off for others, `evicted_at_once` at a time, and again
     only when these have ended or `evict_grace_s` have passed. With `guarded` the ceilings follow how critical requests
@@ -113,7 +114,7 @@ class FlowSettings:
     critical: ClassSettings = ClassSettings(math.inf, 1.5)
     standard: ClassSettings = ClassSettings(0.8, 1.0)
     sheddable: ClassSettings = ClassSettings(0.35, 0.5)
-    critical_backlog_s: float = 2.5
+    critical_backlog_s: float = 1.5
     slo_ttft_s: float = 2.0
     slo_own_factor: float = 2.0
     pressure_s: float = 1.5

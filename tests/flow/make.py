@@ -8,6 +8,7 @@ from typing import Any
 
 from epp.datastore.pool import Pool
 from epp.domain import Endpoint, Request
+from epp.flow.build import Place
 from epp.flow.control import Control
 from epp.flow.forecast import LedgerForecast
 from epp.flow.gate import Gate
@@ -73,7 +74,19 @@ def control(over: Pool, rule: Rule | None = None, settings: FlowSettings | None 
     )
 
 
-def gate(over: Pool, now: Callable[[], float], rule: Rule | None = None, settings: FlowSettings | None = None) -> Gate:
-    made = Gate(control(over, rule, settings), now)
+def place(over: Pool, now: Callable[[], float], observer: Any = None) -> Place:
+    """Where a gate of `epp.flow.build` stands."""
+    return Place(over, Picking(over, Profile("test", picker=MaxScorePicker()), Random(1)).eligible, now, observer)
+
+
+def gate(
+    over: Pool,
+    now: Callable[[], float],
+    rule: Rule | None = None,
+    settings: FlowSettings | None = None,
+    observer: Any = None,
+) -> Gate:
+    """A gate that is woken when room comes free."""
+    made = Gate(control(over, rule, settings), now, observer)
     over.on_room = made.wake
     return made

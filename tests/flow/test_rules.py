@@ -34,7 +34,7 @@ def open_to(rule: Any, over: Pool, priority: int) -> list[str]:
 
 def test_each_class_goes_up_to_its_pressure_and_what_is_critical_up_to_a_backlog() -> None:
     over = pool("idle", "light", "busy", "full")
-    for name, tokens in {"light": 900, "busy": 2000, "full": 3000}.items():  # of 1,500 a pressure of 1
+    for name, tokens in {"light": 900, "busy": 1400, "full": 1600}.items():  # of 1,500 a pressure of 1
         busy(over, name, tokens)
     rule = make.pressure_rule()
 
@@ -81,17 +81,18 @@ def until(priority: int, *, tokens: int, ahead_s: float = 0.0, **more: Any) -> f
 
 
 @pytest.mark.parametrize(
-    ("priority", "tokens", "ahead_s"),
-    [(0, 3600, 0.0), (0, 2000, 1.6), (1, 6400, 0.0), (-1, 1500, 0.0)],
+    ("priority", "tokens", "ahead_s", "found_s"),
+    [(0, 3000, 0.0, 0.6), (0, 2000, 1.0, 0.6), (1, 5400, 0.0, 0.0), (-1, 1200, 0.0, 0.2625)],
     ids=["standard", "standard behind others", "critical", "sheddable"],
 )
-def test_who_can_keep_its_slo_waits_until_it_cannot(priority: int, tokens: int, ahead_s: float) -> None:
-    assert until(priority, tokens=tokens, ahead_s=ahead_s) == NOW + 3.0 - 0.5
+def test_who_can_keep_its_slo_waits_until_it_cannot(priority: int, tokens: int, ahead_s: float, found_s: float) -> None:
+    """Not with its own prefill to be done, and half of what its class may find at an endpoint."""
+    assert until(priority, tokens=tokens, ahead_s=ahead_s) == pytest.approx(NOW + 3.0 - 0.5 - found_s)
 
 
 @pytest.mark.parametrize(
     ("priority", "tokens", "ahead_s", "retry_s"),
-    [(0, 3800, 0.0, 3), (0, 2000, 1.8, 3), (1, 6600, 0.0, 5), (-1, 1600, 0.0, 2), (0, 3_000_000, 0.0, RETRY_S_MAX)],
+    [(0, 3200, 0.0, 2), (0, 2000, 1.2, 2), (1, 5600, 0.0, 5), (-1, 1400, 0.0, 1), (0, 3_000_000, 0.0, RETRY_S_MAX)],
     ids=["standard", "standard behind others", "critical", "sheddable", "hopeless"],
 )
 def test_who_cannot_is_refused_at_once_with_the_predicted_wait(
@@ -109,9 +110,9 @@ def test_more_endpoints_shorten_the_line() -> None:
         busy(over, endpoint.name, 1200)
     ticket = make.ticket(arrived=NOW, tokens=0)
 
-    assert make.pressure_rule().until(ticket, over.endpoints, 7.0, NOW) > NOW
+    assert make.pressure_rule().until(ticket, over.endpoints, 5.0, NOW) > NOW
     with pytest.raises(Refused):
-        make.pressure_rule().until(ticket, over.endpoints[:1], 7.0, NOW)
+        make.pressure_rule().until(ticket, over.endpoints[:1], 5.0, NOW)
 
 
 def test_the_guard_lowers_all_ceilings_but_that_of_what_is_critical() -> None:
