@@ -10,6 +10,7 @@ from epp.flow.gate import Gate
 from epp.flow.saturation import Utilization
 from epp.flow.settings import FlowSettings, GatewayTimeouts
 from epp.picking import Picking
+from epp.scheduling.default import reckoner_of
 from epp.settings import Settings
 from epp.telemetry import Telemetry
 
@@ -24,7 +25,7 @@ def gate_of(settings: Settings, picking: Picking, now: Callable[[], float], tele
         watch = Utilization(stale_s=stale_s(Utilization().stale_s, settings.refresh_metrics_interval))
         gate = llmd_gate(place, flow_control=False, saturation=watch)
     else:
-        gate = own_gate(place, flow_settings(settings))
+        gate = own_gate(place, flow_settings(settings), reckoning=reckoner_of(picking.profile))
     telemetry.watch(pool.name, gate)
     return gate
 

@@ -13,6 +13,7 @@ from epp.flow.forecast import Forecast, LedgerForecast
 from epp.flow.gate import Gate, Observer
 from epp.flow.guard import Guard
 from epp.flow.limits import StaticLimit, UsageLimits
+from epp.flow.own import OwnRule, Reckoning
 from epp.flow.rules import LegacyRule, PressureRule, ProbabilisticRule, Rule, SaturationRule
 from epp.flow.saturation import Saturation, Utilization
 from epp.flow.settings import BandSettings, FlowSettings, GatewayTimeouts, OrderName, ShareName
@@ -56,10 +57,21 @@ class Place:
         return Gate(control, self.now, self.observer)
 
 
-def own_gate(place: Place, settings: FlowSettings | None = None, forecast: Forecast | None = None) -> Gate:
-    """OneHop's default: each class up to its pressure, by the forecast, and waits that its SLO allows."""
+def own_gate(
+    place: Place,
+    settings: FlowSettings | None = None,
+    *,
+    reckoning: Reckoning | None = None,
+    forecast: Forecast | None = None,
+) -> Gate:
+    """OneHop's default: each class up to its pressure, and waits that its SLO allows.
+
+    By the `reckoning` that the choice of an endpoint goes by; where that does not reckon in seconds, by a forecast.
+    """
     settings = settings or FlowSettings()
     forecast = forecast or LedgerForecast(settings.pressure_s)
+    if reckoning is not None:
+        return place.gate(settings, OwnRule(settings, reckoning), forecast)
     guard = Guard() if settings.guarded else None
     return place.gate(settings, PressureRule(settings, forecast, guard), forecast, guard)
 

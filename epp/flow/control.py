@@ -60,6 +60,7 @@ class Control:
         """
         request = ticket.request
         ticket.own_s, ticket.bytes = self._forecast.own_s(request), len(request.body)
+        ticket.due_s = self.settings.due_s(ticket.slo_s, ticket.own_s)
         endpoints = self._eligible(ticket.key)
         try:
             if endpoints is None and self.settings.hold_s:
@@ -266,16 +267,18 @@ class Control:
             endpoints = seen[line.key]
             room = self.rule.room(ticket, endpoints, now) if endpoints else None
             if not _some(room) or left[line.key] == 0:
-                shut.add(line.key)
-                ready.remove(line)
+                if endpoints and self.rule.hopeless(ticket, endpoints, now):
+                    self._drop(ticket, State.REFUSED, now)
+                    self.dropped.append((ticket, self._late(ticket)))
+                    _again(ready, line)
+                else:
+                    shut.add(line.key)
+                    ready.remove(line)
                 continue
             left[line.key] -= 1
             self._let_go(ticket, room or endpoints, now)
             released.append(ticket)
-            if line:
-                ready.push(line, line.next()[0])
-            else:
-                ready.remove(line)
+            _again(ready, line)
 
     def _ready(self, band: Band, seen: dict[Key, Sequence[Endpoint]], shut: set[Key], now: float) -> Heap[Line]:
         """The lines of a band that somebody could serve, by who is next in each."""
@@ -286,7 +289,7 @@ class Control:
             endpoints = seen.get(key)
             if endpoints is None:
                 endpoints = self._eligible(key)
-            self._regime(line, endpoints is None, now)
+            self._regime(line, endpoints, now)
             if endpoints is None:
                 shut.add(key)
             elif line:
@@ -294,8 +297,9 @@ class Control:
                 ready.push(line, line.next()[0])
         return ready
 
-    def _regime(self, line: Line, empty: bool, now: float) -> None:
+    def _regime(self, line: Line, endpoints: Sequence[Endpoint] | None, now: float) -> None:
         """Time to wait counts anew when the last endpoint goes, and when the first comes."""
+        empty = endpoints is None
         if line.held == (line.count if empty else 0):
             return
         for ticket in list(line):
@@ -304,6 +308,8 @@ class Control:
             ticket.held = empty
             line.held += 1 if empty else -1
             ticket.arrived = now
+            if endpoints:
+                self.rule.screen(ticket, endpoints, now)
             most_s = self.settings.hold_s if empty else self.settings.wait_s_max
             self.queues.until(ticket, min(now + most_s, ticket.latest))
 
@@ -315,7 +321,17 @@ class Control:
         if room:
             tokens = ticket.request.prompt_tokens
             there = min(room, key=least_busy(self._forecast, now))
-            ticket.booking = self._ledger.lease(there, Cost(tokens, tokens, ticket.own_s), now=now)
+            critical = self.settings.level(ticket.request.priority) == "critical"
+            cost = Cost(tokens, tokens, ticket.own_s, critical=critical)
+            ticket.booking = self._ledger.lease(there, cost, now=now)
+
+
+def _again(ready: Heap[Line], line: Line) -> None:
+    """A line's next has gone: it has another, or none."""
+    if line:
+        ready.push(line, line.next()[0])
+    else:
+        ready.remove(line)
 
 
 def _some(room: Room) -> bool:

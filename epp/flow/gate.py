@@ -159,6 +159,7 @@ class Gate:
             for running in self.control.evict(now):
                 self._observer.evicted(running.priority)
                 running.evict()
+            self._tell(self.control.expire(now))  # those that were found to come too late
             self._set_timer()
             self._observer.looked(self._now() - now)
         except Exception as surprise:  # a defect of a rule or a forecast: nobody may wait for ever because of it

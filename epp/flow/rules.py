@@ -52,6 +52,10 @@ class Rule(ABC):
         Raises Refused where waiting is not expected to help.
         """
 
+    def hopeless(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> bool:
+        """Whether a request that waits would come too late even if it went on now."""
+        return False
+
     @abstractmethod
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         """How full the endpoints are together, for the gauge."""
@@ -91,7 +95,7 @@ class PressureRule(Rule):
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
         settings = self.settings
         limits = settings.limits(settings.level(ticket.request.priority))
-        slo_s = settings.due_s(ticket.slo_s, ticket.own_s)
+        slo_s = ticket.due_s
         rate = max(self.forecast.service_rate(), 1e-3)
         wait_s = self._excess_s(ticket, endpoints, now) / rate + ahead_s / (len(endpoints) * rate)
         after_s = ticket.own_s + self._found_s(ticket, now)

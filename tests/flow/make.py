@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -13,12 +14,20 @@ from epp.flow.control import Control
 from epp.flow.forecast import LedgerForecast
 from epp.flow.gate import Gate
 from epp.flow.rules import PressureRule, Rule
-from epp.flow.settings import FlowSettings
+from epp.flow.settings import ClassSettings, FlowSettings
 from epp.flow.ticket import Key, Room, Ticket
 from epp.picking import Picking
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.max_score import MaxScorePicker
 
+# What the tests of the pressure rule reckon with, whatever the default is.
+PRESSURES = FlowSettings(
+    critical=ClassSettings(math.inf, 1.5),
+    standard=ClassSettings(0.8, 1.0),
+    sheddable=ClassSettings(0.35, 0.5),
+    critical_backlog_s=1.5,
+    pressure_s=1.5,
+)
 TOKENS_PER_S = 1000.0  # a thousand tokens are a second of prefill
 
 
@@ -55,11 +64,11 @@ class Slots(Rule):
 
 
 def forecast(settings: FlowSettings | None = None) -> LedgerForecast:
-    return LedgerForecast((settings or FlowSettings()).pressure_s, TOKENS_PER_S)
+    return LedgerForecast((settings or PRESSURES).pressure_s, TOKENS_PER_S)
 
 
 def pressure_rule(settings: FlowSettings | None = None) -> PressureRule:
-    settings = settings or FlowSettings()
+    settings = settings or PRESSURES
     return PressureRule(settings, forecast(settings))
 
 

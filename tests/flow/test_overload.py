@@ -48,7 +48,7 @@ class Fleet:
         self.rng = Random(seed)
         self.pool = pool(*(f"e{n}" for n in range(ENGINES)))
         place = make.place(self.pool, self.now)
-        self.gate: Gate = own_gate(place, forecast=make.forecast())
+        self.gate: Gate = own_gate(place, make.PRESSURES, forecast=make.forecast())
         self.pool.on_room = self.gate.wake
         self.engines = {endpoint: asyncio.Lock() for endpoint in self.pool.endpoints}
         self.outcomes: list[Outcome] = []

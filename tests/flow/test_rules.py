@@ -15,7 +15,6 @@ from epp.flow.guard import Guard
 from epp.flow.limits import Holdback, SoftReflective, StaticLimit
 from epp.flow.rules import RETRY_S_MAX, LegacyRule, PressureRule, SaturationRule, retry_after_s
 from epp.flow.saturation import Concurrency, Utilization, drift
-from epp.flow.settings import FlowSettings
 from tests.flow import make
 from tests.make import load, pool
 
@@ -76,7 +75,8 @@ def until(priority: int, *, tokens: int, ahead_s: float = 0.0, **more: Any) -> f
     over = pool("a")
     busy(over, "a", tokens)
     ticket = make.ticket(priority=priority, arrived=NOW, tokens=0, **more)
-    ticket.own_s = 0.5  # so an SLO of 3 s
+    ticket.own_s = 0.5
+    ticket.due_s = make.PRESSURES.due_s(ticket.slo_s, ticket.own_s)  # 3 s
     return make.pressure_rule().until(ticket, over.endpoints, ahead_s, NOW)
 
 
@@ -109,6 +109,7 @@ def test_more_endpoints_shorten_the_line() -> None:
     for endpoint in over.endpoints:
         busy(over, endpoint.name, 1200)
     ticket = make.ticket(arrived=NOW, tokens=0)
+    ticket.due_s = 2.0
 
     assert make.pressure_rule().until(ticket, over.endpoints, 5.0, NOW) > NOW
     with pytest.raises(Refused):
@@ -116,8 +117,8 @@ def test_more_endpoints_shorten_the_line() -> None:
 
 
 def test_the_guard_lowers_all_ceilings_but_that_of_what_is_critical() -> None:
-    settings, guard = FlowSettings(), Guard()
-    rule = PressureRule(settings, make.forecast(), guard)
+    guard = Guard()
+    rule = PressureRule(make.PRESSURES, make.forecast(), guard)
     over = pool("a")
     busy(over, "a", 1100)
     assert open_to(rule, over, 0) == ["a"]

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from epp.flow import share as share_module
+from epp.flow.order import AGING
 from epp.flow.queues import Queues
 from epp.flow.settings import BandSettings, FlowSettings, OrderName, ShareName
 from epp.flow.share import HALF_LIFE_S, TENANTS_MAX, TokenShare
@@ -63,7 +64,7 @@ def test_orders(order: OrderName, expected: str) -> None:
 
 def test_the_shortest_first_lets_a_long_one_pass_in_time() -> None:
     waiting = queues("shortest")
-    long, short = make.ticket("long", arrived=0.0), make.ticket("short", arrived=41.0)
+    long, short = make.ticket("long", arrived=0.0), make.ticket("short", arrived=10.0 / AGING)
     long.own_s, short.own_s = 10.0, 0.1
     add(waiting, long, short)
 
