@@ -16,16 +16,17 @@ from epp.telemetry import Telemetry
 
 
 def gate_of(settings: Settings, picking: Picking, now: Callable[[], float], telemetry: Telemetry) -> Gate | None:
-    """Our own, the Go picker's legacy admission, or none; counted under the pool's name."""
+    """Our own, one of the Go picker's, or none; counted under the pool's name."""
     if settings.admission == "none":
         return None
     pool = picking.pool
     place = Place(pool, picking.eligible, now, telemetry.meter(pool.name))
-    if settings.admission == "llm-d-legacy":
-        watch = Utilization(stale_s=stale_s(Utilization().stale_s, settings.refresh_metrics_interval))
-        gate = llmd_gate(place, flow_control=False, saturation=watch)
-    else:
+    if settings.admission == "onehop":
         gate = own_gate(place, flow_settings(settings), reckoning=reckoner_of(picking.profile))
+    else:
+        watch = Utilization(stale_s=stale_s(Utilization().stale_s, settings.refresh_metrics_interval))
+        admitter: dict[str, float] | None = {} if settings.admission == "llm-d-probabilistic" else None
+        gate = llmd_gate(place, flow_control=False, saturation=watch, admitter=admitter)
     telemetry.watch(pool.name, gate)
     return gate
 

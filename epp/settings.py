@@ -223,10 +223,10 @@ class Settings(BaseSettings):
     body_bytes_total_max: int = Field(
         512 * 1024 * 1024, gt=0, description="bytes of undecided request bodies held at once; then 503"
     )
-    admission: Literal["onehop", "llm-d-legacy", "none"] = Field(
+    admission: Literal["onehop", "llm-d-legacy", "llm-d-probabilistic", "none"] = Field(
         "onehop",
-        description="who waits and who is refused under load: by class and predicted wait; negative priorities refused"
-        " when saturated, as the Go picker does by default; nobody",
+        description="who waits and who is refused under load: by class and predicted wait; or negative priorities only:"
+        " when all is saturated, as the Go picker does by default, or by chance, as its admitter does; or nobody",
     )
     message_timeout: SecondsOrNone = Field(
         2.0, description="the gateway's own message_timeout, which a request that waits must be answered within"

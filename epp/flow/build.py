@@ -96,13 +96,15 @@ def llmd_gate(
         settings = replace(settings, hold_s=0.0, evict=False)  # without it nobody waits, whatever the section says
     rule: Rule = SaturationRule(saturation, limits or StaticLimit()) if flow_control else LegacyRule(saturation)
     if admitter is not None:
-        rule = probabilistic(admitter, rule, rng or Random())
+        rule = probabilistic(admitter, rule, rng or Random(), saturation)
     return place.gate(settings, rule, LedgerForecast())
 
 
-def probabilistic(parameters: Mapping[str, Any], then: Rule, rng: Random) -> ProbabilisticRule:
+def probabilistic(
+    parameters: Mapping[str, Any], then: Rule, rng: Random, saturation: Saturation | None = None
+) -> ProbabilisticRule:
     """The admitter before another rule, with the parameters as they are called in the file. Raises ValueError."""
-    watch = Utilization(
+    watch = saturation or Utilization(
         waiting_max=parameters.get("queueDepthThreshold", 5.0), kv_max=parameters.get("kvCacheUtilThreshold", 0.8)
     )
     return ProbabilisticRule(watch, rng, then, power=parameters.get("power", 5.0), k=parameters.get("k", 300.0))

@@ -15,21 +15,23 @@ from tests.e2e.client import Answer, Site, chat
 from tests.e2e.conftest import Start
 
 MODEL = "llama3-8b"
-BACKLOG = "word " * 40_000  # 50,000 tokens: more than 3 s of prefill, by what the gate reckons with
-SLO = {"x-llm-d-slo-ttft-ms": "4000"}
+# About 2.6 and 8 s of prefill, by what is reckoned with as long as nothing is learned; while more than 0.8 s of it are
+# to be done, nobody else has room.
+SOME, MUCH = "word " * 40_000, "word " * 80_000
 ONE: dict[str, Any] = {"models": {MODEL: (MODEL,)}, "replicas": 1, "semantic_config": None, "failure_mode_allow": True}
 
 
-async def blocked(site: Site) -> asyncio.Task[Answer]:
+async def blocked(site: Site, prompt: str) -> asyncio.Task[Answer]:
     """The only replica is busy for many seconds with a long prompt, unless it goes on at its own pace."""
-    site.stack.fleet[f"{MODEL}-0"].slowdown = 100.0  # about a second for each of its seven steps
-    first = asyncio.create_task(site.post(chat(MODEL, BACKLOG)))
+    site.stack.fleet[f"{MODEL}-0"].slowdown = 200.0  # about two seconds a step
+    first = asyncio.create_task(site.post(chat(MODEL, prompt)))
     await site.until(lambda: asyncio.sleep(0, seen(site)), lambda count: count == 1)
     return first
 
 
-async def several(site: Site, count: int = 8) -> list[Answer]:
-    return await asyncio.gather(*(site.post(chat(MODEL, f"question {n}"), **SLO) for n in range(count)))
+async def several(site: Site, slo_s: float, count: int = 8) -> list[Answer]:
+    slo = {"x-llm-d-slo-ttft-ms": str(round(slo_s * 1000))}
+    return await asyncio.gather(*(site.post(chat(MODEL, f"question {n}"), **slo) for n in range(count)))
 
 
 def seen(site: Site) -> int:
@@ -41,26 +43,26 @@ def goes_on(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeouts", "wiring", "at_least_s", "at_most_s"),
-    [((1.0, 6.0), "buffered", 3.5, 4.0), ((1.0, 0.0), "buffered", 0.6, 0.8), ((1.0, 0.0), "duplex", 3.5, 4.0)],
+    ("message_s_max", "wiring", "waited_s"),
+    [(4.0, "buffered", 3.2), (0.0, "buffered", 0.8), (0.0, "duplex", 2.0)],
     ids=["extended", "not extended", "no timeout in full duplex"],
 )
 async def test_no_wait_is_ended_by_the_gateway(
-    start: Start, timeouts: tuple[float, float], wiring: str, at_least_s: float, at_most_s: float
+    start: Start, message_s_max: float, wiring: str, waited_s: float
 ) -> None:
-    message_s, message_s_max = timeouts
-    more = {"message_timeout_s": message_s, "message_timeout_s_max": message_s_max}
-    async with start(**ONE, **more, wiring=wiring) as site:
-        first = await blocked(site)
-        answers = await several(site)
+    timeouts = {"message_timeout_s": 1.0, "message_timeout_s_max": message_s_max}
+    flags = ["--queue-timeout=2s"] if wiring == "duplex" else []
+    async with start(**ONE, **timeouts, wiring=wiring, serve_flags=flags) as site:
+        first = await blocked(site, MUCH)
+        answers = await several(site, slo_s=9.0)
         receipts = [await site.receipt(answer) for answer in answers]
 
         assert [a.status for a in answers] == [429] * len(answers)
         assert {a.json["error"]["code"] for a in answers} == {"queue_timeout"}
         assert {a.headers["x-llm-d-request-dropped-reason"] for a in answers} == {"rejected-ttl-expired"}
         assert all(int(a.headers["retry-after"]) >= 1 for a in answers)
+        assert all(waited_s - 0.1 <= r["waited_s"] <= waited_s + 0.2 for r in receipts)
         assert seen(site) == 1
-        assert all(at_least_s <= r["waited_s"] <= at_most_s + 0.3 for r in receipts)
         goes_on(site)
         assert (await first).status == 200
         await site.idle()
@@ -68,26 +70,27 @@ async def test_no_wait_is_ended_by_the_gateway(
 
 async def test_a_wait_longer_than_the_gateways_timeout_is_served_all_the_same(start: Start) -> None:
     async with start(**ONE, message_timeout_s=1.0, message_timeout_s_max=6.0) as site:
-        first = await blocked(site)
-        waiting = asyncio.create_task(several(site))
-        await asyncio.sleep(2.0)
+        first = await blocked(site, SOME)
+        waiting = asyncio.create_task(several(site, slo_s=5.0))
+        await site.until(lambda: asyncio.sleep(0, seen(site)), lambda count: count > 1)
         goes_on(site)
         answers = await waiting
         receipts = [await site.receipt(answer) for answer in answers]
 
-        assert [a.status for a in (await first, *answers)] == [200] * 9
+        assert [a.status for a in answers] == [200] * len(answers)
         assert all(r["waited_s"] > 1.0 for r in receipts)
-        assert seen(site) == 9
+        assert (await first).status == 200
+        assert seen(site) == 1 + len(answers)
         await site.idle()
 
 
 async def test_what_cannot_wait_is_refused_at_once_and_told_when_to_come_back(start: Start) -> None:
     async with start(**ONE) as site:
-        first = await blocked(site)
+        first = await blocked(site, SOME)
         answer = await site.post(chat(MODEL), **{"x-slo-ttft-ms": "500"})
 
         assert (answer.status, answer.json["error"]["code"]) == (429, "wait_too_long")
-        assert answer.headers["retry-after"] == "2"
+        assert answer.headers["retry-after"] in ("2", "3")
         assert (await site.receipt(answer))["waited_s"] < 0.5
         goes_on(site)
         assert (await first).status == 200
