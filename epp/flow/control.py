@@ -95,9 +95,17 @@ class Control:
         """Those that go on now, best first, each booked already."""
         self._ledger.settle(now)
         released: list[Ticket] = []
-        shut: set[Key] = set()  # for these a higher priority found no room, so no lower one will
         seen: dict[Key, Sequence[Endpoint]] = {}
+        shut: set[Key] = set()  # for these nobody is there, or a higher priority found no room, so no lower one will
+        for key in self.queues.waited_for():
+            endpoints = self._eligible(key)
+            if endpoints is None:
+                shut.add(key)
+            else:
+                seen[key] = endpoints
         for band in self.queues.bands:
+            for key, line in band.lines.items():
+                self._regime(line, seen.get(key), now)
             if band.requests:
                 self._release_band(band, seen, shut, released, now)
         return released
@@ -256,7 +264,10 @@ class Control:
         released: list[Ticket],
         now: float,
     ) -> None:
-        ready = self._ready(band, seen, shut, now)
+        ready: Heap[Line] = Heap()
+        for key, line in band.lines.items():
+            if key not in shut:
+                ready.push(line, line.next()[0])
         left = {key: self.rule.at_once(endpoints) for key, endpoints in seen.items()}
         while ready:
             line = ready.first()
@@ -279,23 +290,6 @@ class Control:
             self._let_go(ticket, room or endpoints, now)
             released.append(ticket)
             _again(ready, line)
-
-    def _ready(self, band: Band, seen: dict[Key, Sequence[Endpoint]], shut: set[Key], now: float) -> Heap[Line]:
-        """The lines of a band that somebody could serve, by who is next in each."""
-        ready: Heap[Line] = Heap()
-        for key, line in list(band.lines.items()):
-            if key in shut:
-                continue
-            endpoints = seen.get(key)
-            if endpoints is None:
-                endpoints = self._eligible(key)
-            self._regime(line, endpoints, now)
-            if endpoints is None:
-                shut.add(key)
-            elif line:
-                seen[key] = endpoints
-                ready.push(line, line.next()[0])
-        return ready
 
     def _regime(self, line: Line, endpoints: Sequence[Endpoint] | None, now: float) -> None:
         """Time to wait counts anew when the last endpoint goes, and when the first comes."""
