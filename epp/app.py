@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from epp.admission import gate_of
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.configured import Configured
 from epp.datastore.fleet import Fleet
@@ -29,6 +30,7 @@ from epp.edge.health import Health
 from epp.edge.scrape import Scraper
 from epp.edge.server import Limits, Processor, listen
 from epp.edge.stream import Shared, Stream
+from epp.flow.gate import Gate
 from epp.picking import Picking
 from epp.protocol.decision import Signer
 from epp.protocol.exchange import Buffers
@@ -82,11 +84,14 @@ class App:
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Scheduler] = []
+        self._gates: list[Gate] = []
+        self.fleet.on_room = self._room
         self._scraper = Scraper(
             self.fleet.all,
             now=self._now,
             interval_s=settings.refresh_metrics_interval,
             on_failure=self.telemetry.read_failed,
+            on_visit=self._room,
         )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
         self._processors: list[Processor] = []
@@ -147,6 +152,12 @@ class App:
         for profile in self._profiles:
             profile.relisted(self.fleet.all.endpoints)
         self._scraper.wake()
+        self._room()
+
+    def _room(self) -> None:
+        """An endpoint may have become less busy, or be there at all: whoever waits may go on."""
+        for gate in self._gates:
+            gate.wake()
 
     def _discovery_file(self, path: Path) -> DiscoveryFile:
         over = self.fleet.pool(self.fleet.all.name)
@@ -185,8 +196,13 @@ class App:
         profile, rng = self._configured.scheduler(), Random()
         self._profiles.append(profile)
         self.telemetry.measure(profile)
+        picking = Picking(scope.pool, profile, rng, settings.unknown_model)
+        flow = self._configured.flow
+        gate = None if scope.first_of_two else gate_of(settings, picking, self._now, self.telemetry, flow)
+        if gate is not None:
+            self._gates.append(gate)
         director = Director(
-            picking=Picking(scope.pool, profile, rng, settings.unknown_model),
+            picking=picking,
             chooser=self._chooser(scope.pool, router),
             receipts=self.receipts,
             telemetry=self.telemetry,
@@ -206,6 +222,7 @@ class App:
                 first_of_two=scope.first_of_two,
                 second_of_two=scope.second_of_two and self._signer is not None,
             ),
+            gate=gate,
         )
         shared = Shared(
             buffers, settings.usage_sample_every, settings.restore_model, settings.body_timeout, scope.first_of_two
@@ -281,6 +298,10 @@ class App:
             tasks.create_task(server.stop(timeout + CLOSE_GRACE_S), name="drain")
         while self._open and self._now() < ends:
             await asyncio.sleep(POLL_S)
+        if self._open:
+            for gate in self._gates:
+                gate.close()
+            await asyncio.sleep(POLL_S)  # those that were refused get their answers out
         if self._open:
             log.warning("the drain timeout is over, %d streams are cut off", self._open)
             for server in ext_proc:

@@ -42,6 +42,8 @@ class Configured:
             where, content = "--config-text", settings.config_text.encode()
         else:
             return cls()
+        if settings.admission not in ("onehop", "none"):
+            raise ConfigError("--admission", f"{settings.admission}: flowControl of {where} says who is admitted")
         try:
             assembly = load(content, experimental=settings.allow_experimental_plugins)
         except ConfigError as mistake:

@@ -36,8 +36,10 @@ class Scraper:
         limits: ScrapeLimits | None = None,
         rng: Random | None = None,
         on_failure: OnFailure = lambda path, answered: None,
+        on_visit: Callable[[], None] = lambda: None,
     ) -> None:
         self.on_failure = on_failure
+        self.on_visit = on_visit
         self.pool = pool
         self.now = now
         self.interval_s = interval_s
@@ -86,6 +88,7 @@ class Scraper:
         while True:
             async with self._slots:
                 await visitor.visit()
+            self.on_visit()
             interval_s = pace(self.interval_s, len(self._visitors), self.limits)
             await asyncio.sleep(pause(visitor.visits, visitor.failures, interval_s, self.limits, self.rng))
 

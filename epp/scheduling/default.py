@@ -6,7 +6,7 @@ were found, against which rules and on which loads, is in `docs/decisions/0008-d
 
 from __future__ import annotations
 
-from epp.scheduling.framework import Profile
+from epp.scheduling.framework import Profile, Scheduler
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.plugins.least_work import LeastWorkScorer
 from epp.scheduling.plugins.near_best import NearBestPicker
@@ -27,6 +27,6 @@ def default_profile() -> Profile:
     )
 
 
-def reckoner_of(profile: Profile) -> Reckoner | None:
-    """What a profile reckons by, where it reckons in seconds."""
-    return next((s.reckoner for s, _ in profile.scorers if isinstance(s, LeastWorkScorer)), None)
+def reckoner_of(scheduler: Scheduler) -> Reckoner | None:
+    """What a scheduler reckons by, where it reckons in seconds."""
+    return next((p.reckoner for p in scheduler.plugins if isinstance(p, LeastWorkScorer)), None)

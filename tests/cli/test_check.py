@@ -165,6 +165,7 @@ def test_a_bad_semantic_file_stops_the_start_with_its_path(
         (["--config-file={file}"], "{file}: plugins[0].type: unknown plugin type 'queue', did you mean"),
         (["--config-text=kind: x"], "--config-text: apiVersion: is required (and 1 more)"),
         (["--config-file=/does/not/exist"], "/does/not/exist: No such file"),
+        (["--config-file={file}", "--admission=llm-d-legacy"], "--admission: llm-d-legacy: flowControl of {file} says"),
         (["--config-text=x", "--config-file={file}"], "--config-text: cannot go with --config-file"),
     ],
 )
