@@ -18,6 +18,7 @@ import grpc
 
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.datastore.fleet import Fleet
+from epp.datastore.overview import lacking
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
 from epp.director import Director, Rules
@@ -53,7 +54,7 @@ NO_SOURCE = (
     "or one of --pool-name, --pool, --pool-selector, --picker-service, --endpoint-selector is required: "
     "they say where the endpoints come from"
 )
-COUNTS = ("streams", "classifier")  # conditions that are numbers to look at, and no trouble
+COUNTS = ("streams", "classifier", "scorers")  # conditions to look at, and no trouble
 FILE_POOL = "default"  # the pool's name where only a file knows of it
 
 
@@ -80,13 +81,17 @@ class App:
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Profile] = []
+        self._profile_pools: list[tuple[Profile, Pool]] = []
         self._scraper = Scraper(
             self.fleet.all,
             now=self._now,
             interval_s=settings.refresh_metrics_interval,
             on_failure=self.telemetry.read_failed,
+            on_probe=lambda endpoint: self._probed(),
         )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
+        self._conditions["series"] = lambda: lacking(self.fleet.all.endpoints) or None
+        self._conditions["scorers"] = lambda: {n: why for p in self._profiles for n, why in p.unused.items()} or None
         self._processors: list[Processor] = []
         self._readiness = Readiness(
             self._tell_ready, "serving", *(self._kubernetes.requires if self._kubernetes else ())
@@ -144,7 +149,16 @@ class App:
     def _relisted(self) -> None:
         for profile in self._profiles:
             profile.relisted(self.fleet.all.endpoints)
+        self._probed()
         self._scraper.wake()
+
+    def _probed(self) -> None:
+        """What endpoints tell has changed; scorers that lack what they need are not asked, which the log says once."""
+        for profile, pool in self._profile_pools:
+            before = profile.unused
+            profile.probed(pool.endpoints)
+            for name, why in profile.unused.items() - before.items():
+                log.warning("pool %s: %s is not used: %s", pool.name, name, why)
 
     def _discovery_file(self, path: Path) -> DiscoveryFile:
         over = self.fleet.pool(self.fleet.all.name)
@@ -182,6 +196,7 @@ class App:
         settings = self._settings
         profile, rng = default_profile(), Random()
         self._profiles.append(profile)
+        self._profile_pools.append((profile, scope.pool))
         self.telemetry.measure(profile)
         director = Director(
             picking=Picking(scope.pool, profile, rng, settings.unknown_model),

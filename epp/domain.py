@@ -99,6 +99,7 @@ class Load:
     `waiting` and `running` count requests, `kv_usage` is a fraction, `at` the monotonic second of the sample; the
     tokens are those computed since the engine's start, the only count of them where a gateway shows no answers.
     `cache_queries` and `cache_hits` are prompt tokens looked up and found in the prefix cache since then.
+    `custom` are further numbers by the names that configuration gives them.
     """
 
     at: float
@@ -112,6 +113,19 @@ class Load:
     cache_queries: float | None = None
     cache_hits: float | None = None
     lora: Lora | None = None
+    custom: Mapping[str, float] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Probe:
+    """Which of the series that we look for an endpoint has: signal -> its name, or the names it was looked for under.
+
+    A signal that its kind of engine never tells is in neither. Without an `engine` nothing there was understood.
+    """
+
+    engine: str | None
+    found: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -132,6 +146,7 @@ class Endpoint:
     models: Mapping[str, str] | None = None
     declared: Mapping[str, str] | None = None
     load: Load | None = None
+    probe: Probe | None = None
     reachable: bool = True
     inflight_requests: int = 0
     inflight_tokens: int = 0
@@ -254,6 +269,10 @@ class Receipt:
 
 class Explained(Protocol):
     """A pick that can say how it came about."""
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Scorers that were not asked, with the reason."""
 
     def explain(self) -> list[dict[str, Any]]:
         """One row an endpoint: `address`, `scores`, `total`, `excluded`, `reason`."""

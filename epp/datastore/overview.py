@@ -5,17 +5,20 @@ Must stay true: a key once shown keeps its meaning; what is not known is null an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
+from epp.datastore.engines import REQUIRED
 from epp.datastore.fleet import Fleet
 from epp.datastore.policies import Policies
 from epp.datastore.pool import Pool
-from epp.domain import Endpoint, Load
+from epp.domain import Endpoint, Load, Probe
 
 Troubles = Mapping[str, Mapping[str, str]]  # endpoint name -> path -> why its last answer was of no use
 NO_LOAD = Load(at=0.0)
+LACKING_SHOWN_MAX = 100
 
 
 def overview(
@@ -73,8 +76,32 @@ def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
         "running": sample.running,
         "kv_usage": sample.kv_usage,
         "age_s": None if load is None else round(max(0.0, now - load.at), 3),
-        "load": None if load is None else asdict(load),
+        "load": None if load is None else _load(load),
+        "engine": None if endpoint.probe is None else endpoint.probe.engine,
+        "series": None if endpoint.probe is None else _series(endpoint.probe),
     }
+
+
+def lacking(endpoints: Iterable[Endpoint]) -> dict[str, str]:
+    """By endpoint, what it does not tell of that which every engine of its kind tells and choices are made by."""
+    probed = ((e.name, REQUIRED & e.probe.missing.keys()) for e in endpoints if e.probe is not None)
+    said = ((name, f"no {', '.join(sorted(signals))}") for name, signals in probed if signals)
+    return dict(islice(said, LACKING_SHOWN_MAX))
+
+
+def _load(load: Load) -> dict[str, Any]:
+    lora = load.lora
+    said = (
+        None
+        if lora is None
+        else {"adapters_max": lora.adapters_max, "running": sorted(lora.running), "waiting": sorted(lora.waiting)}
+    )
+    return {**asdict(load), "lora": said}
+
+
+def _series(probe: Probe) -> dict[str, dict[str, str]]:
+    """Signal -> the series it was found under, or those it was looked for under."""
+    return {"found": dict(probe.found), "missing": dict(probe.missing)}
 
 
 def _policies(policies: Policies) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Receipts:
             "why": choice.reason if choice else "",
             "candidates": candidates,
             "endpoints": receipt.pick.explain() if receipt.pick else [],
+            "unused_scorers": dict(receipt.pick.unused) if receipt.pick else {},
             "picked": receipt.picked,
             "served": receipt.served,
             "decided_s": receipt.decided_s,

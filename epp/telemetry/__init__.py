@@ -62,7 +62,7 @@ class Telemetry:
         self._profiles: list[Profile] = []
         self._surprises: Tally[tuple[type[BaseException], tuple[str, int]]] = Tally()
         self._request = RequestFamilies()
-        self._pick = PickFamilies(self._prefix_blocks)
+        self._pick = PickFamilies(self._prefix_blocks, self._scorers)
         self._answer = AnswerFamilies()
         self._process = ProcessFamilies(self._conditions)
         self.streams = self._process.open.child()
@@ -206,6 +206,10 @@ class Telemetry:
         producers = [producer for profile in self._profiles for producer in profile.producers]
         blocks = [len(p.index) for p in producers if isinstance(p, ApproxPrefixCacheProducer)]
         return [(_PREFIX, float(sum(blocks)))] if blocks else []
+
+    def _scorers(self) -> Rows:
+        used = {s.type: float(s.type not in profile.unused) for profile in self._profiles for s, _ in profile.scorers}
+        return [((name,), value) for name, value in used.items()]
 
     def _conditions(self) -> Rows:
         return [((name,), float(bool(ask()))) for name, ask in self.conditions.items()]

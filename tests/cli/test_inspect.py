@@ -20,6 +20,7 @@ from epp.datastore.objects import POOL_GROUP, Objective, PoolRef, Rewrite, Rewri
 from epp.datastore.policies import Policies
 from epp.datastore.pool import Listed
 from epp.datastore.receipts import Receipts
+from epp.domain import Probe
 from epp.edge.admin import admin_app
 from tests.make import load
 
@@ -131,6 +132,23 @@ async def test_what_is_wrong_is_said_in_words_below_the_table(inspect: Callable[
     assert "conflict: InferenceModelRewrite shop/new: the model `gpt-4` is rewritten by more than one rule" in said
     assert "note: 1 of 2 endpoints does not answer" in said
     assert said.endswith("this process streams: open 2 watch: pods is forbidden")
+
+
+async def test_series_that_are_missing_are_said_once_for_all_that_lack_the_same(inspect: Callable[..., Any]) -> None:
+    fleet = shop()
+    for endpoint in fleet.all.endpoints:
+        endpoint.probe = Probe("vllm", {"waiting": "vllm:num_requests_waiting"}, {"kv_usage": "vllm:kv_cache"})
+    code, out, _ = await inspect(admin_app(fleet, Receipts(), {}))
+    said = " ".join(out.split())
+    _, raw, _ = await inspect(admin_app(fleet, Receipts(), {}), "--json")
+
+    assert code == 0
+    assert "series 2 endpoints (shop/llama-0-rank-0, ...): this vllm does not tell kv_usage" in said
+    assert "series shop/phi-0-rank-0: this vllm does not tell kv_usage" in said
+    assert json.loads(raw)["pools"][0]["endpoints"][0]["series"] == {
+        "found": {"waiting": "vllm:num_requests_waiting"},
+        "missing": {"kv_usage": "vllm:kv_cache"},
+    }
 
 
 async def test_one_pool_can_be_shown_alone(inspect: Callable[..., Any]) -> None:
