@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass
+from typing import cast
 
 from epp.edge.http1 import Answer, BadHttp
 
@@ -161,8 +162,7 @@ class _Wire(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # which uvloop's is no instance of
 
     def data_received(self, data: bytes) -> None:
         answer, waiter = self._answer, self._waiter
