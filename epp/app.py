@@ -18,11 +18,11 @@ import grpc
 
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.datastore.fleet import Fleet
-from epp.datastore.overview import lacking
+from epp.datastore.overview import ejected, lacking
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
 from epp.director import Director, Rules
-from epp.domain import Chooser, ConfigError, Endpoint
+from epp.domain import Chooser, ConfigError, Endpoint, Fault
 from epp.edge import admin, tls
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.health import Health
@@ -38,6 +38,7 @@ from epp.readiness import Readiness
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
+from epp.scheduling.plugins.health import HealthFilter
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
 from epp.telemetry import Telemetry
@@ -91,6 +92,7 @@ class App:
         )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
         self._conditions["series"] = lambda: lacking(self.fleet.all.endpoints) or None
+        self._conditions["ejected"] = lambda: ejected(self.fleet.all.endpoints, self._now()) or None
         self._conditions["scorers"] = lambda: {n: why for p in self._profiles for n, why in p.unused.items()} or None
         self._processors: list[Processor] = []
         self._readiness = Readiness(
@@ -160,6 +162,11 @@ class App:
             for name, why in profile.unused.items() - before.items():
                 log.warning("pool %s: %s is not used: %s", pool.name, name, why)
 
+    def _ejected(self, endpoint: Endpoint, fault: Fault | None, why: str) -> None:
+        self.telemetry.ejected(fault or "rate")
+        left_s = endpoint.ejected_until - self._now()
+        log.warning("endpoint %s (%s) is left out for %.0f s: %s", endpoint.name, endpoint.address, left_s, why)
+
     def _discovery_file(self, path: Path) -> DiscoveryFile:
         over = self.fleet.pool(self.fleet.all.name)
         found = DiscoveryFile(path, over, on_reload=self.fleet.unite, naming=self._settings.naming)
@@ -197,6 +204,9 @@ class App:
         profile, rng = default_profile(), Random()
         self._profiles.append(profile)
         self._profile_pools.append((profile, scope.pool))
+        for step in profile.filters:
+            if isinstance(step, HealthFilter):
+                step.on_eject = self._ejected
         self.telemetry.measure(profile)
         director = Director(
             picking=Picking(scope.pool, profile, rng, settings.unknown_model),

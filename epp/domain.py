@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol
 
 DEFAULT_TENANT = "default-flow"  # the Go picker's name for requests without a fairness id
 Classification = Literal["full", "degraded", "skipped"]
+# How an endpoint failed a request: took no connection, kept it waiting, answered 502, 503 or 504, another 5xx.
+Fault = Literal["connect", "timeout", "unavailable", "server"]
 
 
 class Reason(Enum):
@@ -138,6 +140,8 @@ class Endpoint:
     The rest is the ledger, which only leases change: requests in flight; prompt tokens that are not cached and not yet
     computed; tokens of context of the requests in flight; `work_s`, the predicted seconds of prefill outstanding, of
     which the oldest request's share is `work_head_s`, begun at the monotonic second `work_since`.
+    An endpoint that fails requests is ejected until the second `ejected_until`; while it is `limited`, as a new one is,
+    `HealthFilter` looks closer.
     """
 
     name: str
@@ -155,6 +159,9 @@ class Endpoint:
     work_head_s: float = 0.0
     work_since: float = 0.0
     line: Any = field(default=None, repr=False)  # the ledger's own: who waits for prefill here
+    ejected_until: float = 0.0
+    limited: bool = False
+    standing: Any = field(default=None, repr=False)  # `HealthFilter`'s own: how requests have gone here
 
     @property
     def serves(self) -> Mapping[str, str] | None:
@@ -264,6 +271,7 @@ class Receipt:
     ended_s: float | None = None
     usage: Usage | None = None
     answer_bytes: int | None = None
+    fault: Fault | None = None
     labels: tuple[str, str, str, str] | None = None
 
 

@@ -79,7 +79,7 @@ def _process(told: Mapping[str, Any], pools: Sequence[Mapping[str, Any]], width:
     shared = [each for each in (told.get("all") or {}).get("conflicts") or [] if each not in shown]
     said = [f"conflict: {each}" for each in shared] if len(told["pools"]) > 1 else []
     conditions = dict(told.get("conditions") or {})
-    for at_the_endpoints in ("scrape", "series"):
+    for at_the_endpoints in ("scrape", "series", "ejected"):
         conditions.pop(at_the_endpoints, None)
     for name, each in conditions.items():
         fresh = [one for one in each if one not in shown] if isinstance(each, list) else each
@@ -98,7 +98,7 @@ def _table(endpoints: Sequence[Mapping[str, Any]], namespace: str, width: int) -
     needed = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     numbers = needed[2:-1]
     name, address, models = _widths(needed[0], needed[1], needed[-1], width - 8 - sum(numbers) - len(numbers) + 1)
-    marks = [" ", *(" " if endpoint.get("reachable", True) else "!" for endpoint in endpoints)]
+    marks = [" ", *(" " if e.get("reachable", True) and not _ejected(e) else "!" for e in endpoints)]
     for mark, row in zip(marks, [head, *rows], strict=True):
         counts = " ".join(cell.rjust(size) for cell, size in zip(row[2:-1], numbers, strict=True))
         texts = f"{_cut_front(row[0], name):{name}}  {_cut_front(row[1], address):{address}}"

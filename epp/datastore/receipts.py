@@ -82,5 +82,6 @@ class Receipts:
             "ended_s": receipt.ended_s,
             "usage": asdict(receipt.usage) if receipt.usage else None,
             "status": receipt.status,
+            "fault": receipt.fault,
             "outcome": receipt.outcome,
         }

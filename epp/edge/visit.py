@@ -21,6 +21,7 @@ from epp.datastore.engines import METRICS, REQUIRED, Engine, Engines
 from epp.datastore.exposition import Reading
 from epp.domain import Endpoint, Probe
 from epp.edge.fetch import BadAnswer, Client, NoAnswer, Patience
+from epp.scheduling import standing
 
 log = logging.getLogger(__name__)
 
@@ -246,6 +247,7 @@ class Visitor:
         self._strikes = 0
         if not self.endpoint.reachable:
             self.endpoint.reachable = True
+            standing.returned(self.endpoint)
             # It may have come back with other models.
             self._models_due = -math.inf
 

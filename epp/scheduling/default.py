@@ -21,6 +21,7 @@ from __future__ import annotations
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.active_request import ActiveRequestScorer
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
+from epp.scheduling.plugins.health import HealthFilter
 from epp.scheduling.plugins.kv_cache_utilization import KvCacheUtilizationScorer
 from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
@@ -34,7 +35,7 @@ def default_profile() -> Profile:
     return Profile(
         name="default",
         producers=(ApproxPrefixCacheProducer(),),
-        filters=(ReachableFilter(),),
+        filters=(ReachableFilter(), HealthFilter()),
         scorers=(
             (QueueScorer(), 1.0),
             (KvCacheUtilizationScorer(), 1.0),

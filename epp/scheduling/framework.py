@@ -13,7 +13,7 @@ from heapq import nlargest
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
-from epp.domain import Candidate, Cost, Endpoint, Request, Usage
+from epp.domain import Candidate, Cost, Endpoint, Fault, Request, Usage
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +49,8 @@ HOOKS = ("picked", "moved", "answered", "ended", "relisted")
 class Answer:
     """How a request went: seconds since the choice, seconds to the first token, HTTP status, tokens; None: not seen.
 
-    `status` None is a request that ended before any answer, `whole` false one whose answer was cut off.
+    `status` None is a request that ended before any answer, `whole` false one whose answer was cut off, `fault` how the
+    endpoint failed, if it did.
     """
 
     seconds: float
@@ -57,6 +58,7 @@ class Answer:
     status: int | None = None
     whole: bool = True
     usage: Usage | None = None
+    fault: Fault | None = None
 
 
 class Meter(Protocol):
@@ -108,6 +110,10 @@ class Filter(Memory):
     @abstractmethod
     def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """The endpoints that may go on, in the given order; an empty list means none may."""
+
+    def why(self, query: Query, endpoint: Endpoint) -> str:
+        """Why it left that one out, for the receipt."""
+        return self.type
 
 
 class Scorer(Memory):
@@ -245,7 +251,7 @@ class Profile:
             took("Filter", step.type, clock() - began)
             if len(left) != len(kept):
                 stay = set(map(id, left))
-                dropped += [(e, step.type) for e in kept if id(e) not in stay]
+                dropped += [(e, step.why(query, e)) for e in kept if id(e) not in stay]
             kept = left
         if not kept:
             return None

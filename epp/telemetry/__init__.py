@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from time import perf_counter
+from time import monotonic, perf_counter
 from traceback import walk_tb
 
 from prometheus_client import CollectorRegistry
@@ -55,7 +55,7 @@ class Build:
 class Telemetry:
     """The metrics of one process. `conditions` are by name what an operator must know of: true while it is so."""
 
-    def __init__(self, fleet: Fleet, build: Build | None = None) -> None:
+    def __init__(self, fleet: Fleet, build: Build | None = None, now: Callable[[], float] = monotonic) -> None:
         self.conditions: dict[str, Callable[[], object]] = {}
         self._fleet = fleet
         self._labelling = Labelling(fleet.all)
@@ -70,7 +70,7 @@ class Telemetry:
         self._process.info.child(build.commit, build.ref).value = 1.0
         groups = (self._request, self._pick, self._answer, self._process)
         self._families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
-        self._families += pool_gauges(fleet)
+        self._families += pool_gauges(fleet, now)
         self.registry = CollectorRegistry()
         for family in self._families:
             self.registry.register(family)
@@ -140,6 +140,10 @@ class Telemetry:
             self._process.unread.child(source, extractor).inc()
         else:
             self._process.unpolled.child(source).inc()
+
+    def ejected(self, reason: str) -> None:
+        """An endpoint is left out for a while."""
+        self._pick.ejections.child(reason).inc()
 
     def leads(self, lease: str, leading: bool) -> None:
         """This replica holds the Lease of that name, or waits for it."""
