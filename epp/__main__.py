@@ -15,6 +15,7 @@ COMMANDS = {
     "check": "epp.cli.check",
     "inspect": "epp.cli.inspect",
     "doctor": "epp.cli.doctor",
+    "bench": "epp.cli.bench",
 }
 USAGE = """usage: onehop COMMAND [options]
 
@@ -24,6 +25,7 @@ USAGE = """usage: onehop COMMAND [options]
   check         validate discovery and semantic configuration files
   inspect       pools and endpoints of a running OneHop
   doctor        look for known traps in a cluster, or in manifests
+  bench         policies and admission against simulated model servers
 
 onehop COMMAND --help says more.
 """

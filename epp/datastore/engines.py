@@ -25,6 +25,8 @@ SIGNALS = (
     "generated_tokens",
     "cache_queries",
     "cache_hits",
+    "decode_seconds",
+    "decode_tokens",
     "lora",
 )
 LOADS = 5  # of the signals, the first that tell how busy and how large it is; the rest are counters
@@ -138,6 +140,8 @@ VLLM = _engine(
     generated_tokens="vllm:generation_tokens_total",
     cache_queries=("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
     cache_hits=("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
+    decode_seconds=("vllm:inter_token_latency_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
+    decode_tokens=("vllm:inter_token_latency_seconds_count", "vllm:time_per_output_token_seconds_count"),
     lora="vllm:lora_requests_info",
 )
 SGLANG = _engine(
@@ -153,6 +157,8 @@ SGLANG = _engine(
     generated_tokens="sglang:generation_tokens_total",
     cache_queries="sglang:prompt_tokens_total",
     cache_hits="sglang:cached_tokens_total",
+    decode_seconds="sglang:inter_token_latency_seconds_sum",
+    decode_tokens="sglang:inter_token_latency_seconds_count",
 )
 TRTLLM = _engine(
     "trtllm-serve",

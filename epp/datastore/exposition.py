@@ -184,6 +184,8 @@ _HOW: dict[str, _Signal] = {
     "generated_tokens": _sum,
     "cache_queries": _sum,
     "cache_hits": _sum,
+    "decode_seconds": _sum,
+    "decode_tokens": _sum,
     "lora": _lora,
 }
 

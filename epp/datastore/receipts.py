@@ -75,6 +75,7 @@ class Receipts:
             "candidates": candidates,
             "endpoints": receipt.pick.explain() if receipt.pick else [],
             "unused_scorers": dict(receipt.pick.unused) if receipt.pick else {},
+            "waited_s": receipt.waited_s,
             "picked": receipt.picked,
             "served": receipt.served,
             "decided_s": receipt.decided_s,

@@ -30,6 +30,10 @@ sglang:cache_config_info{model_name="qwen",page_size="64",num_pages="1250"} 1.0
 # TYPE sglang:prompt_tokens_total counter
 sglang:prompt_tokens_total{model_name="qwen"} 8.128902e+06
 sglang:generation_tokens_total{model_name="qwen"} 7.557572e+06
+# TYPE sglang:inter_token_latency_seconds histogram
+sglang:inter_token_latency_seconds_bucket{le="0.1",model_name="qwen"} 380.0
+sglang:inter_token_latency_seconds_sum{model_name="qwen"} 12.5
+sglang:inter_token_latency_seconds_count{model_name="qwen"} 400.0
 sglang:cached_tokens_total{cache_source="device",model_name="qwen"} 4000.0
 sglang:cached_tokens_total{cache_source="host",model_name="qwen"} 96.0
 """
@@ -80,6 +84,8 @@ TEXTS = {
             "generated_tokens": 7557572,
             "cache_queries": 8128902,
             "cache_hits": 4096,
+            "decode_seconds": 12.5,
+            "decode_tokens": 400,
         },
     ),
     "trtllm-serve": (
@@ -132,6 +138,15 @@ def test_the_prefix_cache_is_read_in_its_old_and_its_new_spelling(prefix: str) -
     load = exposition.parse(text, 0.0)
 
     assert (load.cache_queries, load.cache_hits) == (100, 60)
+
+
+@pytest.mark.parametrize("name", ["inter_token_latency", "time_per_output_token"])
+def test_the_time_between_tokens_is_read_in_its_old_and_its_new_spelling(name: str) -> None:
+    name = f"vllm:{name}_seconds"
+    text = f'vllm:num_requests_waiting 0\n{name}_bucket{{le="1"}} 9\n{name}_sum 2.5\n{name}_count 100\n'
+    load = exposition.parse(text.encode(), 0.0)
+
+    assert (load.decode_seconds, load.decode_tokens) == (2.5, 100)
 
 
 def lora(value: str, running: str = "", waiting: str = "", most: str = "4") -> str:
