@@ -20,10 +20,11 @@ from epp.admission import gate_of
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.configured import Configured
 from epp.datastore.fleet import Fleet
+from epp.datastore.overview import ejected, lacking
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
 from epp.director import Director, Rules
-from epp.domain import Chooser, ConfigError, Endpoint
+from epp.domain import Chooser, ConfigError, Endpoint, Fault
 from epp.edge import admin, tls
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.health import Health
@@ -39,6 +40,7 @@ from epp.protocol.identity import source
 from epp.readiness import Readiness
 from epp.scheduling.framework import Scheduler
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
+from epp.scheduling.plugins.health import HealthFilter
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
 from epp.telemetry import Telemetry
@@ -55,7 +57,7 @@ NO_SOURCE = (
     "or one of --pool-name, --pool, --pool-selector, --picker-service, --endpoint-selector is required: "
     "they say where the endpoints come from"
 )
-COUNTS = ("streams", "classifier")  # conditions that are numbers to look at, and no trouble
+COUNTS = ("streams", "classifier", "scorers")  # conditions to look at, and no trouble
 FILE_POOL = "default"  # the pool's name where only a file knows of it
 
 
@@ -86,14 +88,20 @@ class App:
         self._profiles: list[Scheduler] = []
         self._gates: list[Gate] = []
         self.fleet.on_room = self._room
+        self._profile_pools: list[tuple[Scheduler, Pool]] = []
         self._scraper = Scraper(
             self.fleet.all,
             now=self._now,
-            interval_s=settings.refresh_metrics_interval,
+            interval_s=self._configured.scrape_s(settings),
+            source=self._configured.source,
             on_failure=self.telemetry.read_failed,
             on_visit=self._room,
+            on_probe=lambda endpoint: self._probed(),
         )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
+        self._conditions["series"] = lambda: lacking(self.fleet.all.endpoints) or None
+        self._conditions["ejected"] = lambda: ejected(self.fleet.all.endpoints, self._now()) or None
+        self._conditions["scorers"] = lambda: {n: why for p in self._profiles for n, why in p.unused.items()} or None
         self._processors: list[Processor] = []
         self._readiness = Readiness(
             self._tell_ready, "serving", *(self._kubernetes.requires if self._kubernetes else ())
@@ -151,6 +159,7 @@ class App:
     def _relisted(self) -> None:
         for profile in self._profiles:
             profile.relisted(self.fleet.all.endpoints)
+        self._probed()
         self._scraper.wake()
         self._room()
 
@@ -158,6 +167,19 @@ class App:
         """An endpoint may have become less busy, or be there at all: whoever waits may go on."""
         for gate in self._gates:
             gate.wake()
+
+    def _probed(self) -> None:
+        """What endpoints tell has changed; scorers that lack what they need are not asked, which the log says once."""
+        for profile, pool in self._profile_pools:
+            before = profile.unused
+            profile.probed(pool.endpoints)
+            for name, why in profile.unused.items() - before.items():
+                log.warning("pool %s: %s is not used: %s", pool.name, name, why)
+
+    def _ejected(self, endpoint: Endpoint, fault: Fault | None, why: str) -> None:
+        self.telemetry.ejected(fault or "rate")
+        left_s = endpoint.ejected_until - self._now()
+        log.warning("endpoint %s (%s) is left out for %.0f s: %s", endpoint.name, endpoint.address, left_s, why)
 
     def _discovery_file(self, path: Path) -> DiscoveryFile:
         over = self.fleet.pool(self.fleet.all.name)
@@ -195,6 +217,10 @@ class App:
         settings = self._settings
         profile, rng = self._configured.scheduler(), Random()
         self._profiles.append(profile)
+        self._profile_pools.append((profile, scope.pool))
+        for step in profile.plugins:
+            if isinstance(step, HealthFilter):
+                step.on_eject = self._ejected
         self.telemetry.measure(profile)
         picking = Picking(scope.pool, profile, rng, settings.unknown_model)
         flow = self._configured.flow

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from epp.config import FILE_BYTES_MAX
 from epp.domain import ConfigError
+from epp.edge.visit import OWN_PORT, Source
+from epp.numbers import source_of
 from epp.options.flow import FlowControlConfig
 from epp.options.requests import PassthroughParser
-from epp.options.sources import DataLayer
-from epp.protocol.identity import Source
+from epp.protocol import identity
 from epp.protocol.openai import Unparsed
 from epp.protocol.paths import PARSERS
 from epp.scheduling.assembly import Assembly, load
@@ -32,6 +33,7 @@ class Configured:
     content: bytes | None = None
     experimental: bool = False
     assembly: Assembly | None = None
+    source: Source = OWN_PORT
 
     @classmethod
     def of(cls, settings: Settings) -> Configured:
@@ -46,11 +48,12 @@ class Configured:
             raise ConfigError("--admission", f"{settings.admission}: flowControl of {where} says who is admitted")
         try:
             assembly = load(content, experimental=settings.allow_experimental_plugins)
+            source = source_of(assembly.data)
         except ConfigError as mistake:
             raise ConfigError(f"{where}: {mistake.path}", mistake.message) from mistake
         for note in assembly.notes:
             log.warning("%s: %s", where, note)
-        return cls(content, settings.allow_experimental_plugins, assembly)
+        return cls(content, settings.allow_experimental_plugins, assembly, source)
 
     def scheduler(self) -> Scheduler:
         """One with a memory of its own: for one port."""
@@ -84,22 +87,22 @@ class Configured:
         parsers = None if self.assembly is None else self.assembly.parsers
         return PARSERS if parsers is None else PARSERS & parsers
 
-    def agent(self, settings: Settings) -> Source:
+    def agent(self, settings: Settings) -> identity.Source:
         """Where the tenant of a request without one is named."""
         agent = None if self.assembly is None else self.assembly.agent
         if agent is None or settings.tenant_from != "header":
-            return Source("none")
-        return Source("headers", agent.headers)
+            return identity.Source("none")
+        return identity.Source("headers", agent.headers)
 
     @property
     def flow(self) -> FlowControlConfig | None:
         """What the file says of flow control."""
         return None if self.assembly is None else self.assembly.flow
 
-    @property
-    def data(self) -> DataLayer | None:
-        """What the file says of how endpoints are read."""
-        return None if self.assembly is None else self.assembly.data
+    def scrape_s(self, settings: Settings) -> float:
+        """How often endpoints are read, by flag or by the file."""
+        metrics = None if self.assembly is None else self.assembly.data.metrics
+        return (metrics.interval if metrics is not None else 0.0) or settings.refresh_metrics_interval
 
 
 def _bytes(path: Path) -> bytes:

@@ -60,8 +60,8 @@ class Picking:
             for candidate in choice.candidates:
                 able = _those_in(room, _serving(candidate.model, endpoints))
                 drained = drained or bool(able)
-                if last_resort or any(e.reachable for e in able):
-                    found = self._run(request, candidate, now, _kept(prefer, able), able)
+                if last_resort or any(e.reachable and e.ejected_until <= now for e in able):
+                    found = self._run(request, candidate, now, _kept(prefer, able, now), able)
                     if found is not None:
                         return found
                 receipt.excluded[candidate.model] = "no usable endpoint serves it"
@@ -122,8 +122,9 @@ def next_best(pick: Pick, count: int) -> list[str]:
     return [e.address for _, e in ranked if e is not pick.endpoint and e.reachable][:count]
 
 
-def _kept(prefer: Endpoint | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:
-    return [prefer] if prefer is not None and prefer.reachable and prefer in able else able
+def _kept(prefer: Endpoint | None, able: Sequence[Endpoint], now: float) -> Sequence[Endpoint]:
+    usable = prefer is not None and prefer.reachable and prefer.ejected_until <= now
+    return [prefer] if prefer is not None and usable and prefer in able else able
 
 
 def _those_in(room: Sequence[Endpoint] | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:

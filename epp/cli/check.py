@@ -10,6 +10,7 @@ from epp.cli.profiles import profiles_of, sentences
 from epp.config import is_picker_config
 from epp.datastore import discovery
 from epp.domain import ConfigError
+from epp.numbers import source_of
 from epp.scheduling.assembly import examine
 from semantic.config import ConfigError as SemanticConfigError
 from semantic.config import read_config
@@ -63,6 +64,11 @@ def _picker(path: Path, content: bytes, experimental: bool) -> int:
     for mistake in mistakes:
         print(f"{path}: {mistake}", file=sys.stderr)
     if assembly is None:
+        return 1
+    try:
+        source_of(assembly.data)
+    except ConfigError as mistake:
+        print(f"{path}: {mistake}", file=sys.stderr)
         return 1
     count = len(profiles_of(assembly))
     print(f"{path}: an EndpointPickerConfig of {count} profile{'s' if count > 1 else ''}, good")

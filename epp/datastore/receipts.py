@@ -74,6 +74,7 @@ class Receipts:
             "why": choice.reason if choice else "",
             "candidates": candidates,
             "endpoints": receipt.pick.explain() if receipt.pick else [],
+            "unused_scorers": dict(receipt.pick.unused) if receipt.pick else {},
             "waited_s": receipt.waited_s,
             "slo_ttft_s": receipt.slo_ttft_s,
             "picked": receipt.picked,
@@ -83,5 +84,6 @@ class Receipts:
             "ended_s": receipt.ended_s,
             "usage": asdict(receipt.usage) if receipt.usage else None,
             "status": receipt.status,
+            "fault": receipt.fault,
             "outcome": receipt.outcome,
         }

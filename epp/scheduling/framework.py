@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from epp.domain import Candidate, Cost, Endpoint, Request, Usage
+from epp.domain import Candidate, Cost, Endpoint, Fault, Request, Usage
 from epp.plugin import Plugin, Setting
 
 __all__ = ["Plugin", "Setting"]
@@ -91,7 +91,8 @@ HOOKS = ("picked", "moved", "heads", "answered", "reports", "ended", "relisted")
 class Answer:
     """How a request went: seconds since the choice, seconds to the first token, HTTP status, tokens; None: not seen.
 
-    `status` None is a request that ended before any answer, `whole` false one whose answer was cut off.
+    `status` None is a request that ended before any answer, `whole` false one whose answer was cut off, `fault` how the
+    endpoint failed, if it did.
     """
 
     seconds: float
@@ -99,6 +100,7 @@ class Answer:
     status: int | None = None
     whole: bool = True
     usage: Usage | None = None
+    fault: Fault | None = None
 
 
 class Meter(Protocol):
@@ -161,9 +163,15 @@ class Filter(Memory, ABC):
     def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """The endpoints that may go on, in the given order; an empty list means none may."""
 
+    def why(self, query: Query, endpoint: Endpoint) -> str:
+        """Why it left that one out, for the receipt."""
+        return self.type
+
 
 class Scorer(Memory, ABC):
-    """Rates the endpoints."""
+    """Rates the endpoints. `inputs` are the fields of `Load` without which it could only read zeros."""
+
+    inputs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def score(self, query: Query, endpoints: Sequence[Endpoint]) -> Sequence[float]:
@@ -190,7 +198,10 @@ class Picker(Memory, ABC):
 
 @dataclass(slots=True)
 class Pick:
-    """A choice among endpoints, by its place among them, and how it came about (rendered only when asked)."""
+    """A choice among endpoints, by its place among them, and how it came about (rendered only when asked).
+
+    `unused` are scorers that were not asked, with the reason.
+    """
 
     place: int
     endpoints: Sequence[Endpoint]
@@ -198,6 +209,7 @@ class Pick:
     columns: Sequence[tuple[str, float, Sequence[float]]]
     dropped: Sequence[tuple[Endpoint, str]] = ()
     further: Sequence[Endpoint] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -221,6 +233,7 @@ class Pick:
             [self.totals[place] for place in places],
             [(name, weight, [scores[place] for place in places]) for name, weight, scores in self.columns],
             self.dropped[:count],
+            unused=self.unused,
         )
 
     def scores(self) -> dict[str, float]:
@@ -264,6 +277,7 @@ class Scheduler(ABC):
     producers: Sequence[Producer]
     admitters: Sequence[Admitter]
     meter: Meter
+    unused: Mapping[str, str]
     _told: Mapping[str, Sequence[Memory]]
 
     @property
@@ -274,6 +288,10 @@ class Scheduler(ABC):
     @abstractmethod
     def run(self, query: Query, endpoints: Sequence[Endpoint]) -> Pick | None:
         """The choice, or None when the filters leave no endpoint. Raises `Refused` where an admitter does."""
+
+    @abstractmethod
+    def probed(self, endpoints: Sequence[Endpoint]) -> None:
+        """What these endpoints tell has changed: ask only who has something to go by; the others are in `unused`."""
 
     def prepare(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
         """What comes before all profiles."""
@@ -345,7 +363,8 @@ def told(plugins: Sequence[Memory]) -> dict[str, list[Memory]]:
 class Profile(Scheduler):
     """A configured sentence: producers, admitters, filters in order, scorers with weights, one picker.
 
-    `memories` are plugins without a turn in the choice, which are only told of it.
+    `memories` are plugins without a turn in the choice, which are only told of it. `unused` are the scorers that have
+    nothing to go by and are not asked, by type, with the reason.
     """
 
     name: str
@@ -356,9 +375,12 @@ class Profile(Scheduler):
     picker: Picker = field(kw_only=True)
     memories: Sequence[Memory] = field(default=(), kw_only=True)
     meter: Meter = field(default_factory=Unmetered, kw_only=True, compare=False)
+    unused: Mapping[str, str] = field(init=False, default_factory=dict, compare=False)
     _told: Mapping[str, Sequence[Memory]] = field(init=False, repr=False, compare=False)
+    _asked: Sequence[tuple[Scorer, float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self._asked = tuple(self.scorers)
         self._told = told(self.plugins)
 
     @property
@@ -379,13 +401,13 @@ class Profile(Scheduler):
             took("Filter", step.type, clock() - began)
             if len(left) != len(kept):
                 stay = set(map(id, left))
-                dropped += [(e, step.type) for e in kept if id(e) not in stay]
+                dropped += [(e, step.why(query, e)) for e in kept if id(e) not in stay]
             kept = left
         if not kept:
             return None
         totals = [0.0] * len(kept)
         columns = []
-        for scorer, weight in self.scorers:
+        for scorer, weight in self._asked:
             began = clock()
             raw = scorer.score(query, kept)
             took("Scorer", scorer.type, clock() - began)
@@ -396,7 +418,23 @@ class Profile(Scheduler):
         place = self.picker.pick(query, totals)
         further = self.picker.further(query, totals, place) if self.picker.max_num_of_endpoints > 1 else ()
         took("Picker", self.picker.type, clock() - began)
-        return Pick(place, kept, totals, columns, dropped, [kept[i] for i in further])
+        return Pick(place, kept, totals, columns, dropped, [kept[i] for i in further], self.unused)
+
+    def probed(self, endpoints: Sequence[Endpoint]) -> None:
+        """Ask only scorers whose inputs some endpoint tells, of those that have been heard at all.
+
+        To be called when the list, or what an endpoint tells, has changed; so it costs no request anything.
+        """
+        probes = [e.probe for e in endpoints if e.probe is not None]
+        found = {signal for probe in probes for signal in probe.found}
+        asked, unused = [], {}
+        for scorer, weight in self.scorers:
+            lacking = [signal for signal in scorer.inputs if signal not in found] if probes else []
+            if lacking:
+                unused[scorer.type] = f"no endpoint tells {', '.join(lacking)}"
+            else:
+                asked.append((scorer, weight))
+        self._asked, self.unused = asked, unused
 
 
 def unique(plugins: Sequence[Memory]) -> list[Memory]:

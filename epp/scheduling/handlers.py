@@ -79,6 +79,16 @@ class Handled(Scheduler):
         for profile in self.profiles.values():
             profile.meter = meter
 
+    @property
+    def unused(self) -> Mapping[str, str]:  # type: ignore[override]  # made of the profiles'
+        """The scorers of all profiles that have nothing to go by."""
+        return {name: why for profile in self.profiles.values() for name, why in profile.unused.items()}
+
+    def probed(self, endpoints: Sequence[Endpoint]) -> None:
+        """Each profile asks whom it can."""
+        for profile in self.profiles.values():
+            profile.probed(endpoints)
+
     def run(self, query: Query, endpoints: Sequence[Endpoint]) -> Pick | None:
         """The handler's choice."""
         query.able = query.able or endpoints

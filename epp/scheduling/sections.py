@@ -20,7 +20,7 @@ from epp.options.flow import (
     Utilization,
 )
 from epp.options.requests import Parser
-from epp.options.sources import CoreMetricsExtractor, DataLayer, Extractor, FileDiscovery, Source
+from epp.options.sources import CoreMetricsExtractor, DataLayer, Extractor, FileDiscovery, MetricsDataSource, Source
 from epp.plugin import Plugin
 from epp.scheduling.framework import Memory
 from epp.scheduling.named import Named
@@ -72,6 +72,10 @@ def data_of(file: File, named: Named) -> DataLayer:
             fed = [named.find(ref, (Extractor, Memory), "an extractor") for ref in source_spec.extractors]
             if source is not None:
                 pairs.append((source, tuple(plugin for plugin in fed if plugin is not None)))
+    if not spec.inject_defaults and not any(isinstance(source, MetricsDataSource) for source, _ in pairs):
+        named.notes.append(
+            "dataLayer.injectDefaults: metrics are read all the same; scorers that go by none cost nothing"
+        )
     return DataLayer(tuple(pairs), spec.inject_defaults, discovery)
 
 

@@ -20,6 +20,7 @@ class KvCacheUtilizationScorer(Scorer):
         "A sample older than `staleAfterSeconds` (ours) says nothing, where the Go picker goes by the last one;"
         " a series that is missing is unknown, where there it is 0."
     )
+    inputs: ClassVar[tuple[str, ...]] = ("kv_usage",)
     stale_after_seconds: float = 2.0
 
     def __post_init__(self) -> None:
