@@ -4,7 +4,6 @@ from __future__ import annotations
 
 _ENCODER = "caches of encoded images are not followed; prefix-cache-scorer covers images, which are part of the prompt"
 _PLACES = "there is no topology of endpoints here; label-selector-filter can keep those of one zone"
-_ATTRIBUTES = "scorers know an endpoint's queue, requests, KV cache and adapters; utilization-filter bounds those"
 _CLUSTERS = "endpoints of other clusters are not told apart; list them in a discovery file and use the plain scorers"
 _GRPC = "only HTTP bodies are read; send engines' gRPC traffic past this picker"
 
@@ -14,8 +13,6 @@ REFUSED = {
     "dcgm-data-source": "GPU metrics are not read; kv-cache-utilization-scorer and queue-scorer go by the engine's own",
     "dcgm-extractor": "GPU metrics are not read; kv-cache-utilization-scorer and queue-scorer go by the engine's own",
     "disaggregatedset-rollout-screener": "there are no screeners; label-selector-filter can keep one revision",
-    "endpoint-attribute-filter": _ATTRIBUTES,
-    "endpoint-attribute-scorer": _ATTRIBUTES,
     "k8s-notification-source": "pods, pools, objectives and rewrites are always watched, and nothing else is",
     "mm-embeddings-cache-producer": _ENCODER,
     "mm-embeddings-cache-scorer": _ENCODER,

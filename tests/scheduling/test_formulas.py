@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from epp.domain import Candidate, Endpoint, Lora, Refused, Usage
+from epp.domain import Candidate, Endpoint, Load, Lora, Refused, Usage
 from epp.scheduling.framework import Admitter, Filter, Memory, Producer, Query, Scorer
 from epp.scheduling.handlers import Decider
 from epp.scheduling.registry import build
@@ -247,6 +247,40 @@ def test_a_detector_in_a_profile_keeps_who_has_room_and_all_where_nobody_has() -
     assert kept("concurrency-detector", pool, concurrencyMode="tokens", **limits) == ["queue", "room"]
     assert kept("concurrency-detector", pool, concurrencyMode="hybrid", **limits) == ["room"]
     assert kept("concurrency-detector", pool[3:], concurrencyMode="hybrid", **limits) == ["late"]
+
+
+def told(*values: float | None, age: float = 0.0) -> list[Endpoint]:
+    """Endpoints whose engine tells these numbers as `heat`."""
+    pool = make.endpoints(len(values))
+    for endpoint, value in zip(pool, values, strict=True):
+        endpoint.load = Load(make.NOW - age, custom={} if value is None else {"heat": value})
+    return pool
+
+
+def test_a_number_of_the_engines_own_is_scored_on_its_scale() -> None:
+    pool = told(20, 60, 100, None)
+    higher = {"attributeKey": "heat", "algorithm": "linear_higher_is_better"}
+
+    assert score("endpoint-attribute-scorer", pool, attributeKey="heat") == [1.0, 0.5, 0.0, 0.5]
+    assert score("endpoint-attribute-scorer", pool, **higher) == [0.0, 0.5, 1.0, 0.5]
+    fixed = {"fixedRange": {"min": 60, "max": 140}}
+    assert score("endpoint-attribute-scorer", pool, attributeKey="heat", **fixed) == [1.0, 1.0, 0.5, 0.8333]
+    assert score("endpoint-attribute-scorer", told(5, 5), attributeKey="heat") == [1.0, 1.0]
+    assert len(set(score("endpoint-attribute-scorer", told(1, 9, age=3.0), attributeKey="heat"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "names"),
+    [
+        ({"threshold": 60}, ["e0", "e1", "e3"]),
+        ({"threshold": 60, "operator": "gt"}, ["e2", "e3"]),
+        ({"threshold": 60, "onMissing": "Fail"}, ["e0", "e1"]),
+        ({"threshold": 0, "onMissing": "Fail"}, []),
+        ({"threshold": 0, "onMissing": "Fail", "fallbackOnEmpty": True}, ["e0", "e1", "e2", "e3"]),
+    ],
+)
+def test_endpoints_are_kept_by_a_number_of_the_engines_own(parameters: dict[str, Any], names: list[str]) -> None:
+    assert kept("endpoint-attribute-filter", told(20, 60, 100, None), attributeKey="heat", **parameters) == names
 
 
 def refused_of(count: int, admitter: Admitter, pool: Sequence[Endpoint], priority: int) -> int:

@@ -62,6 +62,8 @@ def score(type_name: str, pool: Sequence[Endpoint], prompt: bytes = b"", **param
 
 NEEDED: dict[str, dict[str, Any]] = {
     "by-label": {"label": "app", "validValues": ["a"]},
+    "endpoint-attribute-filter": {"attributeKey": "heat", "threshold": 50, "fallbackOnEmpty": True},
+    "endpoint-attribute-scorer": {"attributeKey": "heat"},
     "file-discovery": {"path": "endpoints.yaml"},
     "header-label-affinity-scorer": {"headerName": "x-zone", "labelKey": "zone"},
     "priority-holdback-policy": {"minCeiling": 0.5},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from epp.domain import Endpoint, Fault
+from epp.plugin import Stage
 from epp.scheduling import standing
 from epp.scheduling.framework import Answer, Filter, Query
 
@@ -23,6 +24,7 @@ class HealthFilter(Filter):
     """
 
     type: ClassVar[str] = "health-filter"
+    stage: ClassVar[Stage] = "ours"
     eject_seconds: float = standing.EJECT_S
     eject_seconds_max: float = standing.EJECT_S_MAX
     ejected_share_max: float = 0.5

@@ -19,6 +19,7 @@ class LoadAwareScorer(Scorer):
 
     type: ClassVar[str] = "load-aware-scorer"
     differs: ClassVar[str] = "No fresh sample: the mean of the others, where the Go picker goes by the last one it had."
+    inputs: ClassVar[tuple[str, ...]] = ("waiting",)
     threshold: int = 128
     stale_after_seconds: float = 2.0
 
