@@ -15,6 +15,8 @@ COMMANDS = {
     "check": "epp.cli.check",
     "inspect": "epp.cli.inspect",
     "doctor": "epp.cli.doctor",
+    "explain": "epp.cli.explain",
+    "migrate": "epp.cli.migrate",
 }
 USAGE = """usage: onehop COMMAND [options]
 
@@ -24,6 +26,8 @@ USAGE = """usage: onehop COMMAND [options]
   check         validate discovery and semantic configuration files
   inspect       pools and endpoints of a running OneHop
   doctor        look for known traps in a cluster, or in manifests
+  explain       what would be decided for a prompt, and why
+  migrate       an older vLLM Semantic Router file as v0.3, and what does not carry over
 
 onehop COMMAND --help says more.
 """

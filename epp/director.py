@@ -195,6 +195,10 @@ class Director:
         before = self._before(ask)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
+        if choice.refusal is not None:
+            raise choice.refusal
+        if choice.answer is not None:
+            return outcome.answered(choice.answer, request, receipt, int(self._wall()))
         # From here to the lease nothing awaits.
         self._pool.settle(self._now())
         tried = before.tried if before else set()
@@ -207,12 +211,14 @@ class Director:
         receipt.cached_tokens = chosen.query.cached.get(pick.endpoint, 0)
         receipt.hashed_tokens = chosen.query.hashed
         if self._rules.first_of_two:
-            return self._pass_on(ask, request, receipt)
+            return self._pass_on(ask, request, receipt, chosen.candidate, pick.endpoint)
         if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not chosen.query.cached.get(pick.endpoint):
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         receipt.picked = pick.endpoint.address
         destination = ",".join([receipt.picked, *next_best(pick, self._rules.fallbacks)])
-        way = outcome.route(ask.headers, request, destination, receipt.model, receipt)
+        edits = chosen.candidate.edits_at(pick.endpoint)
+        way = outcome.route(ask.headers, request, destination, receipt.model, receipt, edits=edits)
+        way = outcome.with_headers(way, chosen.candidate.headers, ask.headers)
         way.scores = pick.scores() if self._rules.scores else None
         if before and _joins(before.lease) and before.lease.endpoint is pick.endpoint:
             lease = before.lease.join()
@@ -247,6 +253,8 @@ class Director:
             model = rewritten.model
         if model is not None and model in self._chooser.aliases:
             return await self._chooser.choose(request)
+        if self._chooser.guards:
+            return await self._chooser.check(request, model)
         return Choice((Candidate(model),))
 
     def _told(self, ask: Decide, request_id: str) -> Decision | None:
@@ -263,9 +271,12 @@ class Director:
         same = found is not None and found.about == decision.about(request_id, ask.headers, ask.body or b"")
         return found if same else None
 
-    def _pass_on(self, ask: Decide, request: Request, receipt: Receipt) -> Routed:
+    def _pass_on(
+        self, ask: Decide, request: Request, receipt: Receipt, candidate: Candidate, likely: Endpoint
+    ) -> Routed:
         """The model is chosen, the endpoint is for the second stream to choose; so nothing is leased."""
-        way = outcome.route(ask.headers, request, None, receipt.model, receipt)
+        way = outcome.route(ask.headers, request, None, receipt.model, receipt, edits=candidate.edits_at(likely))
+        way = outcome.with_headers(way, candidate.headers, ask.headers)
         signer, choice = self._rules.signer, receipt.choice
         if signer is not None and choice is not None:
             body = way.body if way.body is not None else ask.body or b""
@@ -311,6 +322,8 @@ class Director:
         if self._telemetry.surprise(surprise):
             where = "".join(format_tb(surprise.__traceback__)[-2:])
             log.error("surprise %s, request %s goes on by a plain pick\n%s", type(surprise).__name__, receipt.id, where)
+        if self._chooser.closed and receipt.choice is None:
+            return self._refuse(Refused(Reason.GUARD_UNKNOWN, "the request could not be checked"), receipt)
         if self._rules.first_of_two:
             return Routed(outcome.plain_route(ask.headers, None, receipt), None, receipt)
         endpoints = within(ask.subset if self._rules.subsets else None, self._pool.endpoints)

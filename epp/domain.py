@@ -26,6 +26,9 @@ class Reason(Enum):
     MODEL_NOT_FOUND = ("model_not_found", 404, None, None)
     REQUEST_TIMEOUT = ("request_timeout", 408, None, None)
     NOT_CACHED = ("not_cached", 412, None, None)
+    GUARD_JAILBREAK = ("guard_jailbreak", 403, None, None)
+    GUARD_PII = ("guard_pii", 403, None, None)
+    GUARD_UNKNOWN = ("guard_unknown", 503, 1, None)
     BODY_TOO_LARGE = ("body_too_large", 413, None, None)
     UNSUPPORTED_MEDIA = ("unsupported_media_type", 415, None, None)
     BUFFERS_FULL = ("buffers_full", 503, 1, "rejected-saturated")
@@ -66,7 +69,8 @@ class Request:
     bytes and no others. An empty range is where a model may be put in; None means that the body is not to be edited.
     `prompt` holds the raw JSON of what the engine will prefill (messages, prompt or input): it is hashed for prefix
     affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None. `priority` is that
-    of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id.
+    of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id, `session` the client's name
+    for the conversation.
     """
 
     id: str
@@ -81,6 +85,7 @@ class Request:
     subset: frozenset[str] | None = None
     tenant: str = DEFAULT_TENANT
     priority: int = 0
+    session: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -167,19 +172,48 @@ class Cost:
 
 
 @dataclass(slots=True, frozen=True)
+class Edit:
+    """One change of the request's JSON body; `path` leads from the top by names and places, `value` is JSON.
+
+    `set` replaces the value there or makes it, `insert` puts an element before that place of an array, `prefix` puts
+    the inside of a JSON string at the start of the string there, `remove` takes the member or element out.
+    """
+
+    mode: Literal["set", "insert", "prefix", "remove"]
+    path: tuple[str | int, ...]
+    value: bytes = b""
+
+
+@dataclass(slots=True, frozen=True)
 class Candidate:
     """A model that may answer this request, best first; `model` None means whatever the endpoint serves.
 
-    `margin` is the quality lost against the first candidate, 0 for the first.
+    `margin` is the quality lost against the first candidate, 0 for the first. `edits` and `headers` (None removes) are
+    what its request becomes; `lowered` takes the place of `edits` where more than `waiting_max` requests wait at the
+    endpoint.
     """
 
     model: str | None
     margin: float = 0.0
+    edits: tuple[Edit, ...] = ()
+    headers: tuple[tuple[str, str | None], ...] = ()
+    lowered: tuple[Edit, ...] | None = None
+    waiting_max: float | None = None
+
+    def edits_at(self, endpoint: Endpoint) -> tuple[Edit, ...]:
+        """What the request becomes for this endpoint, as busy as it says it is."""
+        waiting = None if endpoint.load is None else endpoint.load.waiting
+        busy = waiting is not None and self.waiting_max is not None and waiting > self.waiting_max
+        return self.lowered if self.lowered is not None and busy else self.edits
 
 
 @dataclass(slots=True, frozen=True)
 class Choice:
-    """The semantic stage's answer: ordered candidates, and what they were chosen by."""
+    """The semantic stage's answer: ordered candidates, and what they were chosen by.
+
+    `answer` is a message to answer with at once, `refusal` why the request must not go on. `signals` are names and
+    numbers for the receipt, never words of the prompt.
+    """
 
     candidates: tuple[Candidate, ...]
     decision: str | None = None
@@ -187,16 +221,32 @@ class Choice:
     confidence: float | None = None
     classification: Classification = "skipped"
     reason: str = ""
+    answer: str | None = None
+    refusal: Refused | None = None
+    signals: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Chooser(Protocol):
-    """What the director needs of a semantic stage: which model names are aliases, and which models may answer."""
+    """What the director needs of a semantic stage: which model names are aliases, and which models may answer.
+
+    `guards` says that requests for explicit models are to be checked, too; `closed` that none may go on unchecked,
+    not even after a defect.
+    """
 
     @property
     def aliases(self) -> frozenset[str]: ...
 
+    @property
+    def guards(self) -> bool: ...
+
+    @property
+    def closed(self) -> bool: ...
+
     async def choose(self, request: Request) -> Choice:
         """Ordered candidates for a request whose model is an alias; within the stage's own deadline."""
+
+    async def check(self, request: Request, model: str | None) -> Choice:
+        """That model alone for a request that names it, or a refusal by a guard; within the same deadline."""
 
 
 @dataclass(slots=True, frozen=True)

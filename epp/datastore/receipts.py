@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from epp.domain import Receipt
+from epp.domain import Choice, Receipt
 
 KEPT_MAX = 2048
 
@@ -68,7 +68,7 @@ class Receipts:
             "asked_model": receipt.asked_model,
             "selected_model": receipt.model,
             "prompt_tokens": receipt.prompt_tokens,
-            "signals": {"domain": {"label": choice.category, "confidence": choice.confidence}} if choice else {},
+            "signals": _signals(choice) if choice else {},
             "classification": choice.classification if choice else "skipped",
             "decision": choice.decision if choice else None,
             "why": choice.reason if choice else "",
@@ -83,3 +83,8 @@ class Receipts:
             "status": receipt.status,
             "outcome": receipt.outcome,
         }
+
+
+def _signals(choice: Choice) -> dict[str, Any]:
+    """The category, and what else was seen."""
+    return {"domain": {"label": choice.category, "confidence": choice.confidence}, **choice.signals}

@@ -26,6 +26,9 @@ VSR_MODEL = "x-vsr-selected-model"
 VSR_DECISION = "x-vsr-selected-decision"
 VSR_CATEGORY = "x-vsr-selected-category"
 CLASSIFICATION = "x-onehop-classification"
+FAST_RESPONSE = "x-vsr-fast-response"
+RESPONSE_PATH = "x-vsr-response-path"
+SESSION = ("x-session-id", "x-conversation-id", "x-claude-code-session-id")  # the conversation's name, as vSR reads it
 RECEIPT = "x-onehop-receipt"
 DECISION = "x-onehop-decision"  # from our first stream of a request to our second, signed
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from epp.domain import Reason, Refused, Request
 from epp.protocol.conversation import conversation
-from epp.protocol.headers import REQUEST_ID
+from epp.protocol.headers import REQUEST_ID, SESSION, first
 from epp.protocol.media import encoded, says_json
 from epp.protocol.paths import PARSERS, Api, find, path_of
 from epp.protocol.tokens import BYTES_PER_TOKEN, estimate
@@ -73,6 +73,7 @@ def read(
         method=headers.get(":method", "POST"),
         path=path_of(headers),
         subset=subset,
+        session=first(headers, SESSION),
     )
     if not body and (body is None or headers.get(":method", "GET") in _BODYLESS):
         return request

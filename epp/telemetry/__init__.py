@@ -103,6 +103,10 @@ class Telemetry:
         choice = receipt.choice
         if choice is not None and choice.reason and receipt.first is None:
             self._process.classified.child(choice.classification, choice.decision or "").inc()
+            if choice.decision is not None:
+                self._process.decisions.child(choice.decision).inc()
+        for signal in choice.signals.get("matched", ()) if choice is not None else ():
+            self._process.signals.child(*signal.split(":", 1)).inc()
 
     def pace(self, receipt: Receipt) -> Callable[[float], None]:
         """Where the seconds from piece to piece of a streamed answer go."""

@@ -111,6 +111,10 @@ class ProcessFamilies:
         self.outcomes = Counter("onehop_request_outcome", "Ended requests by outcome.", ["outcome"])
         labels = ["classification", "decision"]
         self.classified = Counter("onehop_classification", "Requests for an alias.", labels)
+        labels = ["signal_type", "signal_name"]
+        self.signals = Counter("llm_signal_match", "Signals that held, by vSR's name for the metric.", labels)
+        text = "Decisions that applied, by vSR's name for the metric."
+        self.decisions = Counter("llm_decision_match", text, ["decision_name"])
         self.surprises = Counter("onehop_surprise", "Defects of ours that were met.", ["type"])
         self.phases = Histogram("onehop_phase_seconds", "Where the time of a request goes.", _PHASE_S, ["phase"])
         self.leader = Gauge("onehop_leader", "1 while this replica holds the Lease.", ["lease"])

@@ -1,0 +1,187 @@
+"""Keyword signals: literal words and patterns, BM25, character n-grams, Levenshtein.
+
+Sources: vSR's keyword methods and their defaults (bm25 0.1, n-grams 0.4 over 3 characters, fuzzy in percent); BM25 as
+in Robertson and Zaragoza (2009), k1 1.2 and b 0.75, each keyword a document and the prompt the query.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from semantic.judges.known import Declared, Known
+from semantic.rules import NO, UNKNOWN, Key, Verdict, yes
+
+Method = Literal["regex", "bm25", "ngram", "fuzzy"]
+Operator = Literal["AND", "OR", "NOR"]
+K1, B = 1.2, 0.75
+WORDS_MAX = 20_000
+"""Distinct groups of words that are compared one by one; a longer text counts as unknown, not as without a match."""
+_WORD = re.compile(r"\w+")
+_PATTERN = re.compile(r"[\\\[(|^${]")
+_SUFFIXES = ("ing", "ed", "es", "s")
+STEM_MIN = 3
+
+
+@dataclass(frozen=True)
+class Keywords(Declared):
+    """Words in the last turn; compiled once."""
+
+    operator: Operator
+    keywords: tuple[str, ...]
+    method: Method = "regex"
+    case_sensitive: bool = False
+    threshold: float = 0.0
+    arity: int = 3
+
+    @property
+    def key(self) -> Key:
+        """As conditions name it."""
+        return ("keyword", self.name)
+
+    def judge(self, known: Known) -> Iterator[tuple[Key, Verdict]]:
+        """Over what the user said last."""
+        yield self.key, self._judge(known.last)
+
+    def _judge(self, text: str) -> Verdict:
+        if not self.case_sensitive:
+            text = text.lower()
+        if self.method == "regex":
+            return self._combined([1.0 if pattern.search(text) else 0.0 for pattern in self._patterns])
+        if self.method == "bm25":
+            return self._combined(self._bm25.scores(text))
+        windows = _windows(text, {len(words) for words in self._split})
+        if windows is None:
+            return UNKNOWN
+        alike = _fuzzy if self.method == "fuzzy" else self._ngrams
+        return self._combined(
+            [alike(" ".join(words), windows.get(len(words), ()), self.threshold) for words in self._split]
+        )
+
+    def _combined(self, scores: Sequence[float]) -> Verdict:
+        """A score counts from the threshold on; one of 0 never does."""
+        hits = [score for score in scores if score > 0 and score >= self.threshold]
+        if self.operator == "NOR":
+            return NO if hits else yes()
+        holds = len(hits) == len(scores) if self.operator == "AND" else bool(hits)
+        return yes(min(1.0, max(hits))) if holds and hits else NO
+
+    def _ngrams(self, word: str, windows: Sequence[str], threshold: float) -> float:
+        own = _grams(word, self.arity)
+        return max((_overlap(own, _grams(window, self.arity)) for window in windows), default=0.0)
+
+    @cached_property
+    def _given(self) -> tuple[str, ...]:
+        return self.keywords if self.case_sensitive else tuple(word.lower() for word in self.keywords)
+
+    @cached_property
+    def _split(self) -> list[list[str]]:
+        return [_WORD.findall(word) or [word] for word in self._given]
+
+    @cached_property
+    def _patterns(self) -> list[re.Pattern[str]]:
+        flags = re.NOFLAG if self.case_sensitive else re.IGNORECASE
+        return [re.compile(pattern_of(word), flags) for word in self.keywords]
+
+    @cached_property
+    def _bm25(self) -> "_Bm25":
+        return _Bm25([[_stem(word) for word in words] for words in self._split])
+
+
+def pattern_of(keyword: str) -> str:
+    """A keyword is itself, as a whole word; one with the signs of a pattern is also that pattern, if it is one."""
+    start = r"\b" if re.match(r"\w", keyword) else ""
+    end = r"\b" if re.search(r"\w\Z", keyword) else ""
+    if any(ord(character) >= 0x2E80 for character in keyword):  # scripts without spaces between words
+        start = end = ""
+    literal = f"{start}{re.escape(keyword)}{end}"
+    if not _PATTERN.search(keyword):
+        return literal
+    try:
+        re.compile(keyword)
+    except re.error:
+        return literal
+    return f"(?:{literal})|(?:{keyword})"
+
+
+class _Bm25:
+    """Each keyword a document; the prompt's words are the query."""
+
+    def __init__(self, documents: Sequence[Sequence[str]]) -> None:
+        self._documents = [Counter(document) for document in documents]
+        self._lengths = [len(document) for document in documents]
+        self._mean = sum(self._lengths) / max(1, len(self._lengths))
+        seen = Counter(word for document in self._documents for word in document)
+        count = len(documents)
+        self._idf = {word: math.log(1 + (count - n + 0.5) / (n + 0.5)) for word, n in seen.items()}
+
+    def scores(self, text: str) -> list[float]:
+        asked = {_stem(word) for word in _WORD.findall(text)} & self._idf.keys()
+        return [
+            self._score(document, length, asked)
+            for document, length in zip(self._documents, self._lengths, strict=True)
+        ]
+
+    def _score(self, document: Counter[str], length: int, asked: set[str]) -> float:
+        norm = K1 * (1 - B + B * length / self._mean)
+        return sum(
+            self._idf[word] * document[word] * (K1 + 1) / (document[word] + norm) for word in asked if word in document
+        )
+
+
+def _stem(word: str) -> str:
+    """Plurals and the commonest verb endings, so that `debugging` finds `debug`."""
+    for suffix in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= STEM_MIN:
+            stem = word[: -len(suffix)]
+            return stem[:-1] if suffix in ("ing", "ed") and len(stem) > STEM_MIN and stem[-1] == stem[-2] else stem
+    return word
+
+
+def _windows(text: str, sizes: set[int]) -> dict[int, list[str]] | None:
+    """The distinct groups of so many words that follow each other; None where they are too many to look at each."""
+    words = _WORD.findall(text)
+    out = {size: list({" ".join(words[at : at + size]) for at in range(len(words) - size + 1)}) for size in sizes}
+    return None if sum(map(len, out.values())) > WORDS_MAX else out
+
+
+def _grams(word: str, arity: int) -> Counter[str]:
+    padded = f" {word} "
+    return Counter(padded[at : at + arity] for at in range(max(1, len(padded) - arity + 1)))
+
+
+def _overlap(one: Counter[str], other: Counter[str]) -> float:
+    """Shared n-grams of all n-grams (Jaccard over multisets)."""
+    shared = (one & other).total()
+    return shared / (one.total() + other.total() - shared)
+
+
+def _fuzzy(word: str, windows: Sequence[str], threshold: float) -> float:
+    """The best similarity 1 - distance / length; what cannot reach the threshold is not computed."""
+    letters = Counter(word)
+    best = 0.0
+    for window in windows:
+        longest = max(len(word), len(window))
+        allowed = int(longest * (1 - threshold))
+        if abs(len(word) - len(window)) > allowed:
+            continue
+        # Each edit changes at most one letter on either side: a lower bound that costs little.
+        if max((letters - Counter(window)).total(), (Counter(window) - letters).total()) > allowed:
+            continue
+        distance = _distance(word, window)
+        if distance <= allowed:
+            best = max(best, 1 - distance / longest)
+    return best
+
+
+def _distance(one: str, other: str) -> int:
+    """Levenshtein's."""
+    row = list(range(len(other) + 1))
+    for n, left in enumerate(one, start=1):
+        before, row[0] = row[0], n
+        for m, right in enumerate(other, start=1):
+            before, row[m] = row[m], min(row[m] + 1, row[m - 1] + 1, before + (left != right))
+    return row[-1]
