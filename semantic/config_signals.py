@@ -112,7 +112,8 @@ def _choice(section: Section, key: str, default: str, known: tuple[str, ...]) ->
     value = section.text(key, default)
     if value in known:
         return value
-    section.report.mistake(section.at(key), f"{value!r} is none of {', '.join(known)}{nearest(value, known)}")
+    words = ", ".join(filter(None, known))
+    section.report.mistake(section.at(key), f"{value!r} is none of {words}{nearest(value, known)}")
     return default
 
 

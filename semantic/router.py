@@ -28,6 +28,7 @@ from semantic.watch import GUARDS, Wanted, Watcher, blended, facts_of, matched, 
 
 TOP_CATEGORIES = 3
 SELECTED_MODEL = "x-selected-model"
+NOWHERE = ""  # no category: the classifier was not sure enough
 
 
 class SemanticRouter:
@@ -164,26 +165,27 @@ class SemanticRouter:
             rest = []
         rest += [judge for judge in self._guards if judge not in rest]
         wanted = Wanted.by(rest)
-        known = await self._watcher.look(known, wanted, deadline)
+        earlier = self._sessions.before(asked) if self.config.extras.prior else None
+        # What was decided before is a better context than the words it was decided by.
+        alone = earlier is not None and before is None
+        known = await self._watcher.look(known, wanted, deadline, alone=alone)
         if known.category is None:
-            known = replace(known, category=self._category(asked, known))
+            known = replace(known, category=self._category(known, earlier))
         return known, facts | facts_of(rest, known), bool(wanted) and bool(known.last)
 
-    def _category(self, asked: Asked, known: Known) -> Category | None:
+    def _category(self, known: Known, earlier: Remembered | None) -> Category | None:
         """The classifier's word, with the conversation's earlier category as a prior where it is not sure."""
         answer = self._watcher.domain(known)
         if answer is None:
             return None
         config = self.config
         category = settle(answer, config.threshold, config.fallback_category)
-        if category.name == answer.label or not config.extras.prior:
+        unclear = settle(answer, config.threshold, NOWHERE).name == NOWHERE
+        if not unclear or earlier is None or not earlier.probabilities:
             return category
-        before = self._sessions.before(asked)
-        if before is None or not before.probabilities:
-            return category
-        prior = Answer("", 0.0, before.probabilities)
-        mixed = settle(blended(answer, prior, config.extras.prior), config.threshold, config.fallback_category)
-        return mixed if mixed.name != config.fallback_category else category
+        prior = Answer("", 0.0, earlier.probabilities)
+        mixed = settle(blended(answer, prior, config.extras.prior), config.threshold, NOWHERE)
+        return category if mixed.name == NOWHERE else mixed
 
     def _candidates(
         self, asked: Asked, match: Match | None, before: Remembered | None, measure: Measure

@@ -5,7 +5,7 @@ never makes a rule match.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
@@ -241,6 +241,8 @@ def settled(decisions: Sequence[Decision], facts: Facts, strategy: Strategy = "p
     An unknown fact may make a rule hold, or make one that holds surer; what it may change is settled only where it
     ranks below the winner whatever its confidence.
     """
+    # What is not asked yet is no error yet: `on_error` has nothing to say of it.
+    decisions = [replace(decision, rule=_bare(decision.rule)) for decision in decisions]
     open_ones = [decision for decision in decisions if _open(decision.rule, facts)]
     if not open_ones:
         return True
@@ -255,6 +257,22 @@ def settled(decisions: Sequence[Decision], facts: Facts, strategy: Strategy = "p
         return False
     equals = [d for d in decisions if _standing(d, tiered=tiered) == won and d.rule.judge(facts).truth is not Truth.NO]
     return len(equals) == 1 or not any(one in open_ones for one in equals)
+
+
+def _bare(rule: Rule) -> Rule:
+    """The rule without what settles its unknowns."""
+    match rule:
+        case Otherwise(child, _):
+            return _bare(child)
+        case Not(child):
+            return Not(_bare(child))
+        case Given(condition, child):
+            return Given(_bare(condition), _bare(child))
+        case AnyOf(children):
+            return AnyOf(tuple(map(_bare, children)))
+        case AllOf(children):
+            return AllOf(tuple(map(_bare, children)))
+    return rule
 
 
 def _open(rule: Rule, facts: Facts) -> bool:

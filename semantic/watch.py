@@ -56,12 +56,15 @@ class Watcher:
         self._own = own
         self._own_domain = own_domain
 
-    async def look(self, known: Known, wanted: Wanted, deadline: float) -> Known:
-        """What is known, with all that models can say before the deadline."""
+    async def look(self, known: Known, wanted: Wanted, deadline: float, *, alone: bool = False) -> Known:
+        """What is known, with all that models can say before the deadline.
+
+        `alone` looks at the last turn without earlier ones, however short it is.
+        """
         asked, last = known.asked, known.last
         if not last or not wanted:
             return known
-        about = to_classify(asked.turns) or last
+        about = last if alone else to_classify(asked.turns) or last
         history = "\n".join(asked.said)
         if self._own_domain is not None and DOMAIN in wanted.about:
             wanted = replace(wanted, about=wanted.about - {DOMAIN}, own=wanted.own | {self._own_domain})

@@ -170,8 +170,8 @@ class Personal(Declared):
 
     def judge(self, known: Known) -> Iterator[tuple[Key, Verdict]]:
         """Holds with the surest find's score."""
-        own = None if self.model is None else known.own.get(self.model, Seen())
-        spans = (own or (known.seen_history if self.history else known.seen)).spans
+        seen = known.seen_history if self.history else known.seen_last
+        spans = (seen if self.model is None else known.own.get(self.model, Seen())).spans
         if spans is None:
             yield self.key, UNKNOWN
             return

@@ -149,7 +149,8 @@ def _windows(text: str, sizes: set[int]) -> dict[int, list[str]] | None:
 
 
 def _grams(word: str, arity: int) -> Counter[str]:
-    padded = f" {word} "
+    around = " " * (arity - 1)  # the first and last letters count as often as those between
+    padded = f"{around}{word}{around}"
     return Counter(padded[at : at + arity] for at in range(max(1, len(padded) - arity + 1)))
 
 

@@ -47,15 +47,20 @@ class LoadedModel:
         self.labels = self._try()
 
     def see(self, text: str) -> Seen | None:
-        """The answer under the model's name, and spans where it classifies tokens; None for a text too long to read."""
+        """The answer under the model's name, and spans where it classifies tokens.
+
+        None for a text too long to read, or without a token, and for an answer that is no number.
+        """
         if len(text) > WINDOWS_MAX * self._folder.window_tokens * CHARACTERS_PER_TOKEN_MAX:
             return None
         # A lone surrogate (half of a \\u pair in JSON) is no character the tokeniser could take.
         text = text.encode(errors="replace").decode()
         windows = self._windows(text)
-        if len(windows) > WINDOWS_MAX:
+        if len(windows) > WINDOWS_MAX or not windows[0].ids:
             return None
         logits = [self._run(windows[at : at + BATCH_WINDOWS]) for at in range(0, len(windows), BATCH_WINDOWS)]
+        if not all(np.isfinite(batch).all() for batch in logits):
+            return None
         coverage = Coverage(len(text.encode()), len(text.encode()))
         if logits[0].ndim == 2:
             return Seen({self.name: self._of_text(np.concatenate(logits))}, coverage=coverage)

@@ -34,6 +34,7 @@ EVERYTHING: Mapping[str, tuple[str, ...]] = {
 }
 WORDS = ("install", "password", "proof", "steps", "quick", "attack", "policy", "cat")
 LONG_S = 30.0
+UNCLEAR = Answer("other", 0.3, {"other": 0.3, "math": 0.25, "law": 0.25, "history": 0.2}, True, 0.5)
 
 
 def answer(label: str, confidence: float = 0.9, *, threshold: float = 0.5, rest: str = "other") -> Answer:
@@ -70,7 +71,7 @@ class Told:
         answers = {}
         if DOMAIN in told:
             label = next((c for c in CATEGORIES if c in text), None)
-            answers[DOMAIN] = answer(label, self.confidence) if label else answer("other", 0.3, rest="math")
+            answers[DOMAIN] = answer(label, self.confidence) if label else UNCLEAR
         if SAFETY in told:
             attacks = "jailbreak" in text
             answers[SAFETY] = answer("jailbreak" if attacks else "benign", rest="benign" if attacks else "jailbreak")

@@ -147,6 +147,7 @@ RULES = st.recursive(
         st.builds(Not, inner),
         st.builds(lambda *c: AnyOf(c), inner, inner),
         st.builds(lambda *c: AllOf(c), inner, inner),
+        st.builds(Otherwise, inner, st.sampled_from([Truth.YES, Truth.NO])),
     ),
     max_leaves=5,
 )
