@@ -30,14 +30,29 @@ SHOWN_MAX = 5  # mistakes of one file in one line
 class SemanticStage:
     """`router` is the one in use; hold on to none longer than a request takes."""
 
-    def __init__(self, path: Path, *, lenient: bool = False, signals: Signals | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lenient: bool = False,
+        signals: Signals | None = None,
+        poll_s: float = 0.5,
+        settle_s: float = 0.25,
+    ) -> None:
         """Blocking: reads the file and loads the shipped models. Raises ConfigError."""
         self._path = path
         self._lenient = lenient
         self._sessions = Sessions()
         self.signals: Signals = signals or DomainSignals.load()
         self.router = self._built()
-        self.file = WatchedFile(path, self._prepared, self._use, what="semantic configuration")
+        self.file = WatchedFile(
+            path,
+            self._prepared,
+            self._use,
+            what="semantic configuration",
+            poll_s=poll_s,
+            settle_s=settle_s,
+        )
         self.models_error: str | None = None
 
     async def prepare(self) -> None:
