@@ -17,6 +17,7 @@ COMMANDS = {
     "doctor": "epp.cli.doctor",
     "explain": "epp.cli.explain",
     "migrate": "epp.cli.migrate",
+    "bench": "epp.cli.bench",
 }
 USAGE = """usage: onehop COMMAND [options]
 
@@ -28,6 +29,7 @@ USAGE = """usage: onehop COMMAND [options]
   doctor        look for known traps in a cluster, or in manifests
   explain       what would be decided for a prompt, and why
   migrate       an older vLLM Semantic Router file as v0.3, and what does not carry over
+  bench         policies and admission against simulated model servers
 
 onehop COMMAND --help says more.
 """
