@@ -15,7 +15,6 @@ COMMANDS = {
     "check": "epp.cli.check",
     "inspect": "epp.cli.inspect",
     "doctor": "epp.cli.doctor",
-    "explain": "epp.cli.explain",
     "migrate": "epp.cli.migrate",
     "bench": "epp.cli.bench",
 }
@@ -27,7 +26,6 @@ USAGE = """usage: onehop COMMAND [options]
   check         validate discovery and semantic configuration files
   inspect       pools and endpoints of a running OneHop
   doctor        look for known traps in a cluster, or in manifests
-  explain       what would be decided for a prompt, and why
   migrate       an older vLLM Semantic Router file as v0.3, and what does not carry over
   bench         policies and admission against simulated model servers
 

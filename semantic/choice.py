@@ -7,6 +7,7 @@ from typing import Literal
 from semantic.edits import Edit, HeaderEdit
 from semantic.judges.known import Known
 from semantic.rules import Facts, Match
+from semantic.sessions import Keys
 from semantic.signals.api import Coverage
 
 Status = Literal["full", "degraded", "skipped"]
@@ -62,4 +63,5 @@ class Weighed:
     choice: Choice
     known: Known
     facts: Facts
+    keys: Keys
     match: Match | None = None

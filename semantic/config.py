@@ -31,6 +31,7 @@ HELM_WRAPPERS = ("config", "configOverride")
 OLDER_KEYS = frozenset({"model_config", "vllm_endpoints", "categories", "default_model", "decisions", "classifier"})
 OLDER_HINT = f"is missing, and this looks like a layout older than {VERSION}: `onehop migrate FILE` converts it"
 DEFAULT_RECIPE = "default"
+FILE_BYTES_MAX = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,12 @@ def load_config(
     path: Path, *, lenient: bool = False, provides: Mapping[str, tuple[str, ...]] = PROVIDES
 ) -> SemanticConfig:
     """Reads a file; ConfigError says where a mistake is, OSError that it cannot be read."""
+    with path.open("rb") as file:
+        content = file.read(FILE_BYTES_MAX + 1)
+    if len(content) > FILE_BYTES_MAX:
+        raise ConfigError("the file", f"is larger than {FILE_BYTES_MAX} bytes")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as broken:
         raise ConfigError("the file", "is not UTF-8 text") from broken
     return read_config(text, lenient=lenient, provides=provides, folder=path.parent)

@@ -11,16 +11,16 @@ from semantic.config import Plan, SemanticConfig, load_config
 from semantic.edits import HeaderEdit
 from semantic.followup import is_follow_up
 from semantic.guards import verdict_of
-from semantic.judges.heads import Guard
+from semantic.judges.heads import Guard, OwnClassifier
 from semantic.judges.known import Category, Judge, Known
 from semantic.judges.meaning import Complexity, Embedding, Phrases
 from semantic.own.models import OwnModels
 from semantic.plan import ModelRef, Plugins
 from semantic.reasoning import lowered, reasoning_edits
 from semantic.requests import plugin_edits, plugin_headers
-from semantic.rules import Decision, Facts, Key, Match, Verdict, decide, leaves, settled
+from semantic.rules import Decision, Facts, Key, Match, Verdict, decide, leaves, scores_in, settled
 from semantic.select import OUTPUT_TOKENS, Measure, able, order, unmeasured
-from semantic.sessions import Remembered, Sessions
+from semantic.sessions import Keys, Remembered, Sessions
 from semantic.signals.api import Answer, Coverage, Signals
 from semantic.signals.domain_only import DomainSignals
 from semantic.signals.shipped import PROVIDES
@@ -79,12 +79,12 @@ class SemanticRouter:
             for one in phrases:
                 one.vectors = vectors[at : at + len(one.texts)] if one.texts else None
                 at += len(one.texts)
-        self.own.load()
+        self.own.load(self._wanted_labels())
 
     async def choose(self, asked: Asked, deadline_s: float, measure: Measure = unmeasured) -> Choice:
         """The candidates for a request, within `deadline_s` seconds. `measure` says how busy a model's servers are."""
         weighed = await self.weigh(asked, deadline_s, measure)
-        self._remember(asked, weighed)
+        self._remember(weighed)
         return weighed.choice
 
     async def check(self, asked: Asked, deadline_s: float) -> Choice:
@@ -107,8 +107,9 @@ class SemanticRouter:
         """A choice, and how it came about; nothing is remembered of it."""
         deadline = asyncio.get_running_loop().time() + deadline_s
         plan = self.config.plans.get(asked.model or "", self.config.plan)
-        before = self._before(asked)
-        known, facts, wanted = await self._look(asked, plan, before, deadline)
+        keys = Keys.of(asked)
+        before = self._before(asked, keys)
+        known, facts, wanted = await self._look(asked, plan, before, deadline, keys=keys)
         refusal, guard = verdict_of(self.config.extras.guards, facts, asked)
         match = decide(plan.decisions, facts, plan.strategy)
         status = _status(known, facts, wanted=wanted)
@@ -131,24 +132,38 @@ class SemanticRouter:
         else:
             candidates = self._candidates(asked, match, before, measure)
             choice = replace(choice, candidates=candidates, refusal=None if candidates else "no_candidates")
-        return Weighed(choice, known, facts, match)
+        return Weighed(choice, known, facts, keys, match)
 
     def close(self) -> None:
         """Lets the threads of the users' own models go; the shipped ones belong to whoever gave them."""
         self.own.close()
 
-    def _before(self, asked: Asked) -> Remembered | None:
+    def _wanted_labels(self) -> dict[str, list[frozenset[str]]]:
+        """By the user's model, the labels that signals and conditions wait for: of each set one must be known."""
+        wanted: dict[str, list[frozenset[str]]] = {}
+        for plan in (self.config.plan, *self.config.plans.values()):
+            scored = [leaf for decision in plan.decisions for leaf in scores_in(decision.rule)]
+            for judge in plan.judges:
+                sets = [frozenset({leaf.label}) for leaf in scored if (leaf.kind, leaf.name) == judge.key]
+                if isinstance(judge, Guard):
+                    sets.append(frozenset(judge.labels))
+                elif isinstance(judge, OwnClassifier) and judge.positive is not None:
+                    sets.append(frozenset({judge.positive}))
+                for name in judge.own:
+                    wanted.setdefault(name, []).extend(sets)
+        return wanted
+
+    def _before(self, asked: Asked, keys: Keys) -> Remembered | None:
         """What this turn goes on with: a tool has answered, or the user has said nothing of their own."""
-        extras = self.config.extras
-        if not extras.stay or not asked.said:
+        if not self.config.extras.stay or keys.same is None:
             return None
-        same = self._sessions.same(asked)
+        same = self._sessions.same(keys)
         if same is not None:
             return same
-        return self._sessions.before(asked) if is_follow_up(asked.said[-1]) else None
+        return self._sessions.before(keys) if is_follow_up(asked.said[-1]) else None
 
     async def _look(
-        self, asked: Asked, plan: Plan, before: Remembered | None, deadline: float
+        self, asked: Asked, plan: Plan, before: Remembered | None, deadline: float, *, keys: Keys
     ) -> tuple[Known, dict[Key, Verdict], bool]:
         """What is known, the facts, and whether any model was asked."""
         judges = self._used[id(plan)]
@@ -165,7 +180,7 @@ class SemanticRouter:
             rest = []
         rest += [judge for judge in self._guards if judge not in rest]
         wanted = Wanted.by(rest)
-        earlier = self._sessions.before(asked) if self.config.extras.prior else None
+        earlier = self._sessions.before(keys) if self.config.extras.prior else None
         # What was decided before is a better context than the words it was decided by.
         alone = earlier is not None and before is None
         known = await self._watcher.look(known, wanted, deadline, alone=alone)
@@ -226,7 +241,7 @@ class SemanticRouter:
     def _served(self, ref: ModelRef) -> str:
         return ref.lora or self.config.served.get(ref.model, ref.model)
 
-    def _remember(self, asked: Asked, weighed: Weighed) -> None:
+    def _remember(self, weighed: Weighed) -> None:
         choice = weighed.choice
         if not choice.candidates:
             return
@@ -235,7 +250,7 @@ class SemanticRouter:
         if not likely and choice.category is not None:
             likely = {choice.category: choice.confidence or 0.0}
         what = Remembered(choice.models, choice.decision, choice.category, choice.confidence, likely)
-        self._sessions.note(asked, what)
+        self._sessions.note(weighed.keys, what)
 
     def _seen(self, known: Known, domain: Answer | None, before: Remembered | None, status: Status) -> str:
         """What the prompt looked like, in words of ours."""

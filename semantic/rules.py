@@ -198,6 +198,21 @@ def leaves(rule: Rule) -> Iterator[Key]:
                 yield from leaves(child)
 
 
+def scores_in(rule: Rule) -> Iterator[Scores]:
+    """Every condition on a classifier's label."""
+    match rule:
+        case Scores():
+            yield rule
+        case Otherwise(child, _) | Not(child):
+            yield from scores_in(child)
+        case Given(condition, child):
+            yield from scores_in(condition)
+            yield from scores_in(child)
+        case AnyOf(children) | AllOf(children):
+            for child in children:
+                yield from scores_in(child)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """A named rule, the models it stands for, most wanted first, and what else is done to its requests."""

@@ -5,7 +5,7 @@ kept. Bounded, and per process: where nothing is known, nothing is assumed.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -14,6 +14,34 @@ from semantic.asked import Asked
 ENTRIES_MAX = 8192
 SESSION_LENGTH_MAX = 256
 Key = bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What a conversation is known by: the turns before the last, all turns, the session's name; None where none is.
+
+    Never the same across tenants or aliases.
+    """
+
+    before: Key | None = None
+    same: Key | None = None
+    session: Key | None = None
+
+    @classmethod
+    def of(cls, asked: Asked) -> "Keys":
+        """All three in one pass over what was said."""
+        said = asked.said
+        if not said:
+            return cls()
+        digest = blake2b(digest_size=16)
+        for part in (asked.tenant, asked.model or "", (asked.session or "")[:SESSION_LENGTH_MAX]):
+            _feed(digest, part)
+        session = digest.digest() if asked.session else None
+        for turn in said[:-1]:
+            _feed(digest, turn)
+        before = digest.digest() if len(said) > 1 else None
+        _feed(digest, said[-1])
+        return cls(before, digest.digest(), session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,38 +62,31 @@ class Sessions:
     entries_max: int = ENTRIES_MAX
     _entries: OrderedDict[Key, Remembered] = field(default_factory=OrderedDict)
 
-    def before(self, asked: Asked) -> Remembered | None:
+    def before(self, keys: Keys) -> Remembered | None:
         """What is remembered of the turns before the user's last one."""
-        said = asked.said
-        found = self._find(_key(asked, said[:-1])) if len(said) > 1 else None
-        return found or (self._find(_key(asked, [])) if asked.session else None)
+        return self._find(keys.before) or self._find(keys.session)
 
-    def same(self, asked: Asked) -> Remembered | None:
+    def same(self, keys: Keys) -> Remembered | None:
         """What is remembered of these very turns: a tool has answered since, the user has said nothing new."""
-        return self._find(_key(asked, asked.said)) if asked.said else None
+        return self._find(keys.same)
 
-    def note(self, asked: Asked, what: Remembered) -> None:
+    def note(self, keys: Keys, what: Remembered) -> None:
         """After a decision."""
-        if not asked.said:
-            return
-        for key in {_key(asked, asked.said), *([_key(asked, [])] if asked.session else [])}:
+        for key in (keys.same, keys.session):
+            if key is None:
+                continue
             self._entries[key] = what
             self._entries.move_to_end(key)
             if len(self._entries) > self.entries_max:
                 self._entries.popitem(last=False)
 
-    def _find(self, key: Key) -> Remembered | None:
-        found = self._entries.get(key)
-        if found is not None:
+    def _find(self, key: Key | None) -> Remembered | None:
+        found = None if key is None else self._entries.get(key)
+        if key is not None and found is not None:
             self._entries.move_to_end(key)
         return found
 
 
-def _key(asked: Asked, said: Sequence[str]) -> Key:
-    """By the session's name, if it has one, and what was said; never across tenants or aliases."""
-    digest = blake2b(digest_size=16)
-    parts = (asked.tenant, asked.model or "", (asked.session or "")[:SESSION_LENGTH_MAX])
-    for part in (*parts, *said):
-        raw = part.encode(errors="surrogatepass")
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.digest()
+def _feed(digest: blake2b, part: str) -> None:
+    raw = part.encode(errors="surrogatepass")
+    digest.update(len(raw).to_bytes(8, "big") + raw)

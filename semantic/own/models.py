@@ -5,16 +5,18 @@ neither loading nor inference longer than the deadline.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from semantic.own.declared import OwnModel
 from semantic.own.model import LoadedModel
+from semantic.own.spans import type_of
 from semantic.reading import ConfigError
 from semantic.signals.api import Seen
 
 WAITING_TEXTS_MAX = 64
+NO_LABELS: Mapping[str, Sequence[frozenset[str]]] = {}
 
 
 class OwnModels:
@@ -38,14 +40,19 @@ class OwnModels:
         """Those that are neither there nor given up on."""
         return [name for name in self._declared if name not in self._loaded and name not in self.errors]
 
-    def load(self) -> None:
-        """Loads them one by one. Blocking, for a thread of its own. Raises the first ConfigError after trying all."""
+    def load(self, wanted: Mapping[str, Sequence[frozenset[str]]] = NO_LABELS) -> None:
+        """Loads them one by one. Blocking, for a thread of its own. Raises the first ConfigError after trying all.
+
+        A model that knows none of a set of labels that are `wanted` of it is a mistake: it would never say yes.
+        """
         first: ConfigError | None = None
         for name, own in self._declared.items():
             if self._closed:
                 return
             try:
-                self._loaded[name] = LoadedModel(self._base, own)
+                model = LoadedModel(self._base, own)
+                _check_labels(own, model.labels, wanted.get(name, ()))
+                self._loaded[name] = model
             except ConfigError as mistake:
                 self.errors[name] = str(mistake)
                 first = first or mistake
@@ -86,3 +93,10 @@ class OwnModels:
         """Lets the worker go. Closing twice is harmless."""
         self._closed = True
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _check_labels(own: OwnModel, labels: Sequence[str], wanted: Sequence[frozenset[str]]) -> None:
+    known = {*labels, *map(type_of, labels)}
+    for some in wanted:
+        if not some & known:
+            raise ConfigError(own.path, f"the model knows {', '.join(labels)}, and none of {', '.join(sorted(some))}")

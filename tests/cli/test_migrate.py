@@ -1,8 +1,7 @@
-"""`onehop migrate` and `onehop explain` on a terminal."""
+"""`onehop migrate` on a terminal."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -53,23 +52,3 @@ def test_a_new_file_needs_no_conversion(migrated: Path, capsys: pytest.CaptureFi
     assert main(["migrate", str(migrated)]) == 1
 
     assert "there is nothing to convert" in capsys.readouterr().err
-
-
-def test_explain_shows_signals_rules_and_candidates(migrated: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    prompt = ["explain", "What is 2+2 * (5-1)?", "--semantic-config-file", str(migrated)]
-    shown = main(prompt)
-    text = capsys.readouterr().out
-    main([*prompt, "--json"])
-    said = json.loads(capsys.readouterr().out)
-
-    assert shown == 0
-    assert "-> maths (priority 10): yes [domain:math yes]" in text
-    assert "candidates: small, big" in text
-    assert said["routing_decision"] == "maths"
-
-
-def test_explain_says_what_is_wrong_with_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "bad.yaml").write_text("version: v0.3\n")
-
-    assert main(["explain", "x", "--semantic-config-file", str(tmp_path / "bad.yaml")]) == 1
-    assert "providers.defaults.default_model: is missing" in capsys.readouterr().err

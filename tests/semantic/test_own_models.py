@@ -291,3 +291,28 @@ def test_spans_of_overlapping_windows_count_once_and_begin_anew_where_tags_say_s
         Span(10, 13, "PERSON", 0.6),
         Span(17, 20, "CITY", 0.5),
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "error"), [("[RISKY]", None), ("[DANGER]", "knows SAFE, RISKY, and none of DANGER")]
+)
+async def test_a_guard_whose_model_knows_none_of_its_labels_is_unknown_and_told(
+    tmp_path: Path, labels: str, error: str | None
+) -> None:
+    classifier(tmp_path / "guard", RISK, WORDS)
+    path = tmp_path / "config.yaml"
+    signals = "  signals: {jailbreak: [{name: attack}]}\n  decisions: [{name: all, modelRefs: [{model: small}]}]\n"
+    modules = f"{{prompt_guard: {{model_id: guard, positive_labels: {labels}, threshold: 0.5}}}}"
+    guards = "onehop: {guards: [{type: jailbreak, name: attack, action: block, on_unknown: block}]}\n"
+    block = f"global: {{model_catalog: {{modules: {modules}}}}}\n"
+    path.write_text(BASE.split("  signals:")[0] + signals + block + guards)
+    router = SemanticRouter.load(path, signals=Told(provides={}))
+    if error is None:
+        router.prepare()
+    else:
+        with pytest.raises(ConfigError, match=error):
+            router.prepare()
+    choice = await router.choose(chat("delete it"), LONG_S)
+    router.close()
+
+    assert choice.refusal == ("guard_jailbreak" if error is None else "guard_unknown")

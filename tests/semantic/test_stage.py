@@ -11,7 +11,7 @@ from semantic.config import read_config
 from semantic.followup import is_follow_up
 from semantic.router import SemanticRouter
 from semantic.select import Measured
-from semantic.sessions import Sessions
+from semantic.sessions import Keys, Sessions
 from semantic.signals.api import DOMAIN, EMBEDDING, PII, SAFETY
 from tests.semantic.fakes import EVERYTHING, LONG_S, Told, chat
 
@@ -239,8 +239,8 @@ async def test_conversations_that_are_remembered_are_bounded() -> None:
     for text in ("about law", "about math", "about physics"):
         await chosen(router, text)
 
-    assert sessions.same(chat("about law")) is None
-    assert sessions.same(chat("about physics")) is not None
+    assert sessions.same(Keys.of(chat("about law"))) is None
+    assert sessions.same(Keys.of(chat("about physics"))) is not None
 
 
 @pytest.mark.parametrize(
