@@ -16,10 +16,11 @@ from semantic.judges.known import Category, Judge, Known
 from semantic.judges.meaning import Complexity, Embedding, Phrases
 from semantic.own.models import OwnModels
 from semantic.plan import ModelRef, Plugins
+from semantic.prepared import Prepared
 from semantic.reasoning import lowered, reasoning_edits
 from semantic.requests import plugin_edits, plugin_headers
-from semantic.rules import Decision, Facts, Key, Match, Verdict, decide, leaves, scores_in, settled
-from semantic.select import OUTPUT_TOKENS, Measure, able, order, unmeasured
+from semantic.rules import Facts, Key, Match, Verdict, decide, scores_in
+from semantic.select import OUTPUT_TOKENS, Abilities, Measure, order, unmeasured
 from semantic.sessions import Keys, Remembered, Sessions
 from semantic.signals.api import Answer, Coverage, Signals
 from semantic.signals.domain_only import DomainSignals
@@ -52,8 +53,11 @@ class SemanticRouter:
         self.closed = any(rule.blocks and rule.blocks_unknown for rule in config.extras.guards)
         self._sessions = sessions or Sessions()
         self._watcher = Watcher(signals, self.own, config.own_domain)
-        self._used = {id(plan): _used(plan) for plan in (config.plan, *config.plans.values())}
         self._guards = tuple(judge for judge in config.plan.judges if judge.key[0] in GUARDS)
+        self._guarded = Wanted.by(self._guards)
+        self._abilities = Abilities(config.cards.values())
+        plans = (config.plan, *config.plans.values())
+        self._prepared = {id(plan): Prepared(plan, self._guards) for plan in plans}
 
     @classmethod
     def load(
@@ -91,7 +95,7 @@ class SemanticRouter:
         """What guards say of a request for an explicit model: a choice without candidates, and a refusal or none."""
         deadline = asyncio.get_running_loop().time() + deadline_s
         known = _known(asked)
-        known = await self._watcher.look(known, Wanted.by(self._guards), deadline)
+        known = await self._watcher.look(known, self._guarded, deadline)
         facts = facts_of(self._guards, known)
         refusal, guard = verdict_of(self.config.extras.guards, facts, asked)
         return Choice(
@@ -157,7 +161,8 @@ class SemanticRouter:
         """What this turn goes on with: a tool has answered, or the user has said nothing of their own."""
         if not self.config.extras.stay or keys.same is None:
             return None
-        same = self._sessions.same(keys)
+        # The same words asked anew are classified anew; only what came after them makes a continuation of them.
+        same = self._sessions.same(keys) if asked.turns[-1][0] != "user" else None
         if same is not None:
             return same
         return self._sessions.before(keys) if is_follow_up(asked.said[-1]) else None
@@ -166,27 +171,20 @@ class SemanticRouter:
         self, asked: Asked, plan: Plan, before: Remembered | None, deadline: float, *, keys: Keys
     ) -> tuple[Known, dict[Key, Verdict], bool]:
         """What is known, the facts, and whether any model was asked."""
-        judges = self._used[id(plan)]
+        prepared = self._prepared[id(plan)]
         known = _known(asked)
-        cheap = [judge for judge in judges if not Wanted.by([judge])]
-        facts = facts_of(cheap, known)
+        facts = facts_of(prepared.free, known)
         if before is not None and before.category is not None:
             known = replace(known, category=Category(before.category, before.confidence or 0.0))
-            kept = [judge for judge in judges if judge.key[0] == "domain"]
-            facts |= facts_of(kept, known)
-            cheap += kept
-        rest = [judge for judge in judges if judge not in cheap and judge not in self._guards]
-        if settled(plan.decisions, facts, plan.strategy):
-            rest = []
-        rest += [judge for judge in self._guards if judge not in rest]
-        wanted = Wanted.by(rest)
+            facts |= facts_of(prepared.domains, known)
+        looks = prepared.looks(facts, category_known=known.category is not None)
         earlier = self._sessions.before(keys) if self.config.extras.prior else None
         # What was decided before is a better context than the words it was decided by.
         alone = earlier is not None and before is None
-        known = await self._watcher.look(known, wanted, deadline, alone=alone)
+        known = await self._watcher.look(known, looks.wanted, deadline, alone=alone)
         if known.category is None:
             known = replace(known, category=self._category(known, earlier))
-        return known, facts | facts_of(rest, known), bool(wanted) and bool(known.last)
+        return known, facts | facts_of(looks.judges, known), bool(looks.wanted) and bool(known.last)
 
     def _category(self, known: Known, earlier: Remembered | None) -> Category | None:
         """The classifier's word, with the conversation's earlier category as a prior where it is not sure."""
@@ -210,33 +208,38 @@ class SemanticRouter:
         refs = order(decision.refs, decision.algorithm, config.cards, measure) if decision else []
         if decision is not None and not refs:
             return ()
-        may = able(config.cards.values(), needs(asked), asked.prompt_tokens + _answer_tokens(asked))
+        need, tokens = needs(asked), asked.prompt_tokens + _answer_tokens(asked)
         default = ModelRef(config.default_model)
-        wanted = [ref for ref in (*refs, default) if may(ref.model)]
+        wanted = [ref for ref in (*refs, default) if self._abilities.may(ref.model, need, tokens)]
         if not wanted:
             # Nobody that was thought of can do this: whoever can, and else whoever was.
-            wanted = [ModelRef(name) for name in config.cards if may(name)] or [*refs, default]
+            others = [ModelRef(name) for name in config.cards if self._abilities.may(name, need, tokens)]
+            wanted = others or [*refs, default]
         if before is not None and before.models:
             wanted.sort(key=lambda ref: self._served(ref) != before.models[0])
+        plugins = decision.plugins if decision else Plugins()
+        edits, headers = plugin_edits(asked, plugins), plugin_headers(plugins)
+        waiting = config.extras.efforts.get(decision.name) if decision else None
         out: dict[str, Candidate] = {}
         for ref in wanted:
-            out.setdefault(self._served(ref), self._candidate(asked, ref, decision))
+            served = self._served(ref)
+            if served not in out:
+                out[served] = self._candidate(asked, ref, Candidate(served, edits, headers, waiting_max=waiting))
         return tuple(out.values())
 
-    def _candidate(self, asked: Asked, ref: ModelRef, decision: Decision | None) -> Candidate:
+    def _candidate(self, asked: Asked, ref: ModelRef, plain: Candidate) -> Candidate:
+        """With what is this model's own: its reasoning, and its name for routes where its servers have another."""
         config = self.config
         card = config.cards.get(ref.model)
-        plugins = decision.plugins if decision else Plugins()
-        base = plugin_edits(asked, plugins)
-        edits = base + reasoning_edits(asked, ref, card, config.default_effort)
-        served = self._served(ref)
-        headers = plugin_headers(plugins)
-        if served != ref.served:
-            headers = (HeaderEdit(SELECTED_MODEL, ref.served), *headers)  # routes know the model by its own name
-        waiting = config.extras.efforts.get(decision.name) if decision else None
-        less = lowered(ref, card, config.default_effort) if waiting is not None else None
-        lower = None if less is None else base + reasoning_edits(asked, less, card, config.default_effort)
-        return Candidate(served, edits, headers, lower, waiting if lower is not None else None)
+        edits = plain.edits + reasoning_edits(asked, ref, card, config.default_effort)
+        headers = plain.headers
+        if plain.model != ref.served:
+            headers = (HeaderEdit(SELECTED_MODEL, ref.served), *headers)
+        less = None if plain.waiting_max is None else lowered(ref, card, config.default_effort)
+        if less is None:
+            return Candidate(plain.model, edits, headers)
+        lower = plain.edits + reasoning_edits(asked, less, card, config.default_effort)
+        return Candidate(plain.model, edits, headers, lower, plain.waiting_max)
 
     def _served(self, ref: ModelRef) -> str:
         return ref.lora or self.config.served.get(ref.model, ref.model)
@@ -277,13 +280,6 @@ class SemanticRouter:
 def _known(asked: Asked) -> Known:
     said = asked.said
     return Known(asked, said[-1] if said else "")
-
-
-def _used(plan: Plan) -> tuple[Judge, ...]:
-    """The judges that some decision asks for; a complexity signal is asked for by its levels."""
-    asked = {key for decision in plan.decisions for key in leaves(decision.rule)}
-    wanted = {(kind, name.partition(":")[0] if kind == "complexity" else name) for kind, name in asked}
-    return tuple(judge for judge in plan.judges if judge.key in wanted)
 
 
 def _phrases(judge: Judge) -> Sequence[Phrases]:

@@ -254,10 +254,8 @@ def settled(decisions: Sequence[Decision], facts: Facts, strategy: Strategy = "p
     """Whether no fact that is still unknown could change which decision wins.
 
     An unknown fact may make a rule hold, or make one that holds surer; what it may change is settled only where it
-    ranks below the winner whatever its confidence.
+    ranks below the winner whatever its confidence. The decisions are `bare`.
     """
-    # What is not asked yet is no error yet: `on_error` has nothing to say of it.
-    decisions = [replace(decision, rule=_bare(decision.rule)) for decision in decisions]
     open_ones = [decision for decision in decisions if _open(decision.rule, facts)]
     if not open_ones:
         return True
@@ -288,6 +286,11 @@ def _bare(rule: Rule) -> Rule:
         case AllOf(children):
             return AllOf(tuple(map(_bare, children)))
     return rule
+
+
+def bare(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+    """Without `on_error`: what is not asked yet is no error yet."""
+    return tuple(replace(decision, rule=_bare(decision.rule)) for decision in decisions)
 
 
 def _open(rule: Rule, facts: Facts) -> bool:

@@ -49,26 +49,27 @@ def order(
     return ranked + [ref for n, ref in enumerate(refs) if n not in kept]
 
 
-def able(cards: Iterable[Card], needs: frozenset[Need], tokens: int) -> Callable[[str], bool]:
-    """Whether a model may take a request with these needs and of this length, as far as its card says."""
-    by_name = {card.name: card for card in cards}
-    by_name |= {lora: card for card in by_name.values() for lora in card.loras}
-    # That a card is silent about JSON means nothing while every card is: engines force the format on any model.
-    told = {
-        need for need, words in ABILITIES.items() if any(words & (c.capabilities or set()) for c in by_name.values())
-    }
+class Abilities:
+    """What models may be given, as far as their cards say."""
 
-    def may(model: str) -> bool:
-        card = by_name.get(model)
+    def __init__(self, cards: Iterable[Card]) -> None:
+        """An adapter is as able as its base model."""
+        by_name = {card.name: card for card in cards}
+        self._cards = by_name | {lora: card for card in by_name.values() for lora in card.loras}
+        listed = {word for card in by_name.values() for word in card.capabilities or ()}
+        # That a card is silent about JSON means nothing while every card is: engines force the format on any model.
+        self._told: frozenset[Need] = frozenset(need for need, words in ABILITIES.items() if words & listed)
+
+    def may(self, model: str, needs: frozenset[Need], tokens: int) -> bool:
+        """Whether a model may take a request with these needs and of this length."""
+        card = self._cards.get(model)
         if card is None:
             return True
         if card.context_tokens is not None and tokens > card.context_tokens:
             return False
         if card.capabilities is None:
             return True
-        return all(ABILITIES[need] & card.capabilities for need in needs & told)
-
-    return may
+        return all(ABILITIES[need] & card.capabilities for need in needs & self._told)
 
 
 def _factors(card: Card | None, measured: Measured) -> dict[Factor, float | None]:

@@ -24,6 +24,8 @@ _WORD = re.compile(r"\w+")
 _PATTERN = re.compile(r"[\\\[(|^${]")
 _SUFFIXES = ("ing", "ed", "es", "s")
 STEM_MIN = 3
+SPACELESS = 0x2E80
+"""From here on in Unicode: Chinese, Japanese and their neighbours."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Keywords(Declared):
         if not self.case_sensitive:
             text = text.lower()
         if self.method == "regex":
-            return self._combined([1.0 if pattern.search(text) else 0.0 for pattern in self._patterns])
+            return self._combined([float(self._found(n, word, text)) for n, word in enumerate(self._given)])
         if self.method == "bm25":
             return self._combined(self._bm25.scores(text))
         windows = _windows(text, {len(words) for words in self._split})
@@ -60,6 +62,11 @@ class Keywords(Declared):
         return self._combined(
             [alike(" ".join(words), windows.get(len(words), ()), self.threshold) for words in self._split]
         )
+
+    def _found(self, place: int, word: str, text: str) -> bool:
+        """As a whole word, or as the pattern that it may be."""
+        pattern = self._patterns[place]
+        return is_within(word, text) or (pattern is not None and pattern.search(text) is not None)
 
     def _combined(self, scores: Sequence[float]) -> Verdict:
         """A score counts from the threshold on; one of 0 never does."""
@@ -82,29 +89,43 @@ class Keywords(Declared):
         return [_WORD.findall(word) or [word] for word in self._given]
 
     @cached_property
-    def _patterns(self) -> list[re.Pattern[str]]:
+    def _patterns(self) -> list[re.Pattern[str] | None]:
         flags = re.NOFLAG if self.case_sensitive else re.IGNORECASE
-        return [re.compile(pattern_of(word), flags) for word in self.keywords]
+        return [pattern_of(word, flags) for word in self.keywords]
 
     @cached_property
     def _bm25(self) -> "_Bm25":
         return _Bm25([[_stem(word) for word in words] for words in self._split])
 
 
-def pattern_of(keyword: str) -> str:
-    """A keyword is itself, as a whole word; one with the signs of a pattern is also that pattern, if it is one."""
-    start = r"\b" if re.match(r"\w", keyword) else ""
-    end = r"\b" if re.search(r"\w\Z", keyword) else ""
-    if any(ord(character) >= 0x2E80 for character in keyword):  # scripts without spaces between words
-        start = end = ""
-    literal = f"{start}{re.escape(keyword)}{end}"
+def pattern_of(keyword: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str] | None:
+    """The pattern that a keyword with the signs of one is; None for a plain word, and for what is no valid pattern."""
     if not _PATTERN.search(keyword):
-        return literal
+        return None
     try:
-        re.compile(keyword)
+        return re.compile(keyword, flags)
     except re.error:
-        return literal
-    return f"(?:{literal})|(?:{keyword})"
+        return None
+
+
+def is_within(word: str, text: str) -> bool:
+    """Whether a text has this very word, with no letter or digit at either end where the word itself has one.
+
+    Scripts that put no spaces between words have no ends to look at.
+    """
+    joined = any(ord(character) >= SPACELESS for character in word)
+    before, after = not joined and _is_letter(word[:1]), not joined and _is_letter(word[-1:])
+    at = text.find(word) if word else -1
+    while at >= 0:
+        end = at + len(word)
+        if not (before and _is_letter(text[at - 1 : at])) and not (after and _is_letter(text[end : end + 1])):
+            return True
+        at = text.find(word, at + 1)
+    return False
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 class _Bm25:

@@ -11,7 +11,7 @@ from semantic.judges.heads import Domain, Guard, Language, OwnClassifier, Person
 from semantic.judges.known import Category, Judge, Known
 from semantic.judges.meaning import Complexity, Embedding, Phrases
 from semantic.judges.shape import Context, Conversation, Metadata
-from semantic.judges.words import WORDS_MAX, Keywords, Method, Operator, pattern_of
+from semantic.judges.words import WORDS_MAX, Keywords, Method, Operator, is_within, pattern_of
 from semantic.rules import Bounds, Truth
 from semantic.signals.api import EMBEDDING, LANGUAGE, PII, SAFETY, Answer, Seen, Span
 from tests.semantic.fakes import answer, vector
@@ -102,7 +102,9 @@ def test_a_text_with_too_many_words_to_compare_is_unknown_and_not_without_a_matc
 
 
 def test_a_pattern_that_is_none_is_a_word() -> None:
-    assert pattern_of("a(b") == r"\ba\(b\b"
+    assert pattern_of("a(b") is None
+    assert pattern_of("plain") is None
+    assert is_within("a(b", "what a(b is")
 
 
 @pytest.mark.parametrize(

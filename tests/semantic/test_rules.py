@@ -22,6 +22,7 @@ from semantic.rules import (
     Truth,
     Unsupported,
     Verdict,
+    bare,
     decide,
     leaves,
     settled,
@@ -160,7 +161,7 @@ DECISIONS = st.lists(st.tuples(RULES, st.integers(0, 2), st.integers(0, 2)), min
 def test_what_is_settled_does_not_change_whatever_the_unknown_turns_out_to_be(
     decisions: list[Decision], facts: dict[tuple[str, str], Verdict], strategy: str
 ) -> None:
-    if not settled(decisions, facts, "confidence" if strategy == "confidence" else "priority"):
+    if not settled(bare(decisions), facts, "confidence" if strategy == "confidence" else "priority"):
         return
     before = winner(*decisions, facts=facts, strategy=strategy)
     unknown = [key for key, verdict in facts.items() if verdict is UNKNOWN]

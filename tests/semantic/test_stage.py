@@ -196,6 +196,13 @@ async def test_a_tool_that_has_answered_changes_nothing() -> None:
     assert DOMAIN not in {name for _, names in told.asked[before:] for name in names}
 
 
+async def test_the_same_words_asked_anew_are_classified_anew() -> None:
+    router = stage()
+    first, second = await chosen(router, "about law"), await chosen(router, "about law")
+
+    assert (first.classification, second.classification) == ("full", "full")
+
+
 async def test_an_unclear_turn_has_the_conversation_as_its_prior() -> None:
     router = stage()
     await chosen(router, "about law")
