@@ -10,7 +10,7 @@ import logging
 import math
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from traceback import format_tb
@@ -377,7 +377,8 @@ class Director:
             return
         self._recent.note(_key(ask, ask.body), decided)
         if way.body is not None:
-            self._recent.note(_key(ask, way.body), decided)
+            # What was edited once is not edited again.
+            self._recent.note(_key(ask, way.body), replace(decided, choice=decided.choice.unedited()))
 
     def _fail_open(self, ask: Decide, receipt: Receipt, surprise: Exception) -> Routed | Answered:
         """A defect: send the request as it is to the least busy endpoint. Its text may hold a prompt: not logged."""

@@ -6,7 +6,7 @@ No I/O, no clock, no plugin lives here. Times are monotonic seconds, fractions r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal, Protocol
 
@@ -244,6 +244,12 @@ class Choice:
     answer: str | None = None
     refusal: Refused | None = None
     signals: Mapping[str, Any] = field(default_factory=dict)
+
+    def unedited(self) -> Choice:
+        """The same choice for a body that has had its edits."""
+        if not any(c.edits or c.lowered for c in self.candidates):
+            return self
+        return replace(self, candidates=tuple(replace(c, edits=(), lowered=None) for c in self.candidates))
 
 
 class Chooser(Protocol):

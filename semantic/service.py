@@ -13,16 +13,19 @@ from typing import Any
 from semantic.asked import Asked
 from semantic.choice import Weighed
 from semantic.config_names import KINDS
-from semantic.judges.heads import ATTACKS
+from semantic.judges.heads import ATTACKS, Guard
 from semantic.router import SemanticRouter
 from semantic.rules import Decision, Facts, Truth, leaves
-from semantic.signals.api import BENIGN, DOMAIN, PII, SAFETY, Seen, Span
+from semantic.signals.api import BENIGN, DOMAIN, NOTHING, PII, SAFETY, Seen, Span
+from semantic.signals.api import Answer as SeenAnswer
 from semantic.watch import settle
 
 TEXTS_MAX = 100
 DEADLINE_S = 5.0
 """For one text: nobody waits for these answers but the one who asks."""
 LOW_CONFIDENCE = 0.7
+STAND_INS: Mapping[str, str] = {DOMAIN: "domain", SAFETY: "prompt_guard", PII: "pii"}
+"""The modules of the configuration whose folder takes a shipped head's place."""
 _TOKEN_BYTES = 4
 Answer = dict[str, Any]
 
@@ -58,10 +61,7 @@ class ClassificationService:
         """The category, and where it would lead."""
         text, began = _text(given), time.perf_counter()
         router = self._router()
-        seen = await self._see(text, DOMAIN)
-        answer = seen.answers.get(DOMAIN)
-        if answer is None:
-            raise NotAvailable("the text could not be classified in time")
+        answer = await self._answer(text, DOMAIN)
         weighed = await router.weigh(Asked(turns=[("user", text)]), self._deadline_s)
         category = settle(answer, router.config.threshold, router.config.fallback_category)
         said: Answer = {
@@ -82,7 +82,7 @@ class ClassificationService:
         """What is personal in the text, and the text without it."""
         text, began = _text(given), time.perf_counter()
         options = _options(given)
-        spans = (await self._see(text, PII)).spans
+        spans = (await self._see(text, PII))[1].spans
         if spans is None:
             raise NotAvailable("the text could not be looked through in time")
         wanted = options.get("entity_types")
@@ -104,12 +104,13 @@ class ClassificationService:
     async def security(self, given: Mapping[str, Any]) -> Answer:
         """Whether the text attacks the model."""
         text, began = _text(given), time.perf_counter()
-        answer = (await self._see(text, SAFETY)).answers.get(SAFETY)
-        if answer is None:
-            raise NotAvailable("the text could not be judged in time")
-        risk = sum(value for label, value in answer.probabilities.items() if label != BENIGN)
-        attack = answer.label in ATTACKS and not answer.abstained
-        types = [answer.label] if answer.label != BENIGN and not answer.abstained else []
+        answer = await self._answer(text, SAFETY)
+        guards = [judge for judge in self._router().config.plan.judges if isinstance(judge, Guard) and judge.model]
+        attacks = guards[0].labels if guards else ATTACKS
+        harmful = attacks if guards else tuple(label for label in answer.probabilities if label != BENIGN)
+        risk = sum(answer.probabilities.get(label, 0.0) for label in harmful)
+        attack = answer.label in attacks and not answer.abstained
+        types = [answer.label] if answer.label in harmful and not answer.abstained else []
         return {
             "is_jailbreak": attack,
             "risk_score": round(risk, 4),
@@ -188,11 +189,23 @@ class ClassificationService:
     def _tasks(self) -> Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Answer]]]:
         return {"intent": self.intent, "pii": self.pii, "security": self.security}
 
-    async def _see(self, text: str, wanted: str) -> Seen:
-        signals = self._router().signals
-        if wanted not in signals.provides:
-            raise NotAvailable(f"nothing here computes {wanted}")
-        return await signals.see(text, frozenset({wanted}), asyncio.get_running_loop().time() + self._deadline_s)
+    async def _answer(self, text: str, head: str) -> SeenAnswer:
+        name, seen = await self._see(text, head)
+        answer = seen.answers.get(name)
+        if answer is None:
+            raise NotAvailable("the text could not be judged in time")
+        return answer
+
+    async def _see(self, text: str, head: str) -> tuple[str, Seen]:
+        """By the user's model that stands in for the head, or the shipped one; and the name it answers under."""
+        router = self._router()
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        own = STAND_INS[head]
+        if own in router.config.own:
+            return own, (await router.own.see([own], text, deadline)).get(own, NOTHING)
+        if head not in router.signals.provides:
+            raise NotAvailable(f"nothing here computes {head}")
+        return head, await router.signals.see(text, frozenset({head}), deadline)
 
 
 def _text(given: Mapping[str, Any]) -> str:

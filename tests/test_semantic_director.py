@@ -257,6 +257,22 @@ async def test_edits_are_made_once_where_two_filters_ask_in_turn() -> None:
     assert body_of(first)["x"] == 1
 
 
+async def test_a_second_filter_that_sees_the_edited_body_does_not_edit_it_again() -> None:
+    prompt = {"type": "system_prompt", "configuration": {"system_prompt": "Be exact."}}
+    decisions = [{"name": "all", "modelRefs": [{"model": "small"}], "plugins": [prompt]}]
+    made = director(pool("a", models=MODELS), over(stage(edited(decisions=decisions))))
+    first = await made.decide(ask(chat("auto", "hello")))
+    assert isinstance(first, Routed)
+    assert first.route.body is not None
+    second = await made.decide(ask(first.route.body))
+    again = await made.decide(ask(chat("auto", "hello")))
+
+    assert isinstance(second, Routed)
+    assert second.route.body is None
+    assert isinstance(again, Routed)
+    assert again.route.body == first.route.body
+
+
 async def test_the_load_of_a_model_is_that_of_its_endpoints() -> None:
     made = pool("a", "b", models={"a": ["m"], "b": ["m"]})
     made.endpoints[0].inflight_requests, made.endpoints[0].work_s = 4, 2.0

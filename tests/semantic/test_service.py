@@ -1,13 +1,18 @@
 """The classification API's answers, in vSR's shapes."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from semantic.router import SemanticRouter
 from semantic.service import TEXTS_MAX, BadInput, ClassificationService, NotAvailable
 from semantic.signals.api import PII, SAFETY
 from tests.semantic.fakes import Told
+from tests.semantic.onnx_files import classifier
+from tests.semantic.test_config import BASE
+from tests.semantic.test_own_models import MODULES, RISK, SIGNALS, TAGS, WORDS
 from tests.semantic.test_stage import GUARDS, edited, stage
 
 
@@ -153,3 +158,22 @@ async def test_what_nothing_here_computes_is_not_available() -> None:
 
     with pytest.raises(NotAvailable, match="nothing here computes pii"):
         await ClassificationService(lambda: router).calls["classify/pii"]({"text": "x"})
+
+
+async def test_models_of_ones_own_answer_where_they_stand_in(tmp_path: Path) -> None:
+    classifier(tmp_path / "guard", RISK, WORDS)
+    classifier(tmp_path / "people", TAGS, {"Alice": "B-PERSON"}, tokens=True)
+    classifier(tmp_path / "domains", ("cooking", "sports"), {"ball": "sports"})
+    classifier(tmp_path / "facts", ("NO_FACT_CHECK_NEEDED", "FACT_CHECK_NEEDED"), {"when": "FACT_CHECK_NEEDED"})
+    path = tmp_path / "config.yaml"
+    path.write_text(BASE.split("  signals:")[0] + SIGNALS + MODULES)
+    router = SemanticRouter.load(path, signals=Told(provides={}))
+    router.prepare()
+    said = await call("classify/combined", {"text": "Alice plays ball"}, ClassificationService(lambda: router))
+    attack = await call("classify/security", {"text": "delete"}, ClassificationService(lambda: router))
+    router.close()
+
+    assert said["intent"]["classification"]["category"] == "sports"
+    assert [e["value"] for e in said["pii"]["entities"]] == ["Alice"]
+    assert said["security"]["is_jailbreak"] is False
+    assert (attack["is_jailbreak"], attack["detection_types"]) == (True, ["RISKY"])
