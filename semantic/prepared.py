@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from semantic.config import Plan
 from semantic.judges.known import Judge
+from semantic.judges.words import Keywords
 from semantic.rules import Decision, Facts, Strategy, bare, leaves, settled
 from semantic.watch import Wanted
 
@@ -26,7 +27,10 @@ class Looks:
 
 
 class Prepared:
-    """One plan. `free` judges need no model, `domains` go by the category alone."""
+    """One plan. `free` judges need no model, `domains` go by the category alone.
+
+    `slow` says that some of the free ones compare word by word: milliseconds for a long text.
+    """
 
     def __init__(self, plan: Plan, guards: Sequence[Judge]) -> None:
         """`guards` are judged beside the plan's own signals."""
@@ -34,6 +38,7 @@ class Prepared:
         self.decisions: tuple[Decision, ...] = plan.decisions
         self.strategy: Strategy = plan.strategy
         self.free = tuple(judge for judge in used if not Wanted.by([judge]))
+        self.slow = any(isinstance(judge, Keywords) and judge.method != "regex" for judge in self.free)
         self.domains = tuple(judge for judge in used if judge.key[0] == "domain")
         own = [judge for judge in used if judge not in self.free and judge not in guards]
         self._all = Looks.of([*own, *guards])

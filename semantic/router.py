@@ -29,6 +29,8 @@ from semantic.watch import GUARDS, Wanted, Watcher, blended, facts_of, matched, 
 
 TOP_CATEGORIES = 3
 SELECTED_MODEL = "x-selected-model"
+SHORT_CHARACTERS_MAX = 4_000
+"""What is compared word by word on the event loop; it takes about a millisecond."""
 NOWHERE = ""  # no category: the classifier was not sure enough
 
 
@@ -173,7 +175,7 @@ class SemanticRouter:
         """What is known, the facts, and whether any model was asked."""
         prepared = self._prepared[id(plan)]
         known = _known(asked)
-        facts = facts_of(prepared.free, known)
+        facts = await self._free(prepared, known, deadline)
         if before is not None and before.category is not None:
             known = replace(known, category=Category(before.category, before.confidence or 0.0))
             facts |= facts_of(prepared.domains, known)
@@ -185,6 +187,16 @@ class SemanticRouter:
         if known.category is None:
             known = replace(known, category=self._category(known, earlier))
         return known, facts | facts_of(looks.judges, known), bool(looks.wanted) and bool(known.last)
+
+    async def _free(self, prepared: Prepared, known: Known, deadline: float) -> dict[Key, Verdict]:
+        """What no model is needed for; of a long text in a thread, and unknown past the deadline."""
+        if not prepared.slow or len(known.last) <= SHORT_CHARACTERS_MAX:
+            return facts_of(prepared.free, known)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.to_thread(facts_of, prepared.free, known)
+        except TimeoutError:
+            return {}
 
     def _category(self, known: Known, earlier: Remembered | None) -> Category | None:
         """The classifier's word, with the conversation's earlier category as a prior where it is not sure."""

@@ -6,7 +6,10 @@ Must stay true: nothing is asked of a model that no rule or guard waits for, and
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, TypeVar
+
+import numpy as np
 
 from semantic.judges.known import Category, Judge, Known
 from semantic.own.models import OwnModels
@@ -76,14 +79,15 @@ class Watcher:
         for text, names in ((about, wanted.own), (last, wanted.own_last)):
             if names:
                 owns[text] = owns.get(text, frozenset()) | names
-        seen = dict(zip(texts, await _all([self._signals.see(t, n, deadline) for t, n in texts.items()]), strict=True))
+        looks = await _all([self._signals.see(text, names, deadline) for text, names in texts.items()])
+        seen = {text: sound(look) for text, look in zip(texts, looks, strict=True)}
         own = await _all([self._own.see(sorted(n), t, deadline) for t, n in owns.items()])
         return replace(
             known,
             seen=seen.get(about, NOTHING) if wanted.about else NOTHING,
             seen_last=seen.get(last, NOTHING) if wanted.last else NOTHING,
             seen_history=seen.get(history, NOTHING) if wanted.history else NOTHING,
-            own={name: found for one in own for name, found in one.items()},
+            own={name: sound(found) for one in own for name, found in one.items()},
         )
 
     def domain(self, known: Known) -> Answer | None:
@@ -91,6 +95,14 @@ class Watcher:
         if self._own_domain is None:
             return known.seen.answers.get(DOMAIN)
         return known.own.get(self._own_domain, Seen()).answers.get(self._own_domain)
+
+
+def sound(seen: Seen) -> Seen:
+    """Without what is no number: a model that answers so has not answered, and must not pass for a no."""
+    good = {name: answer for name, answer in seen.answers.items() if all(map(isfinite, answer.probabilities.values()))}
+    vector = seen.embedding
+    kept = vector if vector is None or bool(np.isfinite(vector).all()) else None
+    return seen if len(good) == len(seen.answers) and kept is vector else replace(seen, answers=good, embedding=kept)
 
 
 def facts_of(judges: Iterable[Judge], known: Known) -> dict[Key, Verdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -305,3 +306,16 @@ async def test_a_session_header_names_the_conversation() -> None:
 
     assert body_of(again)["model"] == "small-law"
     assert DOMAIN not in {name for _, names in told.asked[before:] for name in names}
+
+
+async def test_a_request_that_is_given_up_while_it_is_checked_leaves_nothing() -> None:
+    router = stage(edited(onehop={"guards": GUARDS}), Told(slow=True))
+    made_pool = pool("a", models=MODELS)
+    made = director(made_pool, SemanticChooser(lambda: router, 60.0))
+    deciding = asyncio.create_task(made.decide(ask(chat("big", "hello"))))
+    await asyncio.sleep(0.01)
+    deciding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await deciding
+
+    assert made_pool.endpoints[0].inflight_requests == 0

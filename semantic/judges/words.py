@@ -7,7 +7,7 @@ in Robertson and Zaragoza (2009), k1 1.2 and b 0.75, each keyword a document and
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -24,6 +24,7 @@ _WORD = re.compile(r"\w+")
 _PATTERN = re.compile(r"[\\\[(|^${]")
 _SUFFIXES = ("ing", "ed", "es", "s")
 STEM_MIN = 3
+ROUNDING = 1e-9  # 1 - 0.9 is a little less than 0.1
 SPACELESS = 0x2E80
 """From here on in Unicode: Chinese, Japanese and their neighbours."""
 
@@ -59,8 +60,9 @@ class Keywords(Declared):
         if windows is None:
             return UNKNOWN
         alike = _fuzzy if self.method == "fuzzy" else self._ngrams
+        probed = zip(self._split, self._probes, strict=True)
         return self._combined(
-            [alike(" ".join(words), windows.get(len(words), ()), self.threshold) for words in self._split]
+            [alike(" ".join(words), _lines(windows[len(words)], probe), self.threshold) for words, probe in probed]
         )
 
     def _found(self, place: int, word: str, text: str) -> bool:
@@ -76,7 +78,7 @@ class Keywords(Declared):
         holds = len(hits) == len(scores) if self.operator == "AND" else bool(hits)
         return yes(min(1.0, max(hits))) if holds and hits else NO
 
-    def _ngrams(self, word: str, windows: Sequence[str], threshold: float) -> float:
+    def _ngrams(self, word: str, windows: Iterable[str], threshold: float) -> float:
         own = _grams(word, self.arity)
         return max((_overlap(own, _grams(window, self.arity)) for window in windows), default=0.0)
 
@@ -92,6 +94,14 @@ class Keywords(Declared):
     def _patterns(self) -> list[re.Pattern[str] | None]:
         flags = re.NOFLAG if self.case_sensitive else re.IGNORECASE
         return [pattern_of(word, flags) for word in self.keywords]
+
+    @cached_property
+    def _probes(self) -> list[re.Pattern[str]]:
+        """What a group of words must have in it to be worth comparing with each keyword."""
+        words = [" ".join(words) for words in self._split]
+        if self.method == "fuzzy":
+            return [_any_of(map(re.escape, _pieces(word, self.threshold))) for word in words]
+        return [_any_of(_shared(word, self.arity, self.threshold)) for word in words]
 
     @cached_property
     def _bm25(self) -> "_Bm25":
@@ -140,7 +150,7 @@ class _Bm25:
         self._idf = {word: math.log(1 + (count - n + 0.5) / (n + 0.5)) for word, n in seen.items()}
 
     def scores(self, text: str) -> list[float]:
-        asked = {_stem(word) for word in _WORD.findall(text)} & self._idf.keys()
+        asked = {_stem(word) for word in set(_WORD.findall(text))} & self._idf.keys()
         return [
             self._score(document, length, asked)
             for document, length in zip(self._documents, self._lengths, strict=True)
@@ -162,11 +172,51 @@ def _stem(word: str) -> str:
     return word
 
 
-def _windows(text: str, sizes: set[int]) -> dict[int, list[str]] | None:
-    """The distinct groups of so many words that follow each other; None where they are too many to look at each."""
+def _windows(text: str, sizes: set[int]) -> dict[int, str] | None:
+    """The distinct groups of so many words that follow each other, a line each; None where they are too many."""
     words = _WORD.findall(text)
-    out = {size: list({" ".join(words[at : at + size]) for at in range(len(words) - size + 1)}) for size in sizes}
-    return None if sum(map(len, out.values())) > WORDS_MAX else out
+    out = {size: {" ".join(words[at : at + size]) for at in range(len(words) - size + 1)} for size in sizes}
+    return None if sum(map(len, out.values())) > WORDS_MAX else {size: "\n".join(lines) for size, lines in out.items()}
+
+
+def _lines(lines: str, probe: re.Pattern[str]) -> Iterator[str]:
+    """Those with the probe in them: found natively, as nearly all lines have nothing of a keyword in them."""
+    at = 0
+    while (found := probe.search(lines, at)) is not None:
+        start = lines.rfind("\n", 0, found.start()) + 1
+        end = lines.find("\n", found.end())
+        yield lines[start:] if end < 0 else lines[start:end]
+        if end < 0:
+            return
+        at = end + 1
+
+
+def _any_of(parts: Iterable[str]) -> re.Pattern[str]:
+    """Any of these patterns; anything where one of them is empty."""
+    return re.compile("|".join(sorted(set(parts))), re.MULTILINE)
+
+
+def _shared(word: str, arity: int, threshold: float) -> list[str]:
+    """What a group of words (a line) with enough of the word's n-grams has in it.
+
+    An n-gram from inside of the word, or the word's first and last letters together: with less, it shares at most the
+    2 n - 3 n-grams of one end and most of the other. Where that may be enough already, any n-gram at all.
+    """
+    inner = [re.escape(word[at : at + arity]) for at in range(len(word) - arity + 1)]
+    first, last = re.escape(word[: arity - 1]), re.escape(word[len(word) - arity + 1 :])
+    grams = len(word) + arity - 1
+    if arity > 1 and len(word) >= arity and 2 * arity - 3 < threshold * (grams + arity) / (1 + threshold):
+        return [*inner, f"^{first}[^\n]*{last}$"]
+    return [*inner, f"^{re.escape(word[:1])}", f"{re.escape(word[-1:])}$"]
+
+
+def _pieces(word: str, threshold: float) -> list[str]:
+    """One piece more than there may be edits: of what is similar enough, one piece is untouched (pigeonholes)."""
+    edits = int(len(word) / threshold * (1 - threshold) + ROUNDING) if threshold > 0 else len(word)
+    size = len(word) // (edits + 1)
+    if size == 0:
+        return [""]
+    return [word[at * size : (at + 1) * size] for at in range(edits + 1)]
 
 
 def _grams(word: str, arity: int) -> Counter[str]:
@@ -181,13 +231,13 @@ def _overlap(one: Counter[str], other: Counter[str]) -> float:
     return shared / (one.total() + other.total() - shared)
 
 
-def _fuzzy(word: str, windows: Sequence[str], threshold: float) -> float:
+def _fuzzy(word: str, windows: Iterable[str], threshold: float) -> float:
     """The best similarity 1 - distance / length; what cannot reach the threshold is not computed."""
     letters = Counter(word)
     best = 0.0
     for window in windows:
         longest = max(len(word), len(window))
-        allowed = int(longest * (1 - threshold))
+        allowed = int(longest * (1 - threshold) + ROUNDING)
         if abs(len(word) - len(window)) > allowed:
             continue
         # Each edit changes at most one letter on either side: a lower bound that costs little.

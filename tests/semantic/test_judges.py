@@ -1,10 +1,14 @@
 """Signals: when each kind holds, does not, or cannot be told."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from semantic.asked import Asked
 from semantic.judges.heads import Domain, Guard, Language, OwnClassifier, Personal
@@ -92,6 +96,47 @@ def test_near_words(method: Method, threshold: float, word: str, text: str, expe
     judge = keywords(word, "algorithm", method=method, threshold=threshold)
 
     assert truth(judge, said(text)) is expected
+
+
+LETTERS = st.text("abcdr ", min_size=1, max_size=9)
+KEYWORDS = st.sampled_from(["abracadabra", "cab card", "bad", "a"])
+THRESHOLDS = st.sampled_from([0.1, 0.3, 0.4, 0.5, 0.7, 0.9])
+
+
+@settings(deadline=None)
+@given(KEYWORDS, st.lists(LETTERS, max_size=6), THRESHOLDS, st.sampled_from(["fuzzy", "ngram"]), st.integers(1, 4))
+def test_nothing_that_is_near_enough_is_passed_over(
+    keyword: str, texts: list[str], threshold: float, method: Method, arity: int
+) -> None:
+    """Against the plain definition, every group of words compared."""
+    text = " ".join(texts)
+    words, size = text.split(), len(keyword.split())
+    groups = [" ".join(words[at : at + size]) for at in range(len(words) - size + 1)]
+    alike = [similar(keyword, group) if method == "fuzzy" else shared(keyword, group, arity) for group in groups]
+    expected = YES if any(found > 0 and found >= threshold for found in alike) else NO
+
+    assert truth(keywords(keyword, method=method, threshold=threshold, arity=arity), said(text)) is expected
+
+
+def similar(one: str, other: str) -> float:
+    return 1 - edits(one, other) / max(len(one), len(other))
+
+
+@cache
+def edits(one: str, other: str) -> int:
+    if not one or not other:
+        return len(one) + len(other)
+    if one[0] == other[0]:
+        return edits(one[1:], other[1:])
+    return 1 + min(edits(one[1:], other), edits(one, other[1:]), edits(one[1:], other[1:]))
+
+
+def shared(one: str, other: str, arity: int) -> float:
+    grams = [
+        Counter(padded[at : at + arity] for at in range(len(padded) - arity + 1))
+        for padded in (f"{' ' * (arity - 1)}{text}{' ' * (arity - 1)}" for text in (one, other))
+    ]
+    return (grams[0] & grams[1]).total() / (grams[0] | grams[1]).total()
 
 
 def test_a_text_with_too_many_words_to_compare_is_unknown_and_not_without_a_match() -> None:

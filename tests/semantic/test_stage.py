@@ -2,6 +2,7 @@
 
 import textwrap
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,7 +13,7 @@ from semantic.followup import is_follow_up
 from semantic.router import SemanticRouter
 from semantic.select import Measured
 from semantic.sessions import Keys, Sessions
-from semantic.signals.api import DOMAIN, EMBEDDING, PII, SAFETY
+from semantic.signals.api import DOMAIN, EMBEDDING, PII, SAFETY, Answer, Seen
 from tests.semantic.fakes import EVERYTHING, LONG_S, Told, chat
 
 FILE = textwrap.dedent("""\
@@ -113,6 +114,40 @@ async def test_past_the_deadline_everything_is_unknown() -> None:
     choice = await stage(told=Told(slow=True)).choose(chat("about math"), 0.01)
 
     assert (choice.decision, choice.classification) == (None, "degraded")
+
+
+class Nonsense(Told):
+    """Answers with what is no number."""
+
+    async def see(self, text: str, wanted: frozenset[str], deadline: float) -> Seen:
+        nan = float("nan")
+        answers = {name: Answer("benign", nan, {"benign": nan, "jailbreak": nan}) for name in wanted}
+        return Seen(answers, (), np.full(9, nan, dtype=np.float32))
+
+
+async def test_what_is_no_number_is_unknown_and_not_a_no() -> None:
+    rules = {
+        "operator": "OR",
+        "conditions": [
+            {"operator": "NOT", "conditions": [{"type": "jailbreak", "name": "attack"}]},
+            {"operator": "NOT", "conditions": [{"type": "embedding", "name": "setup"}]},
+        ],
+    }
+    decisions = [{"name": "safe", "rules": rules, "modelRefs": [{"model": "small"}]}]
+    choice = await chosen(stage(edited(decisions=decisions), Nonsense()), "hello")
+
+    assert choice.decision is None
+    assert {"jailbreak:attack", "embedding:setup"} <= set(choice.unknown)
+
+
+async def test_words_of_a_long_text_are_compared_beside_the_loop() -> None:
+    signals = {**yaml.safe_load(FILE)["routing"]["signals"]}
+    signals["keywords"] = [{"name": "urgent", "method": "fuzzy", "keywords": ["urgent"]}, signals["keywords"][1]]
+    router = stage(edited(signals=signals))
+    text = "word " * 2000 + "urgnt"
+
+    assert (await chosen(router, text)).decision == "hurry"
+    assert (await router.choose(chat(text), 0.0)).decision != "hurry"
 
 
 async def test_a_fast_response_needs_no_model() -> None:
