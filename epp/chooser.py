@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from epp.datastore.pool import Pool
-from epp.domain import Candidate, Choice, Reason, Refused, Request
+from epp.domain import Candidate, Choice, Limits, Reason, Refused, Request
 from epp.protocol.openai import conversation
 
 if TYPE_CHECKING:
@@ -28,13 +28,22 @@ class SemanticChooser:
     async def choose(self, request: Request) -> Choice:
         found = await self._router.choose(conversation(request), self._deadline_s)
         return Choice(
-            candidates=tuple(Candidate(model) for model in found.models),
+            candidates=tuple(map(self._candidate, found.models, found.margins)),
             decision=found.decision,
             category=found.category,
             confidence=found.confidence,
             classification=found.classification,
             reason=found.reason,
+            never_degrade=found.never_degrade,
         )
+
+    def _candidate(self, model: str, margin: float) -> Candidate:
+        """What the configuration says of the model; a model without a card can do anything."""
+        card, can = self._router.cards.get(model), self._router.abilities.get(model)
+        if card is None or can is None:
+            return Candidate(model, margin)
+        limits = Limits(card.context_tokens, can.tools, can.images, can.audio, can.json_mode)
+        return Candidate(model, margin, card.quality, limits)
 
 
 class DefaultModelChooser:

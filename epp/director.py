@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from traceback import format_tb
 
-from epp import outcome
+from epp import candidates, outcome
 from epp.datastore import recent
 from epp.datastore.outages import Outages
 from epp.datastore.pool import Lease
@@ -194,6 +194,9 @@ class Director:
         told = self._told(ask, receipt.request_id)
         before = self._before(ask)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
+        choice = candidates.fitting(choice, request, receipt)
+        if before is not None:
+            choice = candidates.first(before.candidate, choice)
         receipt.chosen_s = self._now() - receipt.time
         # From here to the lease nothing awaits.
         self._pool.settle(self._now())
@@ -221,7 +224,7 @@ class Director:
             cost = _cost(chosen.query, pick.endpoint, blind=not (ask.sees_answer and request.stream))
             receipt.predicted_ttft_s = cost.ttft_s
             lease = self._pool.lease(pick.endpoint, cost, now=self._now())  # last: what fails before it leaks nothing
-        self._remember(ask, way, Decided(self._now(), choice, chosen.candidate, pick.endpoint, lease, tried))
+        self._remember(ask, way, Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, chosen.query)
 

@@ -23,6 +23,8 @@ class Reason(Enum):
     BAD_REQUEST = ("bad_request", 400, None, None)
     DECISION_MISSING = ("decision_missing", 400, None, None)
     MODEL_MISSING = ("model_missing", 400, None, None)
+    CONTEXT_TOO_LONG = ("context_length_exceeded", 400, None, None)
+    CAPABILITY_MISSING = ("capability_missing", 400, None, None)
     MODEL_NOT_FOUND = ("model_not_found", 404, None, None)
     REQUEST_TIMEOUT = ("request_timeout", 408, None, None)
     NOT_CACHED = ("not_cached", 412, None, None)
@@ -58,6 +60,44 @@ class ConfigError(Exception):
         self.message = message
 
 
+class Exclusion(Enum):
+    """Why a candidate does not answer a request; the value is its name in receipts."""
+
+    CONTEXT_LENGTH = "context_length"
+    TOOLS = "tools"
+    IMAGES = "images"
+    AUDIO = "audio"
+    JSON_MODE = "json_mode"
+    NEVER_DEGRADE = "never_degrade"
+    NO_ENDPOINT = "no_endpoint"
+
+
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """What a model can do, as far as the configuration says; None is not known, and counts as yes."""
+
+    context_tokens: int | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    audio: bool | None = None
+    json_mode: bool | None = None
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(slots=True, frozen=True)
+class Needs:
+    """What a request asks of a model, apart from its prompt: most tokens of output, tools, an answer in JSON."""
+
+    output_tokens: int | None = None
+    tools: bool = False
+    json_mode: bool = False
+
+
+NO_NEEDS = Needs()
+
+
 @dataclass(slots=True, eq=False)
 class Request:
     """What the client asked for.
@@ -66,7 +106,8 @@ class Request:
     bytes and no others. An empty range is where a model may be put in; None means that the body is not to be edited.
     `prompt` holds the raw JSON of what the engine will prefill (messages, prompt or input): it is hashed for prefix
     affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None. `priority` is that
-    of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id.
+    of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id. `session` is the name that
+    the client gives to the conversation, if it does. With `never_degrade` no weaker model may stand in.
     """
 
     id: str
@@ -81,6 +122,9 @@ class Request:
     subset: frozenset[str] | None = None
     tenant: str = DEFAULT_TENANT
     priority: int = 0
+    needs: Needs = NO_NEEDS
+    session: str | None = None
+    never_degrade: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -170,11 +214,14 @@ class Cost:
 class Candidate:
     """A model that may answer this request, best first; `model` None means whatever the endpoint serves.
 
-    `margin` is the quality lost against the first candidate, 0 for the first.
+    `margin` is the quality lost against the first candidate, 0 for the first and 1 where nobody says that it may stand
+    in. `quality` is the configured score, None where there is none.
     """
 
     model: str | None
     margin: float = 0.0
+    quality: float | None = None
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(slots=True, frozen=True)
@@ -187,6 +234,33 @@ class Choice:
     confidence: float | None = None
     classification: Classification = "skipped"
     reason: str = ""
+    never_degrade: bool = False
+
+
+class SpillReason(Enum):
+    """Why a request left the model it was meant for, or (where it did not) what held it back."""
+
+    NO_ENDPOINT = "no_endpoint"
+    WAIT = "wait"
+    SESSION = "session"
+    HELD_NO_OTHER = "held_no_other"
+    HELD_NO_GAIN = "held_no_gain"
+    HELD_SHARE = "held_share"
+
+
+@dataclass(slots=True, frozen=True)
+class Spilled:
+    """A request that left `origin` for `to`, or would have (`to` None): predicted seconds at both.
+
+    `wait_s` is the wait for others at the origin, `ttft_s` the first token there, `ttft_to_s` at the other.
+    """
+
+    origin: str | None
+    to: str | None
+    reason: SpillReason
+    wait_s: float | None = None
+    ttft_s: float | None = None
+    ttft_to_s: float | None = None
 
 
 class Chooser(Protocol):
@@ -215,7 +289,8 @@ class Receipt:
     `pick` is rendered on demand: most receipts are never read. `rewrite` names the InferenceModelRewrite that applied,
     `first` the receipt of the same request's first stream, where two filters ask us in turn. `chosen_s` is when the
     model was known, `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision
-    so that what is counted up then is counted down under the same name.
+    so that what is counted up then is counted down under the same name. `waited_s` is the time spent in our own queue,
+    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on.
     """
 
     id: str
@@ -233,7 +308,9 @@ class Receipt:
     body_bytes: int = 0
     prompt_tokens: int = 0
     choice: Choice | None = None
-    excluded: dict[str | None, str] = field(default_factory=dict)
+    excluded: dict[str | None, Exclusion] = field(default_factory=dict)
+    spill: Spilled | None = None
+    waited_s: float | None = None
     pick: Explained | None = None
     cached_tokens: int = 0
     hashed_tokens: int = 0
@@ -243,6 +320,7 @@ class Receipt:
     served: str | None = None
     status: int | None = None
     outcome: str = "open"
+    message: str = ""
     chosen_s: float | None = None
     decided_s: float | None = None
     first_answer_s: float | None = None

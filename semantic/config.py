@@ -5,9 +5,10 @@ is reported and has no effect. Nothing is dropped in silence.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from semantic.cards import Card
 from semantic.config_decisions import Names, read_decisions, read_domains
 from semantic.config_global import GlobalSettings, read_global
 from semantic.reading import ConfigError, Report, Section, nearest, parse_yaml
@@ -33,6 +34,8 @@ class SemanticConfig:
     threshold: float | None = None
     """Confidence below which a category counts as `other`; None means the model's own default."""
     warnings: tuple[str, ...] = ()
+    cards: Mapping[str, Card] = field(default_factory=dict)
+    """By model; an adapter has the card of its base model."""
 
 
 def load_config(path: Path, *, lenient: bool = False) -> SemanticConfig:
@@ -75,7 +78,8 @@ def _read_document(top: Section, report: Report) -> SemanticConfig:
         report.note(top.at("listeners"), "the gateway listens, not OneHop; they have no effect")
     providers = _read_providers(top.section("providers"))
     routing = top.section("routing")
-    names = Names(models=_read_cards(routing), domains=_read_signals(routing), reasoning=providers.reasoning)
+    loras, cards = _read_cards(routing)
+    names = Names(models=loras, domains=_read_signals(routing), reasoning=providers.reasoning)
     _check_models(providers, names, report)
     strategy = _strategy(routing)
     decisions = read_decisions(routing, names)
@@ -94,6 +98,7 @@ def _read_document(top: Section, report: Report) -> SemanticConfig:
         strategy=strategy,
         threshold=settings.threshold,
         warnings=tuple(report.warnings),
+        cards={**{lora: cards[model] for model, own in loras.items() for lora in own}, **cards},
     )
 
 
@@ -133,9 +138,10 @@ def _read_providers(providers: Section) -> _Providers:
     return _Providers(default_model, defaults.at("default_model"), paths, frozenset(reasoning))
 
 
-def _read_cards(routing: Section) -> dict[str, frozenset[str]]:
-    """LoRA names by model name."""
+def _read_cards(routing: Section) -> tuple[dict[str, frozenset[str]], dict[str, Card]]:
+    """LoRA names by model name, and what the cards say."""
     out: dict[str, frozenset[str]] = {}
+    cards: dict[str, Card] = {}
     for card in routing.sections("modelCards"):
         name = card.required("name")
         if name in out:
@@ -146,10 +152,23 @@ def _read_cards(routing: Section) -> dict[str, frozenset[str]]:
             lora.ignore("description")
             lora.done()
         out[name] = frozenset(loras)
-        card.ignore("param_size", "context_window_size", "description", "capabilities", "quality_score", "modality")
-        card.ignore("tags")
+        cards[name] = _read_card(card)
+        card.ignore("param_size", "description", "tags")
         card.done()
-    return out
+    return out, cards
+
+
+def _read_card(card: Section) -> Card:
+    """The parts of a card that we act on."""
+    window = card.whole("context_window_size")
+    if "context_window_size" in card and window <= 0:
+        card.report.mistake(card.at("context_window_size"), "should be a number of tokens above 0")
+    quality = card.number("quality_score", 0.0) if "quality_score" in card else None
+    if quality is not None and not 0 <= quality <= 1:
+        card.report.mistake(card.at("quality_score"), "should lie between 0 and 1")
+    listed, modality = card.texts("capabilities"), card.text("modality").lower()
+    words = frozenset([*listed, modality] if modality == "omni" else listed)
+    return Card(window or None, quality, words if "capabilities" in card else None)
 
 
 def _read_signals(routing: Section) -> Mapping[str, frozenset[str]]:

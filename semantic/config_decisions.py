@@ -104,13 +104,16 @@ def read_decisions(routing: Section, names: Names) -> tuple[Decision, ...]:
 
 
 def _decision(section: Section, names: Names) -> Decision:
+    weighed = _models(section, names)
     decision = Decision(
         name=section.required("name"),
         rule=_rule(section.section("rules"), names) if "rules" in section else AllOf(),
-        models=_models(section, names),
+        models=tuple(weighed),
         priority=section.whole("priority"),
         tier=section.whole("tier"),
         description=section.text("description"),
+        weights=tuple(weighed.values()),
+        never_degrade=section.flag("never_degrade", default=False),
     )
     section.ignore("rules", "annotations")
     _algorithm(section.section("algorithm"))
@@ -155,8 +158,8 @@ def _tree(node: Section, names: Names) -> Rule:
     return AnyOf(children) if operator == "OR" else AllOf(children)
 
 
-def _models(section: Section, names: Names) -> tuple[str, ...]:
-    """Model or LoRA names, heaviest first; in file order where weights are equal."""
+def _models(section: Section, names: Names) -> dict[str, float]:
+    """Model or LoRA names with their weights, heaviest first; in file order where weights are equal."""
     weighed: list[tuple[float, str]] = []
     for ref in section.sections("modelRefs"):
         model, lora = ref.required("model"), ref.text("lora_name")
@@ -173,7 +176,10 @@ def _models(section: Section, names: Names) -> tuple[str, ...]:
         ref.done()
     if not weighed:
         section.report.mistake(section.at("modelRefs"), "names no model")
-    return tuple(dict.fromkeys(name for _, name in sorted(weighed, key=lambda pair: -pair[0])))
+    out: dict[str, float] = {}
+    for weight, name in sorted(weighed, key=lambda pair: -pair[0]):
+        out.setdefault(name, weight)
+    return out
 
 
 def _reasoning(ref: Section, model: str, names: Names) -> None:

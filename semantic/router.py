@@ -1,15 +1,16 @@
 """The semantic router: a conversation in, an ordered list of models out, always in time and never an exception."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from semantic.cards import Abilities, Card, abilities, margins
 from semantic.classifier import Classifier
 from semantic.config import SemanticConfig, load_config
 from semantic.onnx import DOMAIN_MODEL, THREADS, Classification, DomainModel
-from semantic.rules import FALLBACK_CATEGORY, Signals, decide, settle
+from semantic.rules import FALLBACK_CATEGORY, Match, Signals, decide, settle
 from semantic.text import to_classify
 
 TOP_CATEGORIES = 3
@@ -26,6 +27,9 @@ class Choice:
     probabilities: tuple[tuple[str, float], ...]
     classification: Literal["full", "degraded", "skipped"]
     reason: str
+    margins: tuple[float, ...] = ()
+    """Quality lost by each model against the first, as in `cards.margins`."""
+    never_degrade: bool = False
 
 
 class SemanticRouter:
@@ -35,6 +39,9 @@ class SemanticRouter:
         """`threshold` is the model's own; the configuration may set another."""
         self.aliases: frozenset[str] = config.aliases
         self.warnings: tuple[str, ...] = config.warnings
+        self.cards: Mapping[str, Card] = config.cards
+        self.abilities: Mapping[str, Abilities] = abilities({n: card.capabilities for n, card in config.cards.items()})
+        self._qualities = {name: card.quality for name, card in config.cards.items()}
         self.classifier = classifier
         self._config = config
         self._threshold = threshold if config.threshold is None else config.threshold
@@ -80,6 +87,8 @@ class SemanticRouter:
             probabilities=found.top(TOP_CATEGORIES),
             classification="full",
             reason=f"{looks}; {self._chosen(match.decision.name if match else None)}",
+            margins=self._margins(match),
+            never_degrade=match is not None and match.decision.never_degrade,
         )
 
     def _without_category(self, classification: Literal["degraded", "skipped"], why: str) -> Choice:
@@ -93,10 +102,16 @@ class SemanticRouter:
             probabilities=(),
             classification=classification,
             reason=f"{why}; {self._chosen(match.decision.name if match else None)}",
+            margins=self._margins(match),
+            never_degrade=match is not None and match.decision.never_degrade,
         )
 
     def _candidates(self, models: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*models, self._config.default_model)))
+
+    def _margins(self, match: Match | None) -> tuple[float, ...]:
+        models = self._candidates(match.decision.models if match else ())
+        return margins(models, match.decision.weights if match else (), self._qualities)
 
     def _chosen(self, decision: str | None) -> str:
         if decision is None:

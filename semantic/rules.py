@@ -117,7 +117,10 @@ Rule = Domain | Unsupported | AnyOf | AllOf | Not
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A named rule and the models it stands for, most wanted first."""
+    """A named rule and the models it stands for, most wanted first, with their weights.
+
+    With `never_degrade` no weaker model may stand in for the first.
+    """
 
     name: str
     rule: Rule
@@ -125,6 +128,8 @@ class Decision:
     priority: int = 0
     tier: int = 0
     description: str = ""
+    weights: tuple[float, ...] = ()
+    never_degrade: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,15 @@ REWRITE = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")  # the 
 OBJECTIVE = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 FAIRNESS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 
+NEVER_DEGRADE = "x-onehop-never-degrade"
+SESSION = (  # what clients and the Go picker call a conversation, the plainest name first
+    "x-session-id",
+    "x-claude-code-session-id",
+    "x-session-affinity",
+    "session-id",
+    "session_id",
+)
+
 PREFER = "prefer"
 IF_AVAILABLE = "if-available"  # of `Prefer` (RFC 7240): only if it need not be computed; llm-d's conditional decode
 
@@ -40,6 +49,7 @@ CONTROL = frozenset(
         *FAIRNESS,
         *OBJECTIVE,
         DECISION,
+        NEVER_DEGRADE,
         "x-llm-d-video-fps",
         "x-llm-d-video-duration-seconds",
         "x-llm-d-video-resolution",
