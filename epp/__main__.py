@@ -14,6 +14,7 @@ COMMANDS = {
     "classify": "epp.cli.classify",
     "check": "epp.cli.check",
     "inspect": "epp.cli.inspect",
+    "explain": "epp.cli.explain",
     "doctor": "epp.cli.doctor",
 }
 USAGE = """usage: onehop COMMAND [options]
@@ -23,6 +24,7 @@ USAGE = """usage: onehop COMMAND [options]
   classify      categories for the rows of a JSONL file
   check         validate discovery and semantic configuration files
   inspect       pools and endpoints of a running OneHop
+  explain       why a request went where it went, or where a prompt would go
   doctor        look for known traps in a cluster, or in manifests
 
 onehop COMMAND --help says more.

@@ -128,6 +128,7 @@ class Director:
             result = self._fail_open(ask, receipt, surprise)
         receipt.decided_s = self._now() - receipt.time
         self._receipts.add(receipt)
+        self._telemetry.chose(receipt)
         if not isinstance(result, Routed) or result.lease is not None:  # else the second stream counts the request
             self._telemetry.decided(receipt)
         return result
@@ -135,8 +136,9 @@ class Director:
     def refuse(self, ask: Decide, refused: Refused) -> Answered:
         """The answer to a request that the exchange itself gave up on."""
         receipt = self._receipt(ask)
+        answered = self._refuse(refused, receipt)
         self._receipts.add(receipt)
-        return self._refuse(refused, receipt)
+        return answered
 
     def served(self, routed: Routed, address: str) -> None:
         """The gateway says who answered: if it went elsewhere, the ledger and the scorers' memories follow."""
@@ -157,6 +159,7 @@ class Director:
         if receipt.stream and routed.query is not None and routed.lease is not None:
             took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
             self._profile.answered(routed.query, routed.lease.endpoint, took)
+            self._telemetry.foretold(receipt, took)
 
     def ended(self, routed: Routed) -> None:
         """The stream is over, for whatever reason; the receipt says how. The lease is closed."""

@@ -289,8 +289,9 @@ class Receipt:
     `pick` is rendered on demand: most receipts are never read. `rewrite` names the InferenceModelRewrite that applied,
     `first` the receipt of the same request's first stream, where two filters ask us in turn. `chosen_s` is when the
     model was known, `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision
-    so that what is counted up then is counted down under the same name. `waited_s` is the time spent in our own queue,
-    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on.
+    so that what is counted up then is counted down under the same name. `message` is what a refusal told the client.
+    `waited_s` is the time spent in our own queue; `predicted_ttft_s` counts from the decision on, `first_answer_s` from
+    the whole request on.
     """
 
     id: str
@@ -335,3 +336,6 @@ class Explained(Protocol):
 
     def explain(self) -> list[dict[str, Any]]:
         """One row an endpoint: `address`, `scores`, `total`, `excluded`, `reason`."""
+
+    def size(self) -> tuple[int, int]:
+        """How many rows, and scores in each."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,9 @@ from epp.scheduling.framework import Picker, Producer, Profile, Query
 from epp.scheduling.spill import Spill, SpillRules
 from tests.make import POST, FixedChooser, chat, director, pool
 
-TWO = {"a": ["big"], "b": ["small"]}
+TWO: dict[str, Sequence[str]] = {"a": ["big"], "b": ["small"]}
 SECONDS_A_TOKEN = 0.01
+AUTO = chat("auto")
 
 
 @dataclass(slots=True)
@@ -64,8 +65,8 @@ class Scene:
     def load(self, endpoint: Endpoint, seconds: float) -> None:
         self.pool.lease(endpoint, Cost(1, 1, seconds))
 
-    async def ask(self, body: bytes | None = None, **headers: str) -> Routed:
-        there = await self.director.decide(Decide({**POST, **headers}, body or chat("auto"), None))
+    async def ask(self, body: bytes = AUTO, headers: Mapping[str, str] | None = None) -> Routed:
+        there = await self.director.decide(Decide({**POST, **(headers or {})}, body, None))
         assert isinstance(there, Routed), there
         return there
 
@@ -103,7 +104,7 @@ async def test_without_a_forecast_only_a_model_without_endpoints_is_left() -> No
     assert (await scene.ask()).receipt.model == "big"
 
     scene.big.reachable = False
-    there = await scene.ask(**{"x-request-id": "r-2"})
+    there = await scene.ask(headers={"x-request-id": "r-2"})
     assert there.receipt.model == "small"
     assert there.receipt.spill is not None
     assert there.receipt.spill.reason is SpillReason.NO_ENDPOINT
@@ -130,7 +131,7 @@ async def test_a_model_too_weak_or_not_there_is_no_alternative(second: Candidate
 async def test_never_degrade_waits_for_its_model() -> None:
     scene = Scene()
     scene.load(scene.big, 4.0)
-    there = await scene.ask(**{"x-onehop-never-degrade": "true"})
+    there = await scene.ask(headers={"x-onehop-never-degrade": "true"})
 
     assert (there.receipt.model, there.receipt.spill) == ("big", None)
     assert there.receipt.excluded == {"small": Exclusion.NEVER_DEGRADE}
@@ -169,7 +170,7 @@ async def test_a_retry_stays_with_its_model_while_that_has_an_endpoint() -> None
     scene.load(scene.big, 4.0)
     scene.spare.models = {"small": "small"}
     first = await scene.ask()
-    again = await scene.ask(**{"x-retry-attempt": "1"})
+    again = await scene.ask(headers={"x-retry-attempt": "1"})
 
     assert (first.receipt.model, again.receipt.model) == ("small", "small")
     assert first.receipt.picked != again.receipt.picked
@@ -178,12 +179,12 @@ async def test_a_retry_stays_with_its_model_while_that_has_an_endpoint() -> None
 async def test_the_next_turn_of_a_conversation_that_was_sent_away_stays_away() -> None:
     scene = Scene()
     scene.load(scene.big, 4.0)
-    first = await scene.ask(**{"x-request-id": "1"})
+    first = await scene.ask(headers={"x-request-id": "1"})
     body = (
         b'{"model":"auto","messages":[{"role": "user", "content": "hello"},'
         b'{"role":"assistant","content":"hi"},{"role":"user","content":"and now?"}]}'
     )
-    there = await scene.ask(body, **{"x-request-id": "2"})
+    there = await scene.ask(body, {"x-request-id": "2"})
 
     assert first.receipt.model == "small"
     assert there.receipt.model == "small"
