@@ -45,7 +45,7 @@ def lines(receipt: Receipt, width: int = 100) -> list[str]:
 
 
 def _head(receipt: Receipt) -> Iterator[str]:
-    when = str(receipt.get("time") or "")[:23]
+    when = f"{str(receipt.get('time') or '')[:19].replace('T', ' ')} UTC"
     status = receipt.get("status")
     yield f"RECEIPT {receipt.get('id')}  {when}  {receipt.get('outcome')}{f' ({status})' if status else ''}"
     who = ("request_id", "request"), ("pool", "pool"), ("tenant", "tenant"), ("objective", "objective")
