@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from heapq import heappop, heappush
+from random import Random
 
 import pytest
 
-from epp.datastore.pool import Pool
+from epp.datastore.pool import Lease
 from epp.director import Director
 from epp.domain import Candidate, Choice, Cost, Endpoint, Exclusion, Limits, SpillReason
 from epp.outcome import Answered, Routed
@@ -53,6 +54,7 @@ class Scene:
     """A director over two models of one endpoint each."""
 
     def __init__(self, *candidates: Candidate, forecast: bool = True, **rules: float) -> None:
+        self.now = 0.0
         self.pool = pool("a", "b", "c", models=TWO)
         self.big, self.small, self.spare = self.pool.endpoints
         self.spare.models = {"gone": "gone"}
@@ -60,7 +62,11 @@ class Scene:
         chooser = FixedChooser()
         chooser.choice = Choice(candidates or (Candidate("big"), Candidate("small", 0.05)), reason="test")
         spill = Spill(SpillRules(**{"wait_s": 1.0, "share_max": 1.0, **rules}))
-        self.director: Director = _director(self.pool, profile, chooser, spill)
+        rng = Random(1)
+        picking = Picking(self.pool, profile, rng, spill=spill)
+        self.director: Director = director(
+            self.pool, chooser, profile=profile, picking=picking, rng=rng, now=lambda: self.now
+        )
 
     def load(self, endpoint: Endpoint, seconds: float) -> None:
         self.pool.lease(endpoint, Cost(1, 1, seconds))
@@ -69,12 +75,6 @@ class Scene:
         there = await self.director.decide(Decide({**POST, **(headers or {})}, body, None))
         assert isinstance(there, Routed), there
         return there
-
-
-def _director(over: Pool, profile: Profile, chooser: FixedChooser, spill: Spill) -> Director:
-    made: Any = director(over, chooser, profile=profile)
-    picking = Picking(over, profile, made._rng, spill=spill)
-    return director(over, chooser, profile=profile, picking=picking)
 
 
 async def test_a_long_wait_sends_the_request_to_the_next_model_and_the_receipt_says_why() -> None:
@@ -200,3 +200,40 @@ async def test_a_request_that_nobody_can_take_is_a_400_with_a_receipt() -> None:
     assert refused.immediate.status == 400
     assert b'"code":"context_length_exceeded"' in refused.immediate.body
     assert refused.receipt.excluded == {"big": Exclusion.CONTEXT_LENGTH}
+
+
+async def rush(seed: int, **rules: float) -> list[tuple[float, str | None, float]]:
+    """When each request came, who answered, how long it waited: a minute at a tenth of what `big` can do, one at one
+    and a half times that, two at a tenth. Each prompt takes a second there and as long at the other, in turn.
+    """
+    scene, rng = Scene(**rules), Random(seed)
+    prompt = "x" * 350
+    free: dict[Endpoint, float] = {}
+    over: list[tuple[float, int, Lease]] = []
+    seen = []
+    while scene.now < 240.0:
+        scene.now += rng.expovariate(1.5 if 60.0 <= scene.now < 120.0 else 0.1)
+        while over and over[0][0] <= scene.now:
+            at, _, lease = heappop(over)
+            lease.close(at)
+        ask = {"x-request-id": f"{len(seen)}", "x-session-id": f"{len(seen)}"}
+        there = await scene.ask(chat("auto", prompt), ask)
+        assert there.lease is not None
+        endpoint = there.lease.endpoint
+        begins = max(scene.now, free.get(endpoint, 0.0))
+        free[endpoint] = begins + there.receipt.prompt_tokens * SECONDS_A_TOKEN
+        heappush(over, (free[endpoint], len(seen), there.lease))
+        seen.append((scene.now, there.receipt.model, begins - scene.now))
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_rush_is_carried_by_two_models_and_quality_is_back_after_it(seed: int) -> None:
+    alone, shared = await rush(seed, wait_s=0.0), await rush(seed, share_max=0.5)
+    during = [model for at, model, _ in shared if 60.0 <= at < 120.0]
+    calm = [model for at, model, _ in shared if not 60.0 <= at < 150.0]
+
+    assert {model for _, model, _ in alone} == {"big"}
+    assert max(wait for _, _, wait in shared) < max(wait for _, _, wait in alone) / 2
+    assert 0.1 < during.count("small") / len(during) <= 0.55
+    assert calm.count("small") <= 0.1 * len(calm)
