@@ -82,6 +82,7 @@ class Picking:
                 if last_resort or any(e.reachable for e in able):
                     found = self._run(request, candidate, now, _kept(prefer, able))
                     if found is not None:
+                        receipt.excluded.pop(candidate.model, None)  # tried after all, as the last resort
                         _note_no_endpoint(receipt, choice, candidate)
                         rest = choice.candidates[place + 1 :]
                         bound = last_resort or tried or prefer is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from random import Random
 
@@ -17,7 +17,8 @@ from epp.picking import Picking
 from epp.protocol.messages import Decide
 from epp.scheduling.framework import Picker, Producer, Profile, Query
 from epp.scheduling.spill import Spill, SpillRules
-from tests.make import POST, FixedChooser, chat, director, pool
+from epp.telemetry import Telemetry
+from tests.make import POST, FixedChooser, chat, director, fleet, pool
 
 TWO: dict[str, Sequence[str]] = {"a": ["big"], "b": ["small"]}
 SECONDS_A_TOKEN = 0.01
@@ -33,6 +34,10 @@ class LedgerForecast(Producer):
     def produce(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
         tokens = query.request.prompt_tokens
         query.cost = Cost(tokens, tokens, tokens * SECONDS_A_TOKEN)
+
+    def picked(self, query: Query, endpoint: Endpoint) -> None:
+        assert query.cost is not None
+        query.cost = replace(query.cost, ttft_s=self.ttft_s(query, endpoint))
 
     def wait_s(self, query: Query, endpoint: Endpoint) -> float | None:
         return endpoint.outstanding_s(query.now)
@@ -64,9 +69,9 @@ class Scene:
         spill = Spill(SpillRules(**{"wait_s": 1.0, "share_max": 1.0, **rules}))
         rng = Random(1)
         picking = Picking(self.pool, profile, rng, spill=spill)
-        self.director: Director = director(
-            self.pool, chooser, profile=profile, picking=picking, rng=rng, now=lambda: self.now
-        )
+        self.telemetry = Telemetry(fleet(self.pool))
+        parts = {"picking": picking, "telemetry": self.telemetry, "rng": rng, "now": lambda: self.now}
+        self.director: Director = director(self.pool, chooser, profile=profile, **parts)
 
     def load(self, endpoint: Endpoint, seconds: float) -> None:
         self.pool.lease(endpoint, Cost(1, 1, seconds))
@@ -88,6 +93,28 @@ async def test_a_long_wait_sends_the_request_to_the_next_model_and_the_receipt_s
     assert spill is not None
     assert (spill.origin, spill.to, spill.reason, spill.wait_s) == ("big", "small", SpillReason.WAIT, 4.0)
     assert (spill.ttft_to_s or 9.0) < (spill.ttft_s or 0.0)
+
+
+async def test_what_was_predicted_is_in_the_receipt_and_compared_with_what_came() -> None:
+    scene = Scene()
+    scene.load(scene.big, 0.5)
+    there = await scene.ask(chat("auto", stream=True))
+    predicted = there.receipt.predicted_ttft_s or 0.0
+    there.receipt.first_answer_s = (there.receipt.decided_s or 0.0) + 2 * predicted
+    scene.director.answered(there)
+    named = {"target_model_name": "big"}
+
+    assert predicted == 0.5 + there.receipt.prompt_tokens * SECONDS_A_TOKEN
+    assert scene.telemetry.registry.get_sample_value("onehop_ttft_ratio_sum", named) == pytest.approx(2.0)
+
+
+async def test_spills_are_counted() -> None:
+    scene = Scene()
+    scene.load(scene.big, 4.0)
+    await scene.ask()
+    labels = {"from": "big", "to": "small", "reason": "wait"}
+
+    assert scene.telemetry.registry.get_sample_value("onehop_spill_total", labels) == 1
 
 
 async def test_a_short_wait_stays_and_there_is_nothing_to_say() -> None:
@@ -136,6 +163,15 @@ async def test_never_degrade_waits_for_its_model() -> None:
     assert (there.receipt.model, there.receipt.spill) == ("big", None)
     assert there.receipt.excluded == {"small": Exclusion.NEVER_DEGRADE}
     assert "x-onehop-never-degrade" in there.route.remove_headers
+
+
+async def test_never_degrade_tries_its_model_even_where_nobody_seems_to_be_there() -> None:
+    scene = Scene()
+    scene.big.reachable = False
+    there = await scene.ask(headers={"x-onehop-never-degrade": "true"})
+
+    assert (there.receipt.model, there.receipt.spill) == ("big", None)
+    assert there.receipt.excluded == {"small": Exclusion.NEVER_DEGRADE}
 
 
 async def test_a_request_does_not_spill_to_what_cannot_take_it() -> None:

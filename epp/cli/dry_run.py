@@ -9,27 +9,30 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from epp import candidates, outcome
-from epp.chooser import SemanticChooser
+from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.datastore.membership import Naming
 from epp.datastore.pool import Listed, Pool
 from epp.datastore.receipts import Receipts
-from epp.domain import Candidate, Choice, ConfigError, Load, Receipt, Refused
+from epp.domain import Candidate, Choice, Chooser, ConfigError, Load, Receipt, Refused, Request
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.scrape import Scraper
 from epp.picking import Picking
 from epp.protocol import openai
 from epp.scheduling.default import default_profile
 from semantic.config import ConfigError as SemanticConfigError
+from semantic.onnx import DomainModel
 from semantic.router import SemanticRouter
+from semantic.text import to_classify
 
 PATIENCE_S = 10.0  # with the semantic stage: nobody else waits for it here
 LOOK_S = 3.0  # at the endpoints of a file
+OFF = "semantic routing is off without --semantic-config-file, so `auto` is the default model or the only one there is"
 LOAD_NUMBERS = frozenset(f.name for f in fields(Load)) - {"at", "lora"}
 
 
@@ -40,14 +43,16 @@ class Question:
     body: bytes
     path: str
     headers: dict[str, str]
-    semantic_config: Path
+    semantic_config: Path | None = None
+    default_model: str | None = None
     lenient: bool = False
     pool: Pool | None = None
 
 
 async def decide(question: Question) -> dict[str, Any]:
     """The rendered receipt of the decision. Raises ConfigError for a bad file."""
-    router = await asyncio.to_thread(_router, question.semantic_config, question.lenient)
+    path = question.semantic_config
+    router = None if path is None else await asyncio.to_thread(_router, path, question.lenient)
     now = time.monotonic()
     receipt = Receipt("dry-run", "dry-run", now, question.path, None, pool=question.pool.name if question.pool else "")
     try:
@@ -55,16 +60,25 @@ async def decide(question: Question) -> dict[str, Any]:
     except Refused as refused:
         outcome.refuse(refused, receipt)
     finally:
-        router.close()
+        if router is not None:
+            router.close()
     return Receipts(time.time() - now).render(receipt)
 
 
-async def _decide(question: Question, router: SemanticRouter, receipt: Receipt, now: float) -> None:
+async def _decide(question: Question, router: SemanticRouter | None, receipt: Receipt, now: float) -> None:
     request = openai.read("dry-run", {":method": "POST", ":path": question.path, **question.headers}, question.body)
     receipt.asked_model, receipt.prompt_tokens, receipt.outcome = request.model, request.prompt_tokens, "dry run"
-    chooser = SemanticChooser(router, PATIENCE_S)
+    chooser: Chooser = DefaultModelChooser(question.pool or Pool(), question.default_model)
+    if router is not None:
+        chooser = SemanticChooser(router, PATIENCE_S)
     named = request.model not in chooser.aliases
-    receipt.choice = Choice((Candidate(request.model),)) if named else await chooser.choose(request)
+    if router is None and not named:
+        receipt.choice = await asyncio.to_thread(_looks_like, request)
+        if question.pool is None and question.default_model is None:
+            return  # what `auto` means depends on which models there are
+        receipt.choice = replace(receipt.choice, candidates=(await chooser.choose(request)).candidates)
+    else:
+        receipt.choice = Choice((Candidate(request.model),)) if named else await chooser.choose(request)
     choice = candidates.fitting(receipt.choice, request, receipt)
     receipt.model = choice.candidates[0].model
     if question.pool is None:
@@ -107,6 +121,15 @@ def from_admin(pools: list[dict[str, Any]]) -> Pool:
             numbers = {name: value for name, value in shown["load"].items() if name in LOAD_NUMBERS}
             endpoint.load = Load(at=now - float(shown.get("age_s") or 0.0), **numbers)
     return made
+
+
+def _looks_like(request: Request) -> Choice:
+    """What the shipped classifier sees in a prompt, where nothing is decided by it."""
+    text = to_classify(openai.conversation(request))
+    if text is None:
+        return Choice((), reason=f"the request has no text of a user; {OFF}")
+    found = DomainModel().classify([text])[0]
+    return Choice((), category=found.category, confidence=found.confidence, reason=OFF)
 
 
 def _router(path: Path, lenient: bool) -> SemanticRouter:

@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--receipt", metavar="ID", help="the id in a response's x-onehop-receipt header")
     parser.add_argument(
         "--admin",
+        "--address",
         type=_address,
         metavar="URL",
         help=f"admin address of a running OneHop (for --receipt default {admin_client.ADDRESS})",
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     dry.add_argument("--model", default="auto", help="the model of PROMPT (default auto)")
     dry.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="repeatable")
     dry.add_argument("--semantic-config-file", type=Path, metavar="FILE", help="what `auto` means: vSR v0.3 YAML")
+    dry.add_argument("--default-model", metavar="NAME", help="what `auto` means without such a file")
     dry.add_argument("--lenient", action="store_true", help="as of `onehop serve`")
     dry.add_argument("--discovery-file", type=Path, metavar="FILE", help="endpoints, asked what they serve")
     dry.add_argument("--model-label", default="", metavar="LABEL", help="as of `onehop serve`")
@@ -69,8 +71,8 @@ def _receipt(given: argparse.Namespace) -> dict[str, Any]:
 async def _dry_run(given: argparse.Namespace) -> dict[str, Any]:
     if (given.prompt is None) == (given.request is None):
         raise ConfigError("onehop explain", "takes one of PROMPT, --request FILE and --receipt ID")
-    if given.semantic_config_file is None:
-        raise ConfigError("--semantic-config-file", "is needed to say what a prompt is decided by")
+    if given.semantic_config_file is not None and given.default_model is not None:
+        raise ConfigError("--default-model", "has no effect with --semantic-config-file: that names its own")
     if given.discovery_file is not None and given.admin is not None:
         raise ConfigError("--discovery-file", "cannot go with --admin: endpoints come from one of them")
     from epp.cli import dry_run  # noqa: PLC0415  # a receipt is shown without the classifier's libraries
@@ -88,6 +90,7 @@ async def _dry_run(given: argparse.Namespace) -> dict[str, Any]:
         path=given.path,
         headers=dict(_header(text) for text in given.header),
         semantic_config=given.semantic_config_file,
+        default_model=given.default_model,
         lenient=given.lenient,
         pool=pool,
     )

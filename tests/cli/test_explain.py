@@ -214,6 +214,16 @@ async def test_without_endpoints_it_says_the_model_and_how_to_learn_more() -> No
     assert CANARY not in said.out
 
 
+async def test_without_a_semantic_file_it_says_what_the_prompt_looks_like_and_that_nothing_follows() -> None:
+    said = await explain(MATHS)
+    named = await explain(MATHS, "--default-model=llama3-8b", "--json")
+
+    assert said.code == 0
+    assert "signals domain math" in said.plain
+    assert "semantic routing is off without --semantic-config-file" in said.plain
+    assert [c["model"] for c in named.json["candidates"]] == ["llama3-8b"]
+
+
 async def test_a_whole_request_is_judged_with_its_limits(tmp_path: Path) -> None:
     cards = config(tmp_path, ("description: small,", "context_window_size: 1000\n      description: small,"))
     long = {"role": "system", "content": "Be brief. " * 200}
@@ -240,7 +250,7 @@ async def test_a_whole_request_is_judged_with_its_limits(tmp_path: Path) -> None
     [
         ([], "takes one of PROMPT, --request FILE and --receipt ID"),
         (["hi", "--request", "-"], "takes one of PROMPT, --request FILE and --receipt ID"),
-        (["hi"], "--semantic-config-file: is needed"),
+        (["hi", "--semantic-config-file=x", "--default-model=m"], "--default-model: has no effect with"),
         (["hi", "--receipt", "abc"], "--receipt: does not go with PROMPT"),
         (["hi", "--semantic-config-file", "none.yaml"], "none.yaml: No such file or directory"),
         (["--receipt", "abc", "--admin", "127.0.0.1:1"], "127.0.0.1:1: nobody listens there; is OneHop running?"),
