@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from epp.domain import Candidate, Choice, Exclusion, Limits, Reason, Receipt, Refused, Request
+from epp.domain import NO_LIMITS, Candidate, Choice, Exclusion, Limits, Reason, Receipt, Refused, Request
 from epp.protocol.needs import media
 
 SURE = 0.5  # of the estimate: text without a tokenizer is never so far off (4 bytes a token; prose has up to 6, code 3)
@@ -51,6 +51,8 @@ def first(candidate: Candidate, choice: Choice) -> Choice:
 
 def _unfit(limits: Limits, request: Request, share: float, parts: tuple[bool, bool]) -> Exclusion | None:
     """What a model lacks for this request, its prompt being taken for this share of the estimate."""
+    if limits is NO_LIMITS:
+        return None
     images, audio = parts
     needs = request.needs
     tokens = request.prompt_tokens * share + (needs.output_tokens or 0)
