@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "epp.cli.inspect",
     "explain": "epp.cli.explain",
     "doctor": "epp.cli.doctor",
+    "bench": "epp.cli.bench",
 }
 USAGE = """usage: onehop COMMAND [options]
 
@@ -26,6 +27,7 @@ USAGE = """usage: onehop COMMAND [options]
   inspect       pools and endpoints of a running OneHop
   explain       why a request went where it went, or where a prompt would go
   doctor        look for known traps in a cluster, or in manifests
+  bench         policies and admission against simulated model servers
 
 onehop COMMAND --help says more.
 """

@@ -28,6 +28,7 @@ from epp.edge.health import Health
 from epp.edge.scrape import Scraper
 from epp.edge.server import Limits, Processor, listen
 from epp.edge.stream import Shared, Stream
+from epp.leaving import Leaving, outlook_of
 from epp.picking import Picking
 from epp.protocol.decision import Signer
 from epp.protocol.exchange import Buffers
@@ -187,7 +188,7 @@ class App:
         self._profiles.append(profile)
         self.telemetry.measure(profile)
         director = Director(
-            picking=Picking(scope.pool, profile, rng, settings.unknown_model, spill),
+            picking=Picking(scope.pool, profile, rng, settings.unknown_model, Leaving(spill, outlook_of(profile))),
             chooser=self._chooser(scope.pool, router),
             receipts=self.receipts,
             telemetry=self.telemetry,

@@ -32,7 +32,14 @@ class Reason(Enum):
     UNSUPPORTED_MEDIA = ("unsupported_media_type", 415, None, None)
     BUFFERS_FULL = ("buffers_full", 503, 1, "rejected-saturated")
     SATURATED = ("saturated", 429, 1, "rejected-saturated")
+    SHED = ("shed", 429, 1, "rejected-saturated")
+    WAIT_TOO_LONG = ("wait_too_long", 429, 1, "rejected-saturated")
+    QUEUE_FULL = ("queue_full", 429, 1, "rejected-saturated")
+    QUEUE_TIMEOUT = ("queue_timeout", 429, 1, "rejected-ttl-expired")
+    DISPLACED = ("displaced", 429, 1, "evicted-queue-pressure")
+    EVICTED = ("evicted", 429, 1, "evicted")
     NO_ENDPOINTS = ("no_endpoints", 503, 1, "rejected-no-endpoints")
+    SHUTTING_DOWN = ("shutting_down", 503, 1, "rejected-shutting-down")
 
     def __init__(self, code: str, status: int, retry_after_s: int | None, dropped_reason: str | None) -> None:
         self.code = code
@@ -42,13 +49,19 @@ class Reason(Enum):
 
 
 class Refused(Exception):
-    """An expected refusal: the reason decides the status, the message is for the client and holds no prompt text."""
+    """An expected refusal: the reason decides the status, the message is for the client and holds no prompt text.
 
-    def __init__(self, reason: Reason, message: str, param: str | None = None) -> None:
+    `retry_after_s` is when waiting is predicted to have helped, None where nobody predicts.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.param = param
+        self.retry_after_s = retry_after_s
 
 
 class ConfigError(Exception):
@@ -70,6 +83,7 @@ class Exclusion(Enum):
     JSON_MODE = "json_mode"
     NEVER_DEGRADE = "never_degrade"
     NO_ENDPOINT = "no_endpoint"
+    NO_ROOM = "no_room"
 
 
 @dataclass(slots=True, frozen=True)
@@ -241,6 +255,7 @@ class SpillReason(Enum):
     """Why a request left the model it was meant for, or (where it did not) what held it back."""
 
     NO_ENDPOINT = "no_endpoint"
+    NO_ROOM = "no_room"
     WAIT = "wait"
     SESSION = "session"
     HELD_NO_OTHER = "held_no_other"
@@ -288,10 +303,10 @@ class Receipt:
 
     `pick` is rendered on demand: most receipts are never read. `rewrite` names the InferenceModelRewrite that applied,
     `first` the receipt of the same request's first stream, where two filters ask us in turn. `chosen_s` is when the
-    model was known, `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision
-    so that what is counted up then is counted down under the same name. `message` is what a refusal told the client.
-    `waited_s` is the time spent in our own queue; `predicted_ttft_s` counts from the decision on, `first_answer_s` from
-    the whole request on.
+    model was known, `waited_s` how long it waited for room from then on, `decided_s` when the endpoint was. `labels`
+    are the request's metric labels, fixed at the decision so that what is counted up then is counted down under the
+    same name. `message` is what a refusal told the client. `predicted_ttft_s` counts from the decision on,
+    `first_answer_s` from the whole request on.
     """
 
     id: str
@@ -311,11 +326,11 @@ class Receipt:
     choice: Choice | None = None
     excluded: dict[str | None, Exclusion] = field(default_factory=dict)
     spill: Spilled | None = None
-    waited_s: float | None = None
     pick: Explained | None = None
     cached_tokens: int = 0
     hashed_tokens: int = 0
     predicted_ttft_s: float | None = None
+    waited_s: float | None = None
     picked: str | None = None
     model: str | None = None
     served: str | None = None

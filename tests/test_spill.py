@@ -12,6 +12,7 @@ import pytest
 from epp.datastore.pool import Lease
 from epp.director import Director
 from epp.domain import Candidate, Choice, Cost, Endpoint, Exclusion, Limits, SpillReason
+from epp.leaving import Leaving, outlook_of
 from epp.outcome import Answered, Routed
 from epp.picking import Picking
 from epp.protocol.messages import Decide
@@ -37,12 +38,12 @@ class LedgerForecast(Producer):
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         assert query.cost is not None
-        query.cost = replace(query.cost, ttft_s=self.ttft_s(query, endpoint))
+        query.cost = replace(query.cost, ttft_s=self.first_token_s(query, endpoint))
 
     def wait_s(self, query: Query, endpoint: Endpoint) -> float | None:
         return endpoint.outstanding_s(query.now)
 
-    def ttft_s(self, query: Query, endpoint: Endpoint) -> float | None:
+    def first_token_s(self, query: Query, endpoint: Endpoint) -> float | None:
         return endpoint.outstanding_s(query.now) + query.request.prompt_tokens * SECONDS_A_TOKEN
 
 
@@ -68,7 +69,7 @@ class Scene:
         chooser.choice = Choice(candidates or (Candidate("big"), Candidate("small", 0.05)), reason="test")
         spill = Spill(SpillRules(**{"wait_s": 1.0, "share_max": 1.0, **rules}))
         rng = Random(1)
-        picking = Picking(self.pool, profile, rng, spill=spill)
+        picking = Picking(self.pool, profile, rng, leaving=Leaving(spill, outlook_of(profile)))
         self.telemetry = Telemetry(fleet(self.pool))
         parts = {"picking": picking, "telemetry": self.telemetry, "rng": rng, "now": lambda: self.now}
         self.director: Director = director(self.pool, chooser, profile=profile, **parts)

@@ -25,6 +25,7 @@ WHY = {
     "json_mode": "it has no JSON mode",
     "never_degrade": "weaker than the first, and the request must not be degraded",
     "no_endpoint": "no endpoint of its own could be used",
+    "no_room": "no endpoint of its own had room",
 }
 UNRELATED = 1.0  # a margin: the decision does not name it, and no score compares it
 LAST_RESORT = "the default, where nobody else can answer"
@@ -98,8 +99,8 @@ def _spill(spill: Mapping[str, Any]) -> str:
         return ""
     origin, to, reason = spill.get("from"), spill.get("to"), spill.get("reason")
     wait, here, there = (_seconds(spill.get(key)) for key in ("wait_s", "ttft_s", "ttft_to_s"))
-    if reason == "no_endpoint":
-        return f"from {origin} to {to}: {WHY['no_endpoint']}"
+    if reason in ("no_endpoint", "no_room"):
+        return f"from {origin} to {to}: {WHY[str(reason)]}"
     if to is None:
         return f"stayed with {origin} in spite of a predicted wait of {wait}: {HELD.get(str(reason), reason)}"
     why = f"it would have waited {wait}" if reason == "wait" else "its conversation had been sent there before"

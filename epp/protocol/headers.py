@@ -15,6 +15,8 @@ REWRITE = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")  # the 
 OBJECTIVE = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 FAIRNESS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 
+SLO_TTFT = ("x-llm-d-slo-ttft-ms", "x-slo-ttft-ms")
+
 NEVER_DEGRADE = "x-onehop-never-degrade"
 SESSION = (  # what clients and the Go picker call a conversation, the plainest name first
     "x-session-id",
@@ -57,8 +59,7 @@ CONTROL = frozenset(
         "x-encoder-hosts-ports",
         "x-data-parallel-host-port",
         "x-kv-cache-source-host-port",
-        "x-llm-d-slo-ttft-ms",
-        "x-slo-ttft-ms",
+        *SLO_TTFT,
         "x-llm-d-slo-tpot-ms",
         "x-slo-tpot-ms",
     }

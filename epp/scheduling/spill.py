@@ -14,7 +14,8 @@ the objective: quality is not traded while the preferred model is quick enough.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -28,13 +29,13 @@ SESSIONS_MAX, SESSION_IDLE_S = 8192, 600.0  # an engine under load has long evic
 
 
 @runtime_checkable
-class Forecast(Protocol):
+class Outlook(Protocol):
     """What a part of a profile may know about times to come. Seconds; None where it does not know."""
 
     def wait_s(self, query: Query, endpoint: Endpoint) -> float | None:
         """Until the endpoint begins with this request's prompt: the work of others."""
 
-    def ttft_s(self, query: Query, endpoint: Endpoint) -> float | None:
+    def first_token_s(self, query: Query, endpoint: Endpoint) -> float | None:
         """Until its first token: the wait, and its own prompt less what is cached there."""
 
 
@@ -95,7 +96,6 @@ class Spill:
             return Verdict(preferred)
         model = self._models.setdefault(preferred.model, _Model())
         model.felt(preferred.wait_s / self.rules.wait_s, now)
-        model.window.asked(now)
         while self._homes and now - next(iter(self._homes.values())).at > SESSION_IDLE_S:
             self._homes.popitem(last=False)
         if not model.overloaded and not self._homes:
@@ -110,21 +110,46 @@ class Spill:
         stay = next((o for o in known if home is not None and o.model == home.model), None)
         if stay is not None and _worth_staying(stay, preferred, overloaded=model.overloaded):
             self._settle(who, preferred.model, stay.model, now)
-            model.window.spilled()
+            model.window.spilled(now)
             return Verdict(stay, SpillReason.SESSION)
         if home is not None:
             self._homes.pop(who, None)
         return self._leave(model, preferred, known, who, now) if model.overloaded else Verdict(preferred)
 
+    def asked(self, model: str | None, now: float) -> None:
+        """One more request wants this model first, whatever becomes of it: called once for each, before `judge`."""
+        self._models.setdefault(model, _Model()).window.asked(now)
+
+    def may_leave(self, model: str | None, now: float) -> bool:
+        """Whether the request that asked may wait for another model's room as well, and so leave this one."""
+        known = self._models.setdefault(model, _Model())
+        known.window.forget(now)
+        return self.rules.wait_s > 0 and known.window.room(self.rules.share_max, known.held)
+
+    @contextmanager
+    def held(self, model: str | None) -> Iterator[None]:
+        """While a request waits that may leave, it counts as one that does."""
+        known = self._models.setdefault(model, _Model())
+        known.held += 1
+        try:
+            yield
+        finally:
+            known.held -= 1
+
+    def sent(self, preferred: str | None, model: str | None, who: Hashable | None, now: float) -> None:
+        """A request left for another model that had room."""
+        self._models.setdefault(preferred, _Model()).window.spilled(now)
+        self._settle(who, preferred, model, now)
+
     def _leave(self, model: _Model, preferred: Option, others: list[Option], who: Hashable, now: float) -> Verdict:
         quick = next((o for o in others if _gains(o, preferred)), None)
-        if quick is None or not model.window.room(self.rules.share_max):
+        if quick is None or not model.window.room(self.rules.share_max, model.held):
             held = SpillReason.HELD_SHARE if quick else SpillReason.HELD_NO_GAIN
             held = held if others else SpillReason.HELD_NO_OTHER
             assert preferred.wait_s is not None
             too_long = preferred.wait_s > self.rules.wait_s  # else it is only not over yet
             return Verdict(preferred, held if too_long else None, quick or next(iter(others), None))
-        model.window.spilled()
+        model.window.spilled(now)
         self._settle(who, preferred.model, quick.model, now)
         return Verdict(quick, SpillReason.WAIT)
 
@@ -160,25 +185,32 @@ class _Window:
         self._slots: deque[_Slot] = deque()
         self._asked = self._away = 0
 
-    def asked(self, now: float) -> None:
-        """One more request."""
+    def forget(self, now: float) -> None:
+        """What was before the window."""
         while self._slots and now - self._slots[0].at >= WINDOW_S:
             old = self._slots.popleft()
             self._asked -= old.asked
             self._away -= old.away
-        if not self._slots or now - self._slots[-1].at >= WINDOW_S / SLOTS:
-            self._slots.append(_Slot(now))
-        self._slots[-1].asked += 1
+
+    def asked(self, now: float) -> None:
+        """One more request."""
+        self._slot(now).asked += 1
         self._asked += 1
 
-    def spilled(self) -> None:
-        """The last one asked was sent away."""
-        self._slots[-1].away += 1
+    def spilled(self, now: float) -> None:
+        """One of them was sent away."""
+        self._slot(now).away += 1
         self._away += 1
 
-    def room(self, share: float) -> bool:
-        """Whether the last one asked may be sent away, too."""
-        return self._away + 1 <= share * self._asked
+    def room(self, share: float, held: int) -> bool:
+        """Whether one more may be sent away; those `held` may still be."""
+        return self._away + held + 1 <= share * self._asked
+
+    def _slot(self, now: float) -> _Slot:
+        self.forget(now)
+        if not self._slots or now - self._slots[-1].at >= WINDOW_S / SLOTS:
+            self._slots.append(_Slot(now))
+        return self._slots[-1]
 
 
 @dataclass(slots=True)
@@ -187,6 +219,7 @@ class _Model:
 
     overloaded: bool = False
     calm_since: float | None = None
+    held: int = 0
     window: _Window = field(default_factory=_Window)
 
     def felt(self, pressure: float, now: float) -> None:

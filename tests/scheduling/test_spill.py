@@ -19,6 +19,7 @@ OTHER = Option("small", 0.0, 0.1)
 def judge(
     spill: Spill, preferred: Option, *others: Option, now: float = 0.0, session: Hashable | None = None
 ) -> Verdict:
+    spill.asked(preferred.model, now)
     return spill.judge(preferred, iter(others), lambda: session, now)
 
 
