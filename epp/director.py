@@ -10,7 +10,7 @@ import logging
 import math
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from traceback import format_tb
@@ -254,7 +254,9 @@ class Director:
             lease = before.lease.join()
         else:
             self._profile.picked(chosen.query, pick.endpoint)
-            cost = _cost(chosen.query, pick.endpoint, blind=not (ask.sees_answer and request.stream))
+            cost = _cost(chosen.query, pick.endpoint)
+            cost.blind = not (ask.sees_answer and request.stream)
+            cost.critical = self._gate is not None and self._gate.control.settings.level(request.priority) == "critical"
             receipt.predicted_ttft_s = cost.ttft_s
             lease = self._pool.lease(pick.endpoint, cost, now=self._now())  # last: what fails before it leaks nothing
         self._remember(ask, way, Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried))
@@ -405,12 +407,12 @@ class Director:
         )
 
 
-def _cost(query: Query, endpoint: Endpoint, *, blind: bool) -> Cost:
+def _cost(query: Query, endpoint: Endpoint) -> Cost:
     """What the ledger is charged: as the profile reckons, or all of the prompt that is not cached."""
     if query.cost is not None:
-        return replace(query.cost, blind=blind)
+        return query.cost
     prompt = query.request.prompt_tokens
-    return Cost(max(0, prompt - query.cached.get(endpoint, 0)), prompt, blind=blind)
+    return Cost(max(0, prompt - query.cached.get(endpoint, 0)), prompt)
 
 
 def _joins(lease: Lease) -> bool:

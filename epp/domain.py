@@ -121,7 +121,8 @@ class Request:
     `prompt` holds the raw JSON of what the engine will prefill (messages, prompt or input): it is hashed for prefix
     affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None. `priority` is that
     of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id. `session` is the name that
-    the client gives to the conversation, if it does. With `never_degrade` no weaker model may stand in.
+    the client gives to the conversation, if it does. With `never_degrade` no weaker model may stand in. `memo` keeps
+    what was worked out of the prompt once and is looked at again.
     """
 
     id: str
@@ -139,6 +140,7 @@ class Request:
     needs: Needs = NO_NEEDS
     session: str | None = None
     never_degrade: bool = False
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True, frozen=True)
@@ -156,7 +158,8 @@ class Load:
 
     `waiting` and `running` count requests, `kv_usage` is a fraction, `at` the monotonic second of the sample; the
     tokens are those computed since the engine's start, the only count of them where a gateway shows no answers.
-    `cache_queries` and `cache_hits` are prompt tokens looked up and found in the prefix cache since then.
+    `cache_queries` and `cache_hits` are prompt tokens looked up and found in the prefix cache since then, and
+    `decode_tokens` the tokens whose time since the one before them, `decode_seconds` together, the engine has measured.
     """
 
     at: float
@@ -169,6 +172,8 @@ class Load:
     generated_tokens: float | None = None
     cache_queries: float | None = None
     cache_hits: float | None = None
+    decode_seconds: float | None = None
+    decode_tokens: float | None = None
     lora: Lora | None = None
 
 
@@ -179,7 +184,7 @@ class Endpoint:
     `address` is `ip:port`, IPv6 in brackets. `models` maps every name the server answers to onto its base model (its
     own name for a base model, the parent for a LoRA adapter); None while the list is not known. Until then `declared`
     counts, the same as discovery was told it (a pod label, configuration); None: the endpoint accepts any model.
-    The rest is the ledger, which only leases change: requests in flight; prompt tokens that are not cached and not yet
+    The rest is the ledger, which only leases change: requests in flight, and the critical among them; prompt tokens that are not cached and not yet
     computed; tokens of context of the requests in flight; `work_s`, the predicted seconds of prefill outstanding, of
     which the oldest request's share is `work_head_s`, begun at the monotonic second `work_since`.
     """
@@ -192,6 +197,7 @@ class Endpoint:
     load: Load | None = None
     reachable: bool = True
     inflight_requests: int = 0
+    inflight_critical: int = 0
     inflight_tokens: int = 0
     context_tokens: int = 0
     work_s: float = 0.0
@@ -209,18 +215,20 @@ class Endpoint:
         return self.work_s - min(max(0.0, now - self.work_since), self.work_head_s)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Cost:
     """What one request is thought to take: prompt tokens to be computed, all its tokens of context, seconds of prefill.
 
     `blind` where the gateway will not show when the first token comes: then the prefill is over when it should be.
-    `ttft_s` is how long the first token is expected to take, None where nobody reckons.
+    `ttft_s` is how long the first token is expected to take, None where nobody reckons. `critical` requests are counted
+    apart, so that others can keep away from where they are.
     """
 
     tokens: int = 0
     context: int = 0
     work_s: float = 0.0
     blind: bool = False
+    critical: bool = False
     ttft_s: float | None = None
 
 

@@ -11,31 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from epp.domain import Candidate, Endpoint, Receipt, Request, Spilled, SpillReason
-from epp.flow.forecast import Forecast
+from epp.domain import Candidate, Receipt, Request, Spilled, SpillReason
 from epp.protocol.session import session
-from epp.scheduling.framework import Profile, Query
+from epp.scheduling.framework import Profile
 from epp.scheduling.spill import Option, Outlook, Spill
 
 if TYPE_CHECKING:
     from epp.picking import Chosen
-
-
-@dataclass(slots=True, frozen=True)
-class ForecastOutlook:
-    """What the gate's forecast says of a pick: its own prompt counts less what is cached there."""
-
-    forecast: Forecast
-
-    def wait_s(self, query: Query, endpoint: Endpoint) -> float:
-        """The backlog."""
-        return self.forecast.backlog_s(endpoint, query.now)
-
-    def first_token_s(self, query: Query, endpoint: Endpoint) -> float:
-        """The backlog, and the part of the own prefill that is not cached."""
-        tokens = query.request.prompt_tokens
-        fresh = 1.0 if not tokens else max(0, tokens - query.cached.get(endpoint, 0)) / tokens
-        return self.wait_s(query, endpoint) + fresh * self.forecast.own_s(query.request)
 
 
 @dataclass(slots=True)

@@ -9,9 +9,8 @@ from random import Random
 import pytest
 
 from epp.director import Director
-from epp.domain import Candidate, Choice, Endpoint, Exclusion, SpillReason
-from epp.flow.forecast import LedgerForecast
-from epp.leaving import ForecastOutlook, Leaving, outlook_of
+from epp.domain import Candidate, Choice, Cost, Exclusion, SpillReason
+from epp.leaving import Leaving, outlook_of
 from epp.outcome import Routed
 from epp.picking import Picking
 from epp.protocol.messages import Decide
@@ -22,7 +21,6 @@ from epp.scheduling.spill import Spill, SpillRules
 from tests.flow import make
 from tests.kubeapi import virtual
 from tests.make import POST, FixedChooser, chat, director, pool, request
-from tests.scheduling.make import endpoint
 
 TWO: dict[str, Sequence[str]] = {"a": ["big"], "b": ["small"]}
 BIG, NEAR, FAR = Candidate("big"), Candidate("small", 0.1), Candidate("small", 1.0)
@@ -161,30 +159,16 @@ def test_those_who_wait_count_for_as_long_as_they_do_and_no_longer() -> None:
     assert (later, after) == ([BIG, NEAR], [BIG])
 
 
-def test_a_gates_forecast_is_an_outlook_that_counts_what_is_cached() -> None:
-    pod = endpoint("a", tokens=1000)
-    outlook = ForecastOutlook(LedgerForecast(tokens_per_s=100.0))
-    cold = Query(request(prompt_tokens=500), BIG, 0.0, Random(1))
-    warm = Query(request(prompt_tokens=500), BIG, 0.0, Random(1), cached={pod: 400})
-    empty = Query(request(prompt_tokens=0), BIG, 0.0, Random(1))
+def test_the_default_profile_predicts_waits_and_first_tokens_less_what_is_cached() -> None:
+    pods = pool("a")
+    (pod,) = pods.endpoints
+    pods.lease(pod, Cost(1000, 1000, 2.0))
+    outlook = outlook_of(default_profile())
+    assert outlook is not None
+    cold = Query(request(prompt_tokens=50_000), BIG, 0.5, Random(1))
+    warm = Query(request(prompt_tokens=50_000), BIG, 0.5, Random(1), cached={pod: 49_000})
 
-    assert outlook.wait_s(cold, pod) == 10.0
-    assert outlook.first_token_s(cold, pod) == pytest.approx(15.0, abs=0.1)
-    assert outlook.first_token_s(warm, pod) == pytest.approx(11.0, abs=0.1)
-    assert outlook.first_token_s(empty, pod) == pytest.approx(10.0, abs=0.1)
-
-
-def test_the_outlook_is_the_part_of_a_profile_that_has_one() -> None:
-    class Seer(MaxScorePicker):
-        """A picker that predicts."""
-
-        def wait_s(self, query: Query, endpoint: Endpoint) -> float | None:
-            return 1.0
-
-        def first_token_s(self, query: Query, endpoint: Endpoint) -> float | None:
-            return 2.0
-
-    seer = Seer()
-
-    assert outlook_of(Profile("test", picker=seer)) is seer
-    assert outlook_of(default_profile()) is None
+    assert outlook.wait_s(cold, pod) == outlook.wait_s(warm, pod) == 1.5
+    assert (outlook.first_token_s(cold, pod) or 0.0) > 2.0
+    assert 1.5 < (outlook.first_token_s(warm, pod) or 0.0) < 2.0
+    assert outlook_of(Profile("test", picker=MaxScorePicker())) is None

@@ -19,7 +19,7 @@ from benchmarks.workloads import catalogue
 from benchmarks.workloads.read import read
 from benchmarks.workloads.workload import Workload
 
-ADMISSIONS = ("none",)
+ADMISSIONS = ("none", "onehop")
 
 
 def run(arguments: list[str]) -> int:
@@ -40,7 +40,9 @@ def run(arguments: list[str]) -> int:
         seeded = [_at(job, rate, seed) for seed in range(given.seeds)]
         runs = run_all(seeded, given.processes, lambda done, policy=policy: _progress(policy, done, given.seeds))
         results.append(report(seeded[0], load, knee_rps, runs))
-    print(f"{workload.name}, {rate:.4g} req/s" + (f" ({load:g} of the knee)" if load else "") + f", {given.seeds} seeds\n")
+    print(
+        f"{workload.name}, {rate:.4g} req/s" + (f" ({load:g} of the knee)" if load else "") + f", {given.seeds} seeds\n"
+    )
     print(table(results))
     if given.json is not None:
         content = results[0] if len(results) == 1 else results
@@ -84,12 +86,24 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--workload", choices=sorted(catalogue.NAMES), metavar="NAME", help=", ".join(catalogue.NAMES))
-    what.add_argument("--trace", type=Path, metavar="FILE", help="a trace, Mooncake, agent, Azure or ServeGen; .gz or not")
+    what.add_argument(
+        "--trace", type=Path, metavar="FILE", help="a trace, Mooncake, agent, Azure or ServeGen; .gz or not"
+    )
     data = os.environ.get("ONEHOP_TRACES")
-    parser.add_argument("--data", type=Path, default=Path(data) if data else None, metavar="FOLDER", help="of the traces that workloads read")
-    parser.add_argument("--policy", action="append", metavar="NAME", help="several times or with commas: " + ", ".join(policies.names()))
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(data) if data else None,
+        metavar="FOLDER",
+        help="of the traces that workloads read",
+    )
+    parser.add_argument(
+        "--policy", action="append", metavar="NAME", help="several times or with commas: " + ", ".join(policies.names())
+    )
     parser.add_argument("--admission", choices=ADMISSIONS, default="none")
-    parser.add_argument("--mix", type=_mix, default=(0.0, 1.0, 0.0), metavar="C,S,L", help="shares of critical, standard, sheddable")
+    parser.add_argument(
+        "--mix", type=_mix, default=(0.0, 1.0, 0.0), metavar="C,S,L", help="shares of critical, standard, sheddable"
+    )
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=_positive, metavar="R", help="requests a second")
     pace.add_argument("--load", type=_positive, default=1.0, metavar="X", help="in parts of the knee")

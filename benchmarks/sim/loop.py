@@ -51,7 +51,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.at(when, _run, handle)
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """As asyncio's."""
         return self.call_at(self.now + delay, callback, *args, context=context)
 
@@ -67,8 +69,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._wake()
             while heap:
                 when, _, call, value = heappop(heap)
-                if when > self.now:
-                    self.now = when
+                self.now = max(self.now, when)
                 call(value)
                 self.events += 1
                 if self._soon:

@@ -20,6 +20,7 @@ from benchmarks.sim.policies import maker
 from benchmarks.sim.summary import Slo, measured, summarize
 from benchmarks.sim.world import CLASSES, Plan, World
 from benchmarks.workloads.workload import Workload
+from epp.flow.settings import FlowSettings
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,7 +51,16 @@ class Run:
 def run(job: Job) -> Run:
     """One run in this process."""
     arrivals = job.workload.arrivals(job.rate, Random(f"arrivals {job.seed}"), job.requests)
-    plan = Plan(job.fleet, job.workload.block_tokens, maker(job.policy), job.seed, job.scrape_s, job.mix)
+    plan = Plan(
+        job.fleet,
+        job.workload.block_tokens,
+        maker(job.policy),
+        job.seed,
+        job.scrape_s,
+        job.mix,
+        job.admission,
+        flow_of(job.slo),
+    )
     collecting = gc.isenabled()
     gc.collect()
     gc.freeze()
@@ -71,6 +81,11 @@ def run(job: Job) -> Run:
         if share > 0
     }
     return Run(job.seed, summary, by_class)
+
+
+def flow_of(slo: Slo) -> FlowSettings:
+    """Our gate is told the SLO that requests are judged by."""
+    return FlowSettings(slo_ttft_s=slo.ttft_s, slo_own_factor=slo.ttft_prefill_factor, slo_tpot_s=slo.tpot_s)
 
 
 def run_all(jobs: Sequence[Job], processes: int, told: Callable[[int], object] = lambda done: None) -> list[Run]:

@@ -8,7 +8,7 @@ arguments; no time passes between the gateway and us, nor between us and a repli
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from random import Random
@@ -30,10 +30,16 @@ from epp.datastore.pool import Listed, Pool
 from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director
 from epp.domain import Usage
+from epp.flow.control import Control
+from epp.flow.forecast import LedgerForecast
+from epp.flow.gate import Gate
+from epp.flow.own import OwnRule
+from epp.flow.settings import FlowSettings
 from epp.outcome import Answered, Routed
 from epp.picking import Picking
 from epp.protocol.headers import FAIRNESS, OBJECTIVE
 from epp.protocol.messages import Decide
+from epp.scheduling.default import reckoner_of
 from epp.scheduling.framework import Profile
 
 NAMESPACE, POOL, GROUP = "sim", "sim", "inference.networking.k8s.io"
@@ -52,6 +58,8 @@ class Plan:
     seed: int
     scrape_s: float = 0.05
     mix: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    admission: str = "none"
+    flow: FlowSettings = field(default_factory=FlowSettings)
 
 
 class World:
@@ -67,7 +75,13 @@ class World:
         )
         self.profile = plan.profile()
         self.members = [
-            Member(name, f"10.0.{n >> 8}.{n & 255}:8000", plan.fleet.config(gpu, plan.block_tokens), self.loop, self._stepped)
+            Member(
+                name,
+                f"10.0.{n >> 8}.{n & 255}:8000",
+                plan.fleet.config(gpu, plan.block_tokens),
+                self.loop,
+                self._stepped,
+            )
             for n, (name, gpu) in enumerate(zip(names(plan.fleet.gpus), plan.fleet.gpus, strict=True))
         ]
         self._by_address = {member.address: member for member in self.members}
@@ -108,8 +122,25 @@ class World:
     def _director(self) -> Director:
         seed, loop = self.plan.seed, self.loop
         rng = Random(f"picker {seed}")
+        picking = Picking(self.pool, self.profile, rng)
+        gate = None
+        if self.plan.admission == "onehop":
+            reckoner = reckoner_of(self.profile)
+            assert reckoner is not None, "only our own policy reckons in seconds"
+            flow = self.plan.flow
+            control = Control(
+                settings=flow,
+                rule=OwnRule(flow, reckoner),
+                forecast=LedgerForecast(),
+                ledger=self.pool,
+                eligible=picking.eligible,
+            )
+            gate = Gate(control, loop.time)
+            self.pool.on_room = gate.wake
+        self.gate = gate
         return Director(
-            picking=Picking(self.pool, self.profile, rng),
+            picking=picking,
+            gate=gate,
             chooser=NoAliases(),
             receipts=Receipts(keeping=Keeping(RECEIPTS_KEPT)),
             telemetry=QuietTelemetry(self.pool),
@@ -202,6 +233,8 @@ class World:
         for member in self.members:
             if member.alive and member.endpoint is not None:
                 member.endpoint.load = member.sample(now)
+        if self.gate is not None:
+            self.gate.wake()
         if self.left:
             self.loop.at(now + self.plan.scrape_s, self._scrape)
 

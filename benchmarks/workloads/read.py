@@ -65,7 +65,9 @@ def _table(rows: csv.DictReader[str], name: str, identity: str) -> Workload:
         count = -(-tokens // UNSHARED_TOKENS)
         blocks = tuple(range(number << 12, (number << 12) + count))
         client = row.get("client")
-        ask = Ask(tokens, max(1, int(row["output_tokens"])), blocks, tenant=None if client is None else f"client-{client}")
+        ask = Ask(
+            tokens, max(1, int(row["output_tokens"])), blocks, tenant=None if client is None else f"client-{client}"
+        )
         requests.append(Recorded(float(row["t_s"]), ask))
     return TimedTrace(name, identity, UNSHARED_TOKENS, requests)
 

@@ -36,13 +36,14 @@ class Listed:
 class _Charge:
     """One request on one endpoint (or what a peer has there), for as long as someone holds it."""
 
-    __slots__ = ("blind", "context", "endpoint", "holders", "line", "requests", "tokens", "work_s")
+    __slots__ = ("blind", "context", "critical", "endpoint", "holders", "line", "requests", "tokens", "work_s")
 
     def __init__(self, endpoint: Endpoint, cost: Cost, requests: int, line: _Line, now: float) -> None:
         self.endpoint = endpoint
         self.holders = 0
         self.requests = requests
         self.tokens, self.context, self.work_s = cost.tokens, cost.context, cost.work_s
+        self.critical = requests if cost.critical else 0
         self.blind = cost.blind and cost.work_s > 0
         self.line = line
         self._enter(now)
@@ -67,6 +68,7 @@ class _Charge:
         endpoint = self.endpoint
         self.line.leave(self, now)
         endpoint.inflight_requests -= self.requests
+        endpoint.inflight_critical -= self.critical
         endpoint.inflight_tokens -= self.tokens
         endpoint.context_tokens -= self.context
         assert endpoint.inflight_requests >= 0
@@ -76,6 +78,7 @@ class _Charge:
     def _enter(self, now: float) -> None:
         endpoint = self.endpoint
         endpoint.inflight_requests += self.requests
+        endpoint.inflight_critical += self.critical
         endpoint.inflight_tokens += self.tokens
         endpoint.context_tokens += self.context
         self.line.join(self, now)

@@ -229,6 +229,14 @@ class Control:
             endpoints = seen[line.key]
             room = self.rule.room(ticket, endpoints, now) if endpoints else None
             if not _some(room) or left[line.key] == 0:
+                if endpoints and self.rule.hopeless(ticket, endpoints, now):
+                    self._drop(ticket, State.REFUSED, now)
+                    self.dropped.append((ticket, self._late(ticket)))
+                    if line:
+                        ready.push(line, line.next()[0])
+                    else:
+                        ready.remove(line)
+                    continue
                 shut.add(line.key)
                 ready.remove(line)
                 continue

@@ -123,6 +123,7 @@ class Gate:
             self._tell(self.control.expire(now))
             for ticket in self.control.release(now):
                 self._let(ticket)
+            self._tell(self.control.expire(now))  # those that were found to come too late
             self._set_timer()
         except Exception as surprise:  # a defect of a rule or a forecast: nobody may wait for ever because of it
             for waiter in self._waiters.values():

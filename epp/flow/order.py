@@ -8,7 +8,7 @@ from collections.abc import Callable
 from epp.flow.settings import OrderName
 from epp.flow.ticket import Ticket
 
-AGING = 0.25  # a second waited makes up for so many seconds of own work, so that long prompts do not starve
+AGING = 0.05  # a second waited makes up for so many seconds of own work, so that long prompts do not starve
 
 
 def _arrival(ticket: Ticket) -> float:

@@ -45,6 +45,10 @@ class Rule(ABC):
         Raises Refused where waiting is not expected to help.
         """
 
+    def hopeless(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> bool:
+        """Whether a request that waits would come too late even if it went on now."""
+        return False
+
     @abstractmethod
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         """How full the endpoints are together, for the gauge."""

@@ -6,10 +6,8 @@ serve: pressures between 0.25 and 0.5 for what may be shed were all good.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 
 OrderName = Literal["fcfs", "edf", "slo-deadline", "shortest"]
@@ -103,19 +101,22 @@ class FlowSettings:
     bytes_max: int = 256 * 2**20
     band: BandSettings = DEFAULT_BAND
     negative_band: BandSettings | None = None
-    bands: Mapping[int, BandSettings] = field(default_factory=lambda: MappingProxyType({}))
+    bands: Mapping[int, BandSettings] = field(default_factory=dict)
     wait_s_max: float = 60.0
     hold_s: float = 0.0
     gateway: GatewayTimeouts = GatewayTimeouts()
     critical_from: int = 1
     sheddable_below: int = 0
-    critical: ClassSettings = ClassSettings(math.inf, 1.5)
+    critical: ClassSettings = ClassSettings(1.0, 1.5)
     standard: ClassSettings = ClassSettings(0.8, 1.0)
-    sheddable: ClassSettings = ClassSettings(0.35, 0.5)
+    sheddable: ClassSettings = ClassSettings(0.35, 1.0)
+    beside_critical: float = 0.5
     critical_backlog_s: float = 2.5
     slo_ttft_s: float = 2.0
     slo_own_factor: float = 2.0
-    pressure_s: float = 1.5
+    slo_tpot_s: float = 0.1
+    slo_margin_s: float = 0.2
+    pressure_s: float = 1.0
     evict: bool = False
     evicted_at_once: int = 2
     evict_grace_s: float = 10.0

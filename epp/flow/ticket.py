@@ -64,8 +64,8 @@ class Ticket:
     """One request at the gate. `arrived` is when it became whole.
 
     `slo_s` is its own bound on the time to the first token, None where it names none; `wait_s_max` the longest wait
-    that its gateway bears, None where it bears any. The rest is the gate's: predicted seconds of its own prefill, bytes
-    kept, by when it must be through (`latest` is the last moment that may be put off to), whether it is `held` for want
+    that its gateway bears, None where it bears any. The rest is the gate's: predicted seconds of its own prefill and KV
+    cache it needs in tokens, by when its first token must come (`deadline`), bytes kept, by when it must be through (`latest` is the last moment that may be put off to), whether it is `held` for want
     of any endpoint, its place in the queues (`order` is 0 before it ever waited) and in the ledger.
     """
 
@@ -75,6 +75,8 @@ class Ticket:
     slo_s: float | None = None
     wait_s_max: float | None = None
     own_s: float = 0.0
+    tokens: float = 0.0
+    deadline: float = math.inf
     bytes: int = 0
     expires: float = 0.0
     latest: float = math.inf

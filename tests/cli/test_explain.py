@@ -172,7 +172,7 @@ async def test_receipts_of_a_live_process_are_explained_and_hold_no_prompt(tmp_p
     assert "asked for auto, answered by phi4-mini, decision math_decision" in said.plain
     assert "> phi4-mini" in said.out
     assert said.plain.count("127.0.0.1:") == 3, "where it went, and both endpoints with their totals"
-    assert "queue 0." in said.plain or "queue 1." in said.plain
+    assert "least-work 1.00" in said.plain
     assert "completed (200)" in said.out
     assert (data.json["id"], data.json["selected_model"]) == (plain["x-onehop-receipt"], "phi4-mini")
 
@@ -202,7 +202,7 @@ async def test_a_dry_run_asks_the_endpoints_of_a_file_what_they_serve(tmp_path: 
         said = await explain(MATHS, "--semantic-config-file", str(QUICKSTART), "--discovery-file", str(path), "--json")
 
     assert said.json["picked"] == f"127.0.0.1:{maths}"
-    assert said.json["endpoints"][0]["scores"]["queue-scorer"] >= 0
+    assert said.json["endpoints"][0]["scores"]["least-work-scorer"] == 1
     assert (said.json["outcome"], said.json["decision"]) == ("dry run", "math_decision")
 
 
