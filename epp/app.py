@@ -19,7 +19,7 @@ import grpc
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Pool
-from epp.datastore.receipts import Receipts
+from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director, Rules
 from epp.domain import Chooser, ConfigError, Endpoint
 from epp.edge import admin, tls
@@ -29,6 +29,7 @@ from epp.edge.health import Health
 from epp.edge.scrape import Scraper
 from epp.edge.server import Limits, Processor, listen
 from epp.edge.stream import Shared, Stream
+from epp.leaving import Leaving, outlook_of
 from epp.picking import Picking
 from epp.protocol.decision import Signer
 from epp.protocol.exchange import Buffers
@@ -38,6 +39,7 @@ from epp.readiness import Readiness
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
+from epp.scheduling.spill import Spill, SpillRules
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
 from epp.telemetry import Telemetry
@@ -77,8 +79,9 @@ class App:
             self.fleet.home = self._kubernetes.namespace
         else:
             raise ConfigError("--discovery-file", NO_SOURCE)
-        self.receipts = Receipts(time.time() - self._now())
         self.telemetry = Telemetry(self.fleet)
+        keeping = Keeping(settings.receipts_max, settings.receipts_bytes_max, settings.receipts_sample)
+        self.receipts = Receipts(time.time() - self._now(), keeping, self.telemetry.receipt)
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Profile] = []
@@ -185,10 +188,11 @@ class App:
     def _processor(self, scope: Scope, stage: SemanticStage | None, buffers: Buffers, limits: Limits) -> Processor:
         settings = self._settings
         profile, rng = default_profile(), Random()
+        spill = Spill(SpillRules(settings.spill_wait, settings.spill_share_max, settings.spill_margin_max))
         self._profiles.append(profile)
         self.telemetry.measure(profile)
         director = Director(
-            picking=Picking(scope.pool, profile, rng, settings.unknown_model),
+            picking=Picking(scope.pool, profile, rng, settings.unknown_model, Leaving(spill, outlook_of(profile))),
             chooser=self._chooser(scope.pool, stage),
             receipts=self.receipts,
             telemetry=self.telemetry,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from epp.datastore.pool import Pool
-from epp.domain import Candidate, Choice, Edit, Reason, Refused, Request
+from epp.domain import Candidate, Choice, Edit, Limits, Reason, Refused, Request
 from epp.protocol.openai import conversation
 
 if TYPE_CHECKING:
@@ -143,13 +143,18 @@ def _choice(found: semantic.Choice, candidates: tuple[Candidate, ...]) -> Choice
         answer=found.answer,
         refusal=refusal,
         signals=signals,
+        never_degrade=found.never_degrade,
     )
 
 
 def _candidate(found: semantic.Candidate) -> Candidate:
     lowered = None if found.lowered is None else tuple(Edit(e.mode, e.path, e.value) for e in found.lowered)
+    can = found.abilities
     return Candidate(
         found.model,
+        found.margin,
+        found.quality,
+        Limits(found.context_tokens, can.tools, can.images, can.audio, can.json_mode),
         edits=tuple(Edit(e.mode, e.path, e.value) for e in found.edits),
         headers=tuple((h.name, h.value) for h in found.headers),
         lowered=lowered,

@@ -15,7 +15,7 @@ from functools import partial
 from random import Random
 from traceback import format_tb
 
-from epp import outcome
+from epp import candidates, outcome
 from epp.datastore import recent
 from epp.datastore.outages import Outages
 from epp.datastore.pool import Lease
@@ -34,7 +34,7 @@ from epp.domain import (
     Request,
 )
 from epp.flow.gate import Gate, Gone, Waits
-from epp.flow.ticket import Key, Room, Ticket
+from epp.flow.ticket import Room, Ticket
 from epp.outcome import Answered, Routed
 from epp.picking import Picking, next_best, within
 from epp.protocol import decision, openai
@@ -147,6 +147,7 @@ class Director:
             result = self._fail_open(ask, receipt, surprise)
         receipt.decided_s = self._now() - receipt.time
         self._receipts.add(receipt)
+        self._telemetry.chose(receipt)
         if not isinstance(result, Routed) or result.lease is not None:  # else the second stream counts the request
             self._telemetry.decided(receipt)
         return result
@@ -154,8 +155,9 @@ class Director:
     def refuse(self, ask: Decide, refused: Refused) -> Answered:
         """The answer to a request that the exchange itself gave up on."""
         receipt = self._receipt(ask)
+        answered = self._refuse(refused, receipt)
         self._receipts.add(receipt)
-        return self._refuse(refused, receipt)
+        return answered
 
     def served(self, routed: Routed, address: str) -> None:
         """The gateway says who answered: if it went elsewhere, the ledger and the scorers' memories follow."""
@@ -176,6 +178,7 @@ class Director:
         if receipt.stream and routed.query is not None and routed.lease is not None:
             took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
             self._profile.answered(routed.query, routed.lease.endpoint, took)
+            self._telemetry.foretold(receipt, took)
 
     def ended(self, routed: Routed) -> None:
         """The stream is over, for whatever reason; the receipt says how. The lease is closed."""
@@ -227,6 +230,9 @@ class Director:
             raise choice.refusal
         if choice.answer is not None:
             return outcome.answered(choice.answer, request, receipt, int(self._wall()))
+        choice = candidates.fitting(choice, request, receipt)
+        if before is not None:
+            choice = candidates.first(before.candidate, choice)
         tried = before.tried if before else set()
         kept = before.endpoint if before and not tried else prefer
         # One that is in the ledger already, by its headers or by another stream, has been let through.
@@ -259,7 +265,7 @@ class Director:
             cost.critical = self._gate is not None and self._gate.control.settings.level(request.priority) == "critical"
             receipt.predicted_ttft_s = cost.ttft_s
             lease = self._pool.lease(pick.endpoint, cost, now=self._now())  # last: what fails before it leaks nothing
-        self._remember(ask, way, Decided(self._now(), choice, chosen.candidate, pick.endpoint, lease, tried))
+        self._remember(ask, way, Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, chosen.query)
 
@@ -298,25 +304,21 @@ class Director:
         waits: Callable[[float], Awaitable[None]] | None,
     ) -> Room:
         """Through the gate, as soon as any of the models has room. Raises Refused."""
-        gate = self._gate
+        gate, now = self._gate, self._now()
+        self._picking.wants(choice, now)
         if gate is None:
             return None
-        now = self._now()
         timeouts = gate.control.settings.gateway
-        ticket = Ticket(
-            request,
-            Key(frozenset(c.model for c in choice.candidates), request.subset),
-            now,
-            slo_s=_slo_s(ask.headers),
-            wait_s_max=timeouts.wait_s(now - receipt.time) if ask.timed else None,
-        )
+        slo_s = _slo_s(ask.headers)
+        wait_s_max = timeouts.wait_s(now - receipt.time) if ask.timed else None
         tell: Waits | None = None
         if waits is not None and ask.timed and timeouts.extends:
             tell = partial(waits, timeouts.message_s_max)
-        try:
-            entry = await gate.enter(ticket, tell)
-        finally:
-            receipt.waited_s = self._now() - now
+        with self._picking.waiting(choice, request.subset, now) as key:
+            try:
+                entry = await gate.enter(Ticket(request, key, now, slo_s=slo_s, wait_s_max=wait_s_max), tell)
+            finally:
+                receipt.waited_s = self._now() - now
         return entry.room
 
     def _told(self, ask: Decide, request_id: str) -> Decision | None:
@@ -378,7 +380,8 @@ class Director:
         self._recent.note(_key(ask, ask.body), decided)
         if way.body is not None:
             # What was edited once is not edited again.
-            self._recent.note(_key(ask, way.body), replace(decided, choice=decided.choice.unedited()))
+            plain = replace(decided, choice=decided.choice.unedited(), candidate=decided.candidate.unedited())
+            self._recent.note(_key(ask, way.body), plain)
 
     def _fail_open(self, ask: Decide, receipt: Receipt, surprise: Exception) -> Routed | Answered:
         """A defect: send the request as it is to the least busy endpoint. Its text may hold a prompt: not logged."""

@@ -133,7 +133,7 @@ def answered(message: str, request: Request, receipt: Receipt, created: int) -> 
 
 def refuse(refused: Refused, receipt: Receipt, retry_after_s: int | None = None) -> Answered:
     """The refusal as the client sees it; `retry_after_s` as in `errors.refusal`."""
-    receipt.outcome, receipt.status = refused.reason.code, refused.reason.status
+    receipt.outcome, receipt.status, receipt.message = refused.reason.code, refused.reason.status, refused.message
     immediate = refusal(refused, error_shape(receipt.path), retry_after_s)
     immediate.headers = [*immediate.headers, (RECEIPT, receipt.id)]
     return Answered(immediate, receipt)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from semantic.cards import Abilities
 from semantic.edits import Edit, HeaderEdit
 from semantic.judges.known import Known
 from semantic.rules import Facts, Match
 from semantic.sessions import Keys
 from semantic.signals.api import Coverage
 
+NO_ABILITIES = Abilities()
 Status = Literal["full", "degraded", "skipped"]
 Refusal = Literal["guard_jailbreak", "guard_pii", "guard_unknown", "no_candidates"]
 
@@ -19,6 +21,7 @@ class Candidate:
     """A model that may answer, by the name its servers know, and what its request becomes.
 
     `lowered` takes the place of `edits` where more than `waiting_max` requests wait at the endpoint that is picked.
+    `margin` is the quality lost against the first candidate, as in `cards.margins`; `quality` is the card's score.
     """
 
     model: str
@@ -26,6 +29,10 @@ class Candidate:
     headers: tuple[HeaderEdit, ...] = ()
     lowered: tuple[Edit, ...] | None = None
     waiting_max: float | None = None
+    margin: float = 0.0
+    quality: float | None = None
+    context_tokens: int | None = None
+    abilities: Abilities = NO_ABILITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +55,18 @@ class Choice:
     guard: str | None = None
     matched: Mapping[str, float] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    never_degrade: bool = False
     coverage: Coverage = field(default_factory=Coverage)
 
     @property
     def models(self) -> tuple[str, ...]:
         """The candidates' names, best first."""
         return tuple(candidate.model for candidate in self.candidates)
+
+    @property
+    def margins(self) -> tuple[float, ...]:
+        """The candidates' margins, in the same order."""
+        return tuple(candidate.margin for candidate in self.candidates)
 
 
 @dataclass(frozen=True, slots=True)

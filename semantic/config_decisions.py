@@ -55,6 +55,7 @@ def _decision(section: Section, names: Names) -> Decision:
         description=section.text("description"),
         algorithm=read_algorithm(section.section("algorithm")),
         plugins=read_plugins(section),
+        never_degrade=section.flag("never_degrade", default=False),
     )
     section.ignore("annotations")
     if not decision.refs and decision.plugins.fast_response is None:

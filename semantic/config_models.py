@@ -109,13 +109,15 @@ def _card(section: Section) -> Card:
         loras.append(lora.required("name"))
         lora.ignore("description")
         lora.done()
-    listed = section.texts("capabilities")
-    capabilities = {word.lower() for word in listed}
-    if section.text("modality").lower() in ("omni", "both"):
-        capabilities.add("vision")
+    listed, modality = section.texts("capabilities"), section.text("modality").lower()
+    capabilities = {*listed, modality} if modality == "omni" else set(listed)
     context = section.whole("context_window_size") if "context_window_size" in section else None
+    if context is not None and context <= 0:
+        section.report.mistake(section.at("context_window_size"), "should be a number of tokens above 0")
     section.ignore("param_size", "description", "tags")
     quality = section.number("quality_score", 0.0) if "quality_score" in section else None
+    if quality is not None and not 0 <= quality <= 1:
+        section.report.mistake(section.at("quality_score"), "should lie between 0 and 1")
     section.done()
     # Without a list nothing is known: such a model is never held to lack something.
     return Card(name, frozenset(loras), frozenset(capabilities) if listed else None, quality, context)

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from semantic.asked import Asked, needs
-from semantic.choice import Candidate, Choice, Refusal, Status, Weighed
+from semantic.cards import abilities, margins
+from semantic.choice import NO_ABILITIES, Candidate, Choice, Refusal, Status, Weighed
 from semantic.config import Plan, SemanticConfig, load_config
 from semantic.edits import HeaderEdit
 from semantic.followup import is_follow_up
@@ -20,7 +22,7 @@ from semantic.prepared import Prepared
 from semantic.reasoning import lowered, reasoning_edits
 from semantic.requests import plugin_edits, plugin_headers
 from semantic.rules import Facts, Key, Match, Verdict, decide, scores_in
-from semantic.select import OUTPUT_TOKENS, Abilities, Measure, order, unmeasured
+from semantic.select import OUTPUT_TOKENS, Measure, may, order, unmeasured
 from semantic.sessions import Keys, Remembered, Sessions
 from semantic.signals.api import Answer, Coverage, Signals
 from semantic.signals.domain_only import DomainSignals
@@ -57,7 +59,7 @@ class SemanticRouter:
         self._watcher = Watcher(signals, self.own, config.own_domain)
         self._guards = tuple(judge for judge in config.plan.judges if judge.key[0] in GUARDS)
         self._guarded = Wanted.by(self._guards)
-        self._abilities = Abilities(config.cards.values())
+        self._abilities = abilities({name: card.capabilities for name, card in config.cards.items()})
         plans = (config.plan, *config.plans.values())
         self._prepared = {id(plan): Prepared(plan, self._guards) for plan in plans}
 
@@ -130,6 +132,7 @@ class SemanticRouter:
             matched=matched(facts),
             unknown=unknown(facts),
             coverage=_coverage(known),
+            never_degrade=match is not None and match.decision.never_degrade,
         )
         if refusal is not None:
             choice = replace(choice, refusal=refusal, guard=guard, reason=f"the guard {guard} objects")
@@ -220,13 +223,15 @@ class SemanticRouter:
         refs = order(decision.refs, decision.algorithm, config.cards, measure) if decision else []
         if decision is not None and not refs:
             return ()
+        wanted = [*refs, ModelRef(config.default_model)]
         need, tokens = needs(asked), asked.prompt_tokens + _answer_tokens(asked)
-        default = ModelRef(config.default_model)
-        wanted = [ref for ref in (*refs, default) if self._abilities.may(ref.model, need, tokens)]
-        if not wanted:
-            # Nobody that was thought of can do this: whoever can, and else whoever was.
-            others = [ModelRef(name) for name in config.cards if self._abilities.may(name, need, tokens)]
-            wanted = others or [*refs, default]
+
+        def able(model: str) -> bool:
+            return may(config.cards.get(model), self._abilities.get(model, NO_ABILITIES), need, tokens)
+
+        if not any(able(ref.model) for ref in wanted):
+            # Nobody that was thought of can do this: whoever can comes after them.
+            wanted += [ModelRef(name) for name in config.cards if able(name)]
         if before is not None and before.models:
             wanted.sort(key=lambda ref: self._served(ref) != before.models[0])
         plugins = decision.plugins if decision else Plugins()
@@ -237,7 +242,11 @@ class SemanticRouter:
             served = self._served(ref)
             if served not in out:
                 out[served] = self._candidate(asked, ref, Candidate(served, edits, headers, waiting_max=waiting))
-        return tuple(out.values())
+        # Only what a decision lists side by side is compared by its weights.
+        weighed = {self._served(ref): ref.weight for ref in reversed(refs)}
+        weights = [weighed[name] for name in takewhile(weighed.__contains__, out)]
+        lost = margins([*out], weights, {name: one.quality for name, one in out.items()})
+        return tuple(replace(one, margin=margin) for one, margin in zip(out.values(), lost, strict=True))
 
     def _candidate(self, asked: Asked, ref: ModelRef, plain: Candidate) -> Candidate:
         """With what is this model's own: its reasoning, and its name for routes where its servers have another."""
@@ -248,10 +257,17 @@ class SemanticRouter:
         if plain.model != ref.served:
             headers = (HeaderEdit(SELECTED_MODEL, ref.served), *headers)
         less = None if plain.waiting_max is None else lowered(ref, card, config.default_effort)
-        if less is None:
-            return Candidate(plain.model, edits, headers)
-        lower = plain.edits + reasoning_edits(asked, less, card, config.default_effort)
-        return Candidate(plain.model, edits, headers, lower, plain.waiting_max)
+        lower = None if less is None else plain.edits + reasoning_edits(asked, less, card, config.default_effort)
+        return Candidate(
+            model=plain.model,
+            edits=edits,
+            headers=headers,
+            lowered=lower,
+            waiting_max=None if lower is None else plain.waiting_max,
+            quality=None if card is None else card.quality,
+            context_tokens=None if card is None else card.context_tokens,
+            abilities=self._abilities.get(ref.model, NO_ABILITIES),
+        )
 
     def _served(self, ref: ModelRef) -> str:
         return ref.lora or self.config.served.get(ref.model, ref.model)

@@ -215,7 +215,10 @@ def scores_in(rule: Rule) -> Iterator[Scores]:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A named rule, the models it stands for, most wanted first, and what else is done to its requests."""
+    """A named rule, the models it stands for, most wanted first, and what else is done to its requests.
+
+    With `never_degrade` no weaker model may stand in for the first.
+    """
 
     name: str
     rule: Rule
@@ -225,6 +228,12 @@ class Decision:
     description: str = ""
     algorithm: Algorithm = field(default_factory=Algorithm)
     plugins: Plugins = field(default_factory=Plugins)
+    never_degrade: bool = False
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weights of `models`, each model's first."""
+        return tuple({ref.served: ref.weight for ref in reversed(self.refs)}[name] for name in self.models)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -1,18 +1,13 @@
 """Which of a decision's models comes first: by weight, by several factors, and by what the request needs. Pure."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from semantic.asked import Need
+from semantic.cards import Abilities
 from semantic.plan import FACTORS, Algorithm, Card, Factor, ModelRef
 
-ABILITIES: Mapping[Need, frozenset[str]] = {
-    "tools": frozenset({"tools", "tool_use", "function_calling", "function-calling"}),
-    "vision": frozenset({"vision", "multimodal", "image", "images", "omni"}),
-    "json": frozenset({"json", "json_mode", "structured_output", "structured_outputs", "structured-output"}),
-}
-"""Words of a model card's capabilities, by what they allow."""
 OUTPUT_TOKENS = 256
 """Room for an answer beside the prompt, where the client names none."""
 
@@ -49,27 +44,16 @@ def order(
     return ranked + [ref for n, ref in enumerate(refs) if n not in kept]
 
 
-class Abilities:
-    """What models may be given, as far as their cards say."""
-
-    def __init__(self, cards: Iterable[Card]) -> None:
-        """An adapter is as able as its base model."""
-        by_name = {card.name: card for card in cards}
-        self._cards = by_name | {lora: card for card in by_name.values() for lora in card.loras}
-        listed = {word for card in by_name.values() for word in card.capabilities or ()}
-        # That a card is silent about JSON means nothing while every card is: engines force the format on any model.
-        self._told: frozenset[Need] = frozenset(need for need, words in ABILITIES.items() if words & listed)
-
-    def may(self, model: str, needs: frozenset[Need], tokens: int) -> bool:
-        """Whether a model may take a request with these needs and of this length."""
-        card = self._cards.get(model)
-        if card is None:
-            return True
-        if card.context_tokens is not None and tokens > card.context_tokens:
-            return False
-        if card.capabilities is None:
-            return True
-        return all(ABILITIES[need] & card.capabilities for need in needs & self._told)
+def may(card: Card | None, can: Abilities, needs: frozenset[Need], tokens: int) -> bool:
+    """Whether a model may take a request with these needs and of this length, as far as its card says."""
+    if card is not None and card.context_tokens is not None and tokens > card.context_tokens:
+        return False
+    lacks: Mapping[Need, bool] = {
+        "tools": can.tools is False,
+        "vision": can.images is False,
+        "json": can.json_mode is False,
+    }
+    return not any(lacks[need] for need in needs)
 
 
 def _factors(card: Card | None, measured: Measured) -> dict[Factor, float | None]:

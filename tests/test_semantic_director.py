@@ -319,3 +319,19 @@ async def test_a_request_that_is_given_up_while_it_is_checked_leaves_nothing() -
         await deciding
 
     assert made_pool.endpoints[0].inflight_requests == 0
+
+
+IMAGE = [{"type": "text", "text": "about math"}, {"type": "image_url", "image_url": {"url": "data:"}}]
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        (chat("auto", "about math"), "small"),
+        (chat("auto", "about math", tools=[{"type": "function"}]), "big"),
+        (json.dumps({"model": "auto", "messages": [{"role": "user", "content": IMAGE}]}).encode(), "eyes-7b-instruct"),
+        (chat("auto", "about math", response_format={"type": "json_object"}), "small"),
+    ],
+)
+async def test_what_a_request_needs_restricts_its_models(body: bytes, model: str) -> None:
+    assert (await routed(stage(), ask(body))).receipt.model == model

@@ -333,3 +333,34 @@ def test_richer_files_are_refused_by_path_or_load_leniently(name: str) -> None:
 def test_an_older_layout_is_recognised() -> None:
     with pytest.raises(ConfigError, match=r"older than v0\.3"):
         load_config(compat("pre-v03-values.yaml"), lenient=True)
+
+
+def test_cards_say_what_a_model_can_and_adapters_are_as_their_base() -> None:
+    card = {"name": "small", "context_window_size": 8192, "quality_score": 0.8, "capabilities": ["chat", "tools"]}
+    config = read_config(edited("routing", "modelCards", 1, to=card))
+
+    small, big = config.cards["small"], config.cards["big"]
+    assert (small.context_tokens, small.quality, small.capabilities) == (8192, 0.8, {"chat", "tools"})
+    assert (big.context_tokens, big.quality, big.capabilities, big.loras) == (None, None, None, {"big-law"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("context_window_size", 0, "should be a number of tokens above 0"),
+        ("context_window_size", "8k", "should be a whole number, not '8k'"),
+        ("quality_score", 88, "should lie between 0 and 1"),
+        ("capabilities", "tools", "should be a list, not 'tools'"),
+    ],
+)
+def test_a_card_with_a_wrong_value_is_a_mistake(key: str, value: object, message: str) -> None:
+    found = mistakes(edited("routing", "modelCards", 1, to={"name": "small", key: value}))
+
+    assert f"routing.modelCards[1].{key}: {message}" in found
+
+
+def test_a_decision_may_forbid_weaker_models() -> None:
+    (decision,) = read_config(edited(*DECISION, "never_degrade", to=True)).decisions
+
+    assert decision.never_degrade
+    assert decision.weights == (1.0,)

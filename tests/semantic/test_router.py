@@ -163,3 +163,18 @@ def test_a_mistake_in_the_file_stops_the_load(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SemanticRouter.load(tmp_path / "none.yaml")
+
+
+async def test_the_choice_says_what_is_lost_by_each_further_model(held: HeldModel) -> None:
+    scored = BASE.replace("{name: small}]", "{name: small, quality_score: 0.75}]").replace(
+        "modelCards: [{name: big,", "modelCards: [{name: big, quality_score: 0.7,"
+    )
+    router = over(held, scored.replace("priority: 10", "priority: 10\n      never_degrade: true"))
+    choice = await router.choose(ask(("user", "math")), LONG_S)
+    plain = over(held)
+    unscored = await plain.choose(ask(("user", "math")), LONG_S)
+    close(router)
+    close(plain)
+
+    assert (choice.models, choice.margins, choice.never_degrade) == (("small", "big"), (0.0, 0.05), True)
+    assert (unscored.margins, unscored.never_degrade) == ((0.0, 1.0), False)

@@ -110,7 +110,7 @@ async def test_a_dry_run_of_a_request_sees_its_needs_and_guards() -> None:
     with_image = await call("eval", {"request": {"model": "auto", "messages": messages}})
     refused = await call("eval", {"text": "a jailbreak"}, service(onehop={"guards": GUARDS}))
 
-    assert with_image["recommended_models"] == ["eyes-7b-instruct"]
+    assert with_image["recommended_models"] == ["small", "big", "eyes-7b-instruct"]
     assert (refused["refusal"], refused["recommended_models"]) == ("guard_jailbreak", [])
 
 

@@ -180,23 +180,33 @@ IMAGE = [{"role": "user", "content": [{"type": "text", "text": "about math"}, {"
     ("body", "models"),
     [
         ({}, ("small", "big")),
-        ({"tools": [{"type": "function"}]}, ("big",)),
-        ({"messages": IMAGE}, ("eyes-7b-instruct",)),
+        ({"tools": [{"type": "function"}]}, ("small", "big")),
+        ({"messages": IMAGE}, ("small", "big", "eyes-7b-instruct")),
         ({"response_format": {"type": "json_object"}}, ("small", "big")),
     ],
 )
-async def test_what_a_request_needs_restricts_its_models(body: dict[str, object], models: tuple[str, ...]) -> None:
-    assert (await chosen(stage(), "about math", **body)).models == models
+async def test_where_no_model_of_a_decision_can_do_a_task_one_that_can_is_added(
+    body: dict[str, object], models: tuple[str, ...]
+) -> None:
+    choice = await chosen(stage(), "about math", **body)
+
+    assert choice.models == models
+    assert {
+        c.model: (c.abilities.tools, c.abilities.images) for c in choice.candidates if c.model != "eyes-7b-instruct"
+    } == {
+        "small": (False, False),
+        "big": (True, False),
+    }
 
 
-async def test_a_prompt_that_is_too_long_for_a_model_goes_to_another() -> None:
+async def test_how_much_a_model_can_read_is_told() -> None:
     refs = [{"model": "eyes"}, {"model": "big"}]
     decisions = [{"name": "all", "modelRefs": refs}]
     asked = chat("about math")
     long = Asked(asked.turns, model="auto", body={**asked.body, "max_tokens": 2000}, prompt_tokens=7000)
 
-    assert (await chosen(stage(edited(decisions=decisions)), "x")).models == ("eyes-7b-instruct", "big")
-    assert (await stage(edited(decisions=decisions)).choose(long, LONG_S)).models == ("big",)
+    router = stage(edited(decisions=decisions))
+    assert [c.context_tokens for c in (await router.choose(long, LONG_S)).candidates] == [8000, 100000]
 
 
 async def test_a_follow_up_stays_with_its_model_and_is_not_classified() -> None:
