@@ -27,7 +27,7 @@ from benchmarks.workloads.workload import Arrival, Ask
 from epp.datastore.objects import Objective, PoolRef
 from epp.datastore.policies import Policies
 from epp.datastore.pool import Listed, Pool
-from epp.datastore.receipts import Receipts
+from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director
 from epp.domain import Usage
 from epp.flow.control import Control
@@ -142,7 +142,7 @@ class World:
             picking=picking,
             gate=gate,
             chooser=NoAliases(),
-            receipts=Receipts(kept_max=RECEIPTS_KEPT),
+            receipts=Receipts(keeping=Keeping(RECEIPTS_KEPT)),
             telemetry=QuietTelemetry(self.pool),
             now=loop.time,
             wall=loop.time,

@@ -160,6 +160,10 @@ class Pick:
             self.dropped[:count],
         )
 
+    def size(self) -> tuple[int, int]:
+        """Rows and scores in each, of what `explain` tells."""
+        return len(self.endpoints) + len(self.dropped), len(self.columns)
+
     def scores(self) -> dict[str, float]:
         """The weighted total of every endpoint that was scored, by its address."""
         return {e.address: total for e, total in zip(self.endpoints, self.totals, strict=True)}

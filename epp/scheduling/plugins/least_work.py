@@ -47,6 +47,15 @@ class LeastWorkScorer(Scorer):
         ttft_s = endpoint.outstanding_s(query.now) + work_s
         query.cost = Cost(tokens=max(0, prompt - hit), context=prompt, work_s=work_s, ttft_s=ttft_s)
 
+    def wait_s(self, query: Query, endpoint: Endpoint) -> float:
+        """Until the endpoint begins with this prompt (an `Outlook`, by which a request may leave a busy model)."""
+        return endpoint.outstanding_s(query.now)
+
+    def first_token_s(self, query: Query, endpoint: Endpoint) -> float:
+        """That, and its own prompt less what is cached there."""
+        work = _shape(query.request.prompt_tokens, query.cached.get(endpoint, 0))
+        return self.wait_s(query, endpoint) + self.reckoner.speed(endpoint).fit.seconds(work)
+
     def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
         """Learn how fast the endpoint is."""
         work = query.notes.get(id(self))
