@@ -18,10 +18,11 @@ import grpc
 
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.datastore.fleet import Fleet
+from epp.datastore.overview import ejected, lacking
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director, Rules
-from epp.domain import Chooser, ConfigError, Endpoint
+from epp.domain import Chooser, ConfigError, Endpoint, Fault
 from epp.edge import admin, tls
 from epp.edge.classify_api import ClassifyApi
 from epp.edge.discovery_file import DiscoveryFile
@@ -39,6 +40,7 @@ from epp.readiness import Readiness
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
+from epp.scheduling.plugins.health import HealthFilter
 from epp.scheduling.spill import Spill, SpillRules
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
@@ -56,7 +58,7 @@ NO_SOURCE = (
     "or one of --pool-name, --pool, --pool-selector, --picker-service, --endpoint-selector is required: "
     "they say where the endpoints come from"
 )
-COUNTS = ("streams", "classifier", "semantic_stage")  # conditions that are numbers to look at, and no trouble
+COUNTS = ("streams", "classifier", "semantic_stage", "scorers")  # conditions to look at, and no trouble
 FILE_POOL = "default"  # the pool's name where only a file knows of it
 
 
@@ -85,13 +87,18 @@ class App:
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Profile] = []
+        self._profile_pools: list[tuple[Profile, Pool]] = []
         self._scraper = Scraper(
             self.fleet.all,
             now=self._now,
             interval_s=settings.refresh_metrics_interval,
             on_failure=self.telemetry.read_failed,
+            on_probe=lambda endpoint: self._probed(),
         )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
+        self._conditions["series"] = lambda: lacking(self.fleet.all.endpoints) or None
+        self._conditions["ejected"] = lambda: ejected(self.fleet.all.endpoints, self._now()) or None
+        self._conditions["scorers"] = lambda: {n: why for p in self._profiles for n, why in p.unused.items()} or None
         self._processors: list[Processor] = []
         self._readiness = Readiness(
             self._tell_ready, "serving", *(self._kubernetes.requires if self._kubernetes else ())
@@ -151,7 +158,21 @@ class App:
     def _relisted(self) -> None:
         for profile in self._profiles:
             profile.relisted(self.fleet.all.endpoints)
+        self._probed()
         self._scraper.wake()
+
+    def _probed(self) -> None:
+        """What endpoints tell has changed; scorers that lack what they need are not asked, which the log says once."""
+        for profile, pool in self._profile_pools:
+            before = profile.unused
+            profile.probed(pool.endpoints)
+            for name, why in profile.unused.items() - before.items():
+                log.warning("pool %s: %s is not used: %s", pool.name, name, why)
+
+    def _ejected(self, endpoint: Endpoint, fault: Fault | None, why: str) -> None:
+        self.telemetry.ejected(fault or "rate")
+        left_s = endpoint.ejected_until - self._now()
+        log.warning("endpoint %s (%s) is left out for %.0f s: %s", endpoint.name, endpoint.address, left_s, why)
 
     def _discovery_file(self, path: Path) -> DiscoveryFile:
         over = self.fleet.pool(self.fleet.all.name)
@@ -190,6 +211,10 @@ class App:
         profile, rng = default_profile(), Random()
         spill = Spill(SpillRules(settings.spill_wait, settings.spill_share_max, settings.spill_margin_max))
         self._profiles.append(profile)
+        self._profile_pools.append((profile, scope.pool))
+        for step in profile.filters:
+            if isinstance(step, HealthFilter):
+                step.on_eject = self._ejected
         self.telemetry.measure(profile)
         director = Director(
             picking=Picking(scope.pool, profile, rng, settings.unknown_model, Leaving(spill, outlook_of(profile))),

@@ -198,6 +198,7 @@ class Director:
                 status=receipt.status,
                 whole=receipt.outcome == "completed",
                 usage=receipt.usage,
+                fault=receipt.fault,
             )
             self._profile.ended(routed.query, lease.endpoint, answer)
 

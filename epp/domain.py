@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol
 
 DEFAULT_TENANT = "default-flow"  # the Go picker's name for requests without a fairness id
 Classification = Literal["full", "degraded", "skipped"]
+# How an endpoint failed a request: took no connection, kept it waiting, answered 502, 503 or 504, another 5xx.
+Fault = Literal["connect", "timeout", "unavailable", "server"]
 
 
 class Reason(Enum):
@@ -163,6 +165,7 @@ class Load:
     tokens are those computed since the engine's start, the only count of them where a gateway shows no answers.
     `cache_queries` and `cache_hits` are prompt tokens looked up and found in the prefix cache since then, and
     `decode_tokens` the tokens whose time since the one before them, `decode_seconds` together, the engine has measured.
+    `custom` are further numbers by the names that configuration gives them.
     """
 
     at: float
@@ -178,6 +181,19 @@ class Load:
     decode_seconds: float | None = None
     decode_tokens: float | None = None
     lora: Lora | None = None
+    custom: Mapping[str, float] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Probe:
+    """Which of the series that we look for an endpoint has: signal -> its name, or the names it was looked for under.
+
+    A signal that its kind of engine never tells is in neither. Without an `engine` nothing there was understood.
+    """
+
+    engine: str | None
+    found: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -190,6 +206,8 @@ class Endpoint:
     The rest is the ledger, which only leases change: requests in flight, and the critical among them; prompt tokens that are not cached and not yet
     computed; tokens of context of the requests in flight; `work_s`, the predicted seconds of prefill outstanding, of
     which the oldest request's share is `work_head_s`, begun at the monotonic second `work_since`.
+    An endpoint that fails requests is ejected until the second `ejected_until`; while it is `limited`, as a new one is,
+    `HealthFilter` looks closer.
     """
 
     name: str
@@ -198,6 +216,7 @@ class Endpoint:
     models: Mapping[str, str] | None = None
     declared: Mapping[str, str] | None = None
     load: Load | None = None
+    probe: Probe | None = None
     reachable: bool = True
     inflight_requests: int = 0
     inflight_critical: int = 0
@@ -207,6 +226,9 @@ class Endpoint:
     work_head_s: float = 0.0
     work_since: float = 0.0
     line: Any = field(default=None, repr=False)  # the ledger's own: who waits for prefill here
+    ejected_until: float = 0.0
+    limited: bool = False
+    standing: Any = field(default=None, repr=False)  # `HealthFilter`'s own: how requests have gone here
 
     @property
     def serves(self) -> Mapping[str, str] | None:
@@ -406,11 +428,16 @@ class Receipt:
     ended_s: float | None = None
     usage: Usage | None = None
     answer_bytes: int | None = None
+    fault: Fault | None = None
     labels: tuple[str, str, str, str] | None = None
 
 
 class Explained(Protocol):
     """A pick that can say how it came about."""
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Scorers that were not asked, with the reason."""
 
     def explain(self) -> list[dict[str, Any]]:
         """One row an endpoint: `address`, `scores`, `total`, `excluded`, `reason`."""

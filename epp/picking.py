@@ -65,8 +65,8 @@ class Picking:
                 serving = _serving(candidate.model, endpoints)
                 able = _those_in(room, serving)
                 drained = drained or bool(able)
-                if last_resort or any(e.reachable for e in able):
-                    found = self._run(request, candidate, now, _kept(prefer, able))
+                if last_resort or any(e.reachable and e.ejected_until <= now for e in able):
+                    found = self._run(request, candidate, now, _kept(prefer, able, now))
                     if found is not None:
                         receipt.excluded.pop(candidate.model, None)  # tried after all, as the last resort
                         if place:
@@ -170,8 +170,9 @@ def next_best(pick: Pick, count: int) -> list[str]:
     return [e.address for _, e in ranked if e is not pick.endpoint and e.reachable][:count]
 
 
-def _kept(prefer: Endpoint | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:
-    return [prefer] if prefer is not None and prefer.reachable and prefer in able else able
+def _kept(prefer: Endpoint | None, able: Sequence[Endpoint], now: float) -> Sequence[Endpoint]:
+    usable = prefer is not None and prefer.reachable and prefer.ejected_until <= now
+    return [prefer] if prefer is not None and usable and prefer in able else able
 
 
 def _those_in(room: Sequence[Endpoint] | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:

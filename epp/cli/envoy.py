@@ -120,7 +120,7 @@ def _ext_proc(plan: EnvoyPlan) -> Json:
             "receiving_namespaces": {"untyped": [ENVOY_LB]},
             "forwarding_namespaces": {"untyped": [ENVOY_LB, SUBSET_NAMESPACE]},
         },
-        response_attributes=["upstream.address", "response.code"],
+        response_attributes=["upstream.address", "response.code", "response.code_details"],
     )
 
 

@@ -48,6 +48,7 @@ def _about(pool: Mapping[str, Any]) -> Iterator[str]:
         else:
             for path, trouble in (endpoint.get("troubles") or {}).items():
                 yield f"trouble {endpoint.get('name')}: {path}: {trouble}"
+    yield from _series(pool.get("endpoints") or [])
     objectives = pool.get("objectives") or {}
     if objectives:
         ranked = sorted(objectives.items(), key=lambda item: (-item[1], item[0]))
@@ -61,13 +62,27 @@ def _about(pool: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"note: {each}" for each in pool.get("conditions") or [])
 
 
+def _series(endpoints: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What endpoints do not tell, those that lack the same in one sentence."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for endpoint in endpoints:
+        missing = (endpoint.get("series") or {}).get("missing") or {}
+        if missing:
+            key = str(endpoint.get("engine")), ", ".join(map(str, missing))
+            alike.setdefault(key, []).append(str(endpoint.get("name")))
+    for (engine, signals), names in alike.items():
+        who = names[0] if len(names) == 1 else f"{len(names)} endpoints ({names[0]}, ...)"
+        yield f"series {who}: this {engine} does not tell {signals}"
+
+
 def _process(told: Mapping[str, Any], pools: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
     """Conditions of the process, and of the port that decides over all pools."""
     shown = {each for pool in pools for each in pool.get("conflicts") or []}
     shared = [each for each in (told.get("all") or {}).get("conflicts") or [] if each not in shown]
     said = [f"conflict: {each}" for each in shared] if len(told["pools"]) > 1 else []
     conditions = dict(told.get("conditions") or {})
-    conditions.pop("scrape", None)  # told at the endpoints
+    for at_the_endpoints in ("scrape", "series", "ejected"):
+        conditions.pop(at_the_endpoints, None)
     for name, each in conditions.items():
         fresh = [one for one in each if one not in shown] if isinstance(each, list) else each
         said += [f"{name}: {words}"] if (words := _words(fresh)) else []
@@ -85,7 +100,7 @@ def _table(endpoints: Sequence[Mapping[str, Any]], namespace: str, width: int) -
     needed = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     numbers = needed[2:-1]
     name, address, models = _widths(needed[0], needed[1], needed[-1], width - 8 - sum(numbers) - len(numbers) + 1)
-    marks = [" ", *(" " if endpoint.get("reachable", True) else "!" for endpoint in endpoints)]
+    marks = [" ", *(" " if e.get("reachable", True) and not _ejected(e) else "!" for e in endpoints)]
     for mark, row in zip(marks, [head, *rows], strict=True):
         counts = " ".join(cell.rjust(size) for cell, size in zip(row[2:-1], numbers, strict=True))
         texts = f"{_cut_front(row[0], name):{name}}  {_cut_front(row[1], address):{address}}"

@@ -112,6 +112,7 @@ class Receipts:
             "candidates": [_candidate(c, receipt) for c in (choice.candidates if choice else ())],
             "endpoints": receipt.pick.explain() if receipt.pick else [],
             "spill": None if receipt.spill is None else _spill(receipt.spill),
+            "unused_scorers": dict(receipt.pick.unused) if receipt.pick else {},
             "waited_s": receipt.waited_s,
             "picked": receipt.picked,
             "served": receipt.served,
@@ -122,6 +123,7 @@ class Receipts:
             "ended_s": receipt.ended_s,
             "usage": asdict(receipt.usage) if receipt.usage else None,
             "status": receipt.status,
+            "fault": receipt.fault,
             "outcome": receipt.outcome,
             "message": receipt.message,
         }

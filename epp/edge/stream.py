@@ -20,6 +20,7 @@ from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import BadMessage, decode, encode
 from epp.protocol.exchange import Buffers, Exchange
 from epp.protocol.messages import Body, Decide, Event, Extend, Headers, Reply, Side
+from epp.protocol.upstream import fault
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -232,6 +233,7 @@ class Stream:
                 self._last_piece = now
         elif isinstance(event, Headers):
             receipt.status = self._exchange.status
+            receipt.fault = fault(receipt.status, event.attributes)
             receipt.stream = receipt.stream or self._answer.is_stream
             self._answer_began = now
             if self._sees_no_body or event.end:

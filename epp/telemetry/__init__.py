@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from time import perf_counter
+from time import monotonic, perf_counter
 from traceback import walk_tb
 
 from prometheus_client import CollectorRegistry
@@ -56,14 +56,14 @@ class Build:
 class Telemetry:
     """The metrics of one process. `conditions` are by name what an operator must know of: true while it is so."""
 
-    def __init__(self, fleet: Fleet, build: Build | None = None) -> None:
+    def __init__(self, fleet: Fleet, build: Build | None = None, now: Callable[[], float] = monotonic) -> None:
         self.conditions: dict[str, Callable[[], object]] = {}
         self._fleet = fleet
         self._labelling = Labelling(fleet.all)
         self._profiles: list[Profile] = []
         self._surprises: Tally[tuple[type[BaseException], tuple[str, int]]] = Tally()
         self._request = RequestFamilies()
-        self._pick = PickFamilies(self._prefix_blocks)
+        self._pick = PickFamilies(self._prefix_blocks, self._scorers)
         self._answer = AnswerFamilies()
         self._process = ProcessFamilies(self._conditions)
         self.streams = self._process.open.child()
@@ -71,7 +71,7 @@ class Telemetry:
         self._process.info.child(build.commit, build.ref).value = 1.0
         groups = (self._request, self._pick, self._answer, self._process)
         self._families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
-        self._families += pool_gauges(fleet)
+        self._families += pool_gauges(fleet, now)
         self.registry = CollectorRegistry()
         for family in self._families:
             self.registry.register(family)
@@ -165,6 +165,10 @@ class Telemetry:
         else:
             self._process.unpolled.child(source).inc()
 
+    def ejected(self, reason: str) -> None:
+        """An endpoint is left out for a while."""
+        self._pick.ejections.child(reason).inc()
+
     def leads(self, lease: str, leading: bool) -> None:
         """This replica holds the Lease of that name, or waits for it."""
         self._process.leader.child(lease).value = float(leading)
@@ -230,6 +234,10 @@ class Telemetry:
         producers = [producer for profile in self._profiles for producer in profile.producers]
         blocks = [len(p.index) for p in producers if isinstance(p, ApproxPrefixCacheProducer)]
         return [(_PREFIX, float(sum(blocks)))] if blocks else []
+
+    def _scorers(self) -> Rows:
+        used = {s.type: float(s.type not in profile.unused) for profile in self._profiles for s, _ in profile.scorers}
+        return [((name,), value) for name, value in used.items()]
 
     def _conditions(self) -> Rows:
         return [((name,), float(bool(ask()))) for name, ask in self.conditions.items()]

@@ -54,9 +54,12 @@ class RequestFamilies:
 
 
 class PickFamilies:
-    """The choice of an endpoint. `prefix_blocks` says how large the prefix index is."""
+    """The choice of an endpoint. `prefix_blocks` says how large the prefix index is, `used` which scorers are asked."""
 
-    def __init__(self, prefix_blocks: Callable[[], Rows]) -> None:
+    def __init__(self, prefix_blocks: Callable[[], Rows], used: Callable[[], Rows]) -> None:
+        text = "1 for a scorer of some port's profile, 0 while no endpoint tells what it needs."
+        self.ejections = Counter("onehop_ejection", "Endpoints left out for a while, by why.", ["reason"])
+        self.used = Gauge("onehop_scorer_used", text, ["plugin_type"], read=used)
         name, text = "scheduler_attempts", "Choices of an endpoint, and which where there was one."
         older = Twin(f"inference_extension_{name}", _ATTEMPT, (("endpoint_name", "pod_name"),))
         self.attempts = Counter(f"llm_d_epp_{name}", text, _ATTEMPT, [older])
