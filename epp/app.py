@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from epp.admission import gate_of
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.datastore.fleet import Fleet
 from epp.datastore.overview import ejected, lacking
@@ -30,6 +31,7 @@ from epp.edge.health import Health
 from epp.edge.scrape import Scraper
 from epp.edge.server import Limits, Processor, listen
 from epp.edge.stream import Shared, Stream
+from epp.flow.gate import Gate
 from epp.leaving import Leaving, outlook_of
 from epp.picking import Picking
 from epp.protocol.decision import Signer
@@ -88,12 +90,15 @@ class App:
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Profile] = []
         self._profile_pools: list[tuple[Profile, Pool]] = []
+        self._gates: list[Gate] = []
+        self.fleet.on_room = self._room
         self._scraper = Scraper(
             self.fleet.all,
             now=self._now,
             interval_s=settings.refresh_metrics_interval,
             on_failure=self.telemetry.read_failed,
             on_probe=lambda endpoint: self._probed(),
+            on_visit=self._room,
         )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
         self._conditions["series"] = lambda: lacking(self.fleet.all.endpoints) or None
@@ -160,6 +165,12 @@ class App:
             profile.relisted(self.fleet.all.endpoints)
         self._probed()
         self._scraper.wake()
+        self._room()
+
+    def _room(self) -> None:
+        """An endpoint may have become less busy, or be there at all: whoever waits may go on."""
+        for gate in self._gates:
+            gate.wake()
 
     def _probed(self) -> None:
         """What endpoints tell has changed; scorers that lack what they need are not asked, which the log says once."""
@@ -216,8 +227,13 @@ class App:
             if isinstance(step, HealthFilter):
                 step.on_eject = self._ejected
         self.telemetry.measure(profile)
+        leaving = Leaving(spill, outlook_of(profile))
+        picking = Picking(scope.pool, profile, rng, settings.unknown_model, leaving)
+        gate = None if scope.first_of_two else gate_of(settings, picking, self._now, self.telemetry)
+        if gate is not None:
+            self._gates.append(gate)
         director = Director(
-            picking=Picking(scope.pool, profile, rng, settings.unknown_model, Leaving(spill, outlook_of(profile))),
+            picking=picking,
             chooser=self._chooser(scope.pool, stage),
             receipts=self.receipts,
             telemetry=self.telemetry,
@@ -235,6 +251,7 @@ class App:
                 first_of_two=scope.first_of_two,
                 second_of_two=scope.second_of_two and self._signer is not None,
             ),
+            gate=gate,
         )
         shared = Shared(
             buffers, settings.usage_sample_every, settings.restore_model, settings.body_timeout, scope.first_of_two
@@ -315,6 +332,10 @@ class App:
             tasks.create_task(server.stop(timeout + CLOSE_GRACE_S), name="drain")
         while self._open and self._now() < ends:
             await asyncio.sleep(POLL_S)
+        if self._open:
+            for gate in self._gates:
+                gate.close()
+            await asyncio.sleep(POLL_S)  # those that were refused get their answers out
         if self._open:
             log.warning("the drain timeout is over, %d streams are cut off", self._open)
             for server in ext_proc:

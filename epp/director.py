@@ -33,6 +33,7 @@ from epp.domain import (
     Refused,
     Request,
 )
+from epp.flow.eviction import Running
 from epp.flow.gate import Gate, Gone, Waits
 from epp.flow.ticket import Room, Ticket
 from epp.outcome import Answered, Routed
@@ -159,6 +160,18 @@ class Director:
         self._receipts.add(receipt)
         return answered
 
+    def may_evict(self, routed: Routed, evict: Callable[[], None]) -> None:
+        """The stream can cut the request off: `evict` is called when others need its place more, if ever."""
+        if self._gate is None or routed.lease is None or routed.lease.holders > 1:
+            return
+        running = Running(routed.receipt.priority, self._now(), routed.lease, evict)
+        if self._gate.control.evictions.add(running):
+            routed.running = running
+
+    def evicted(self, routed: Routed) -> Answered:
+        """What the client is told whose request was cut off."""
+        return self._refuse(Refused(Reason.EVICTED, "request evicted by flow control"), routed.receipt)
+
     def served(self, routed: Routed, address: str) -> None:
         """The gateway says who answered: if it went elsewhere, the ledger and the scorers' memories follow."""
         routed.receipt.served = address
@@ -175,6 +188,9 @@ class Director:
     def answered(self, routed: Routed) -> None:
         """The first piece of the answer is here; that of a stream is its first token."""
         receipt = routed.receipt
+        if receipt.stream and self._gate is not None and receipt.slo_ttft_s is not None:
+            took_s = receipt.first_answer_s or 0.0
+            self._gate.control.first_token(receipt.priority, took_s, receipt.slo_ttft_s, self._now())
         if receipt.stream and routed.query is not None and routed.lease is not None:
             took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
             self._profile.answered(routed.query, routed.lease.endpoint, took)
@@ -185,10 +201,11 @@ class Director:
         lease, receipt = routed.lease, routed.receipt
         if lease is None:
             return
+        if self._gate is not None and routed.running is not None:
+            self._gate.control.evictions.remove(routed.running)
         lease.close(self._now())
         if self._gate is not None and receipt.usage is not None:
-            usage = receipt.usage
-            self._gate.control.ended(receipt.tenant, receipt.priority, usage.completion, usage.cached, self._now())
+            self._gate.control.generated(receipt.tenant, receipt.priority, receipt.usage, self._now())
         if routed.query is not None and receipt.outcome != "superseded" and not lease.charged:
             decided = receipt.decided_s or 0.0
             first = receipt.first_answer_s if receipt.stream else None
@@ -316,10 +333,12 @@ class Director:
         if waits is not None and ask.timed and timeouts.extends:
             tell = partial(waits, timeouts.message_s_max)
         with self._picking.waiting(choice, request.subset, now) as key:
+            ticket = Ticket(request, key, now, slo_s=slo_s, wait_s_max=wait_s_max)
             try:
-                entry = await gate.enter(Ticket(request, key, now, slo_s=slo_s, wait_s_max=wait_s_max), tell)
+                entry = await gate.enter(ticket, tell)
             finally:
                 receipt.waited_s = self._now() - now
+                receipt.slo_ttft_s = ticket.due_s
         return entry.room
 
     def _told(self, ask: Decide, request_id: str) -> Decision | None:

@@ -388,10 +388,10 @@ class Receipt:
 
     `pick` is rendered on demand: most receipts are never read. `rewrite` names the InferenceModelRewrite that applied,
     `first` the receipt of the same request's first stream, where two filters ask us in turn. `chosen_s` is when the
-    model was known, `waited_s` how long it waited for room from then on, `decided_s` when the endpoint was. `labels`
-    are the request's metric labels, fixed at the decision so that what is counted up then is counted down under the
-    same name. `message` is what a refusal told the client. `predicted_ttft_s` counts from the decision on,
-    `first_answer_s` from the whole request on.
+    model was known, `waited_s` how long it waited for room from then on (its first token being due in `slo_ttft_s`),
+    `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision so that what is
+    counted up then is counted down under the same name. `message` is what a refusal told the client.
+    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on.
     """
 
     id: str
@@ -416,6 +416,7 @@ class Receipt:
     hashed_tokens: int = 0
     predicted_ttft_s: float | None = None
     waited_s: float | None = None
+    slo_ttft_s: float | None = None
     picked: str | None = None
     model: str | None = None
     served: str | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from epp.datastore.pool import Lease
 from epp.domain import Edit, Reason, Receipt, Refused, Request
+from epp.flow.eviction import Running
 from epp.protocol import openai
 from epp.protocol.canned import canned
 from epp.protocol.errors import refusal
@@ -31,13 +32,15 @@ from epp.scheduling.framework import Query
 class Routed:
     """Go there; the lease is the caller's to close.
 
-    `lease` is None where a second stream of the same request takes it, `query` where no profile chose.
+    `lease` is None where a second stream of the same request takes it, `query` where no profile chose. `running` is
+    there while the request may be cut off for others.
     """
 
     route: Route
     lease: Lease | None
     receipt: Receipt
     query: Query | None = None
+    running: Running | None = None
 
 
 @dataclass(slots=True)

@@ -233,6 +233,28 @@ class Settings(BaseSettings):
     receipts_bytes_max: Bytes = Field(64 * 2**20, description="about how much memory they may take")
     receipts_sample: Fraction = Field(
         1.0, description="part of the routed requests whose receipts are kept, 0 to 1; refusals are kept anyway"
+    admission: Literal["onehop", "llm-d-legacy", "llm-d-probabilistic", "none"] = Field(
+        "onehop",
+        description="who waits and who is refused under load: by class and predicted wait; or negative priorities only:"
+        " when all is saturated, as the Go picker does by default, or by chance, as its admitter does; or nobody",
+    )
+    message_timeout: SecondsOrNone = Field(
+        2.0, description="the gateway's own message_timeout, which a request that waits must be answered within"
+    )
+    max_message_timeout: SecondsOrNone = Field(
+        30.0, description="its max_message_timeout, up to which a wait is extended once; 0 where it grants nothing"
+    )
+    queue_timeout: Seconds = Field(60.0, description="longest wait of a request, in full duplex too")
+    queue_requests_max: int = Field(10_000, gt=0, description="requests that may wait at once; one more is refused")
+    queue_bytes_max: Bytes = Field(256 * 2**20, description="bytes of their bodies; likewise")
+    empty_pool_timeout: SecondsOrNone = Field(
+        0.0, description="how long requests wait while there is no endpoint at all (scale from zero); 0 refuses at once"
+    )
+    slo_ttft: Seconds = Field(
+        2.0, description="time to the first token that requests are due, on top of twice their own prefill"
+    )
+    evict_sheddable: bool = Field(
+        False, description="cut off requests of negative priority in flight (429) where others would have to wait"
     )
     drain_timeout: Seconds = Field(30.0, description="after SIGTERM, how long until open streams are cut off")
     drain_notice: SecondsOrNone = Field(

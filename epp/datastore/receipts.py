@@ -114,6 +114,7 @@ class Receipts:
             "spill": None if receipt.spill is None else _spill(receipt.spill),
             "unused_scorers": dict(receipt.pick.unused) if receipt.pick else {},
             "waited_s": receipt.waited_s,
+            "slo_ttft_s": receipt.slo_ttft_s,
             "picked": receipt.picked,
             "served": receipt.served,
             "decided_s": decided,

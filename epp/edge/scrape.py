@@ -38,11 +38,13 @@ class Scraper:
         on_probe: OnProbe = lambda endpoint: None,
         source: Source = OWN_PORT,
         dial: Dial = Client,
+        on_visit: Callable[[], None] = lambda: None,
     ) -> None:
         self.dial = dial
         self.on_failure = on_failure
         self.on_probe = on_probe
         self.source = source
+        self.on_visit = on_visit
         self.pool = pool
         self.now = now
         self.interval_s = interval_s
@@ -102,6 +104,7 @@ class Scraper:
             while True:
                 async with self._slots:
                     await visitor.visit()
+                self.on_visit()
                 interval_s = pace(self.interval_s, len(self._visitors), self.limits)
                 await self._rest(visitor, visitor.cadence.rest(interval_s, self.rng), interval_s)
         finally:

@@ -60,6 +60,7 @@ class OwnRule(Rule):
         slo_s = ticket.slo_s
         if slo_s is None:
             slo_s = settings.slo_ttft_s + settings.slo_own_factor * self.reckoning.isolated_s(request)
+        ticket.due_s = slo_s
         limits = settings.limits(settings.level(request.priority))
         ticket.deadline = ticket.arrived + limits.patience * slo_s - settings.slo_margin_s
 

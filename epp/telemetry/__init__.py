@@ -15,10 +15,12 @@ from prometheus_client import CollectorRegistry
 from epp.datastore.fleet import Fleet
 from epp.datastore.receipts import Fate
 from epp.domain import Reason, Receipt
+from epp.flow.gate import Gate
 from epp.scheduling.framework import Pick, Point, Profile
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.prefix import BYTES_PER_TOKEN
 from epp.telemetry.families import AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
+from epp.telemetry.flow import FlowFamilies, GateMeter
 from epp.telemetry.labels import Labelling, Labels
 from epp.telemetry.pools import pool_gauges
 from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Rows
@@ -69,9 +71,10 @@ class Telemetry:
         self.streams = self._process.open.child()
         build = build or Build(ref=package_version())
         self._process.info.child(build.commit, build.ref).value = 1.0
+        self._flow = FlowFamilies(self._labelling)
         groups = (self._request, self._pick, self._answer, self._process)
         self._families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
-        self._families += pool_gauges(fleet, now)
+        self._families += [*self._flow.families(), *pool_gauges(fleet, now)]
         self.registry = CollectorRegistry()
         for family in self._families:
             self.registry.register(family)
@@ -80,6 +83,14 @@ class Telemetry:
         """Time this profile's plugins, and show how large its prefix index is."""
         profile.meter = _PluginMeter(self._pick.plugins)
         self._profiles.append(profile)
+
+    def meter(self, pool: str) -> GateMeter:
+        """What counts for the gate of a pool."""
+        return GateMeter(self._flow, pool)
+
+    def watch(self, pool: str, gate: Gate) -> None:
+        """Show this gate's queues under the pool's name."""
+        self._flow.watch(pool, gate)
 
     def gathered(self, seconds: float) -> None:
         """A request is whole, this long after its headers."""
@@ -138,8 +149,11 @@ class Telemetry:
         labels = self._labelling.of(receipt)
         status = receipt.status or 0
         if status >= 400:
-            code = MODEL_SERVER_ERROR if receipt.picked else ERROR_CODES.get(status, "Unknown")
+            ours = not receipt.picked or receipt.outcome == Reason.EVICTED.code
+            code = ERROR_CODES.get(status, "Unknown") if ours else MODEL_SERVER_ERROR
             self._request.errors.child(*labels, code).inc()
+        if receipt.outcome == Reason.EVICTED.code:
+            self._flow.sheds.child(receipt.outcome, *labels[2:]).inc()
         if receipt.picked is not None:
             self._request.running.child(*labels).dec()
             self._answered(receipt, labels)

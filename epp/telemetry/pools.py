@@ -9,6 +9,7 @@ from statistics import fmean, pstdev
 from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Pool
 from epp.domain import Endpoint, Load
+from epp.flow.saturation import drift
 from epp.telemetry.series import Gauge, Rows, Twin
 
 _BY_POOL = ("name",)
@@ -21,6 +22,7 @@ _SAID: dict[str, Callable[[Load], float | None]] = {
 _OURS: dict[str, tuple[str, Callable[[Endpoint], float | None]]] = {
     "inflight_requests": ("Leases open on the endpoint.", lambda e: e.inflight_requests),
     "inflight_tokens": ("Prompt tokens not yet answered.", lambda e: e.inflight_tokens),
+    "ledger_drift_requests": ("In flight by our ledger, beyond what the engine last counted.", drift),
     "reachable": ("1 when the last contact succeeded.", lambda e: e.reachable),
     "engine_prompt_tokens": ("Computed since the engine's start.", lambda e: e.load.prompt_tokens if e.load else None),
     "engine_generated_tokens": ("Likewise.", lambda e: e.load.generated_tokens if e.load else None),

@@ -53,7 +53,7 @@ class LeastWorkScorer(Scorer):
 
     def first_token_s(self, query: Query, endpoint: Endpoint) -> float:
         """That, and its own prompt less what is cached there."""
-        work = _shape(query.request.prompt_tokens, query.cached.get(endpoint, 0))
+        work = shape_of(query.request.prompt_tokens, query.cached.get(endpoint, 0))
         return self.wait_s(query, endpoint) + self.reckoner.speed(endpoint).fit.seconds(work)
 
     def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
