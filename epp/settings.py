@@ -233,6 +233,7 @@ class Settings(BaseSettings):
     receipts_bytes_max: Bytes = Field(64 * 2**20, description="about how much memory they may take")
     receipts_sample: Fraction = Field(
         1.0, description="part of the routed requests whose receipts are kept, 0 to 1; refusals are kept anyway"
+    )
     admission: Literal["onehop", "llm-d-legacy", "llm-d-probabilistic", "none"] = Field(
         "onehop",
         description="who waits and who is refused under load: by class and predicted wait; or negative priorities only:"
