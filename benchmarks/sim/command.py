@@ -19,8 +19,6 @@ from benchmarks.workloads import catalogue
 from benchmarks.workloads.read import read
 from benchmarks.workloads.workload import Workload
 
-ADMISSIONS = ("none",)
-
 
 def run(arguments: list[str]) -> int:
     """0 when every run came to its end."""
@@ -88,7 +86,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     data = os.environ.get("ONEHOP_TRACES")
     parser.add_argument("--data", type=Path, default=Path(data) if data else None, metavar="FOLDER", help="of the traces that workloads read")
     parser.add_argument("--policy", action="append", metavar="NAME", help="several times or with commas: " + ", ".join(policies.names()))
-    parser.add_argument("--admission", choices=ADMISSIONS, default="none")
+    parser.add_argument("--admission", choices=list(policies.ADMISSIONS), default="none")
     parser.add_argument("--mix", type=_mix, default=(0.0, 1.0, 0.0), metavar="C,S,L", help="shares of critical, standard, sheddable")
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=_positive, metavar="R", help="requests a second")

@@ -16,9 +16,10 @@ from random import Random
 from typing import Any
 
 from benchmarks.sim.fleet import FleetSpec, Isolated
-from benchmarks.sim.policies import maker
+from benchmarks.sim.policies import ADMISSIONS, maker
 from benchmarks.sim.summary import Slo, measured, summarize
-from benchmarks.sim.world import CLASSES, Plan, World
+from benchmarks.sim.site import CLASSES
+from benchmarks.sim.world import Plan, World
 from benchmarks.workloads.workload import Workload
 
 
@@ -50,7 +51,16 @@ class Run:
 def run(job: Job) -> Run:
     """One run in this process."""
     arrivals = job.workload.arrivals(job.rate, Random(f"arrivals {job.seed}"), job.requests)
-    plan = Plan(job.fleet, job.workload.block_tokens, maker(job.policy), job.seed, job.scrape_s, job.mix)
+    plan = Plan(
+        job.fleet,
+        job.workload.block_tokens,
+        maker(job.policy),
+        job.seed,
+        job.scrape_s,
+        job.mix,
+        job.workload.shape,
+        ADMISSIONS[job.admission],
+    )
     collecting = gc.isenabled()
     gc.collect()
     gc.freeze()
