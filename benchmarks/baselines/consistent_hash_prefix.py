@@ -37,7 +37,9 @@ class RingScorer(LeastScorer):
         names = {e.name: e for e in endpoints}
         if self.listed != list(names):
             self.listed = list(names)
-            self.ring = sorted((xxh3_64_intdigest(f"{name}/{n}".encode()), name) for name in names for n in range(self.points))
+            self.ring = sorted(
+                (xxh3_64_intdigest(f"{name}/{n}".encode()), name) for name in names for n in range(self.points)
+            )
         bound = self.load_factor * (sum(e.inflight_requests for e in endpoints) + 1) / len(endpoints)
         start = bisect_left(self.ring, (xxh3_64_intdigest(query.request.prompt[: HEAD_BYTES + self.prefix_bytes]), ""))
         around = (self.ring[(start + n) % len(self.ring)][1] for n in range(len(self.ring)))

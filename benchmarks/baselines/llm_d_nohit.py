@@ -22,7 +22,7 @@ from epp.scheduling.plugins.queue import QueueScorer
 
 @dataclass(slots=True)
 class NoHitLruScorer(Scorer):
-    """Spreads cold prompts by who was given one least recently; looks at prompts' hits, so it comes after a producer."""
+    """Spreads cold prompts by who was given one least recently."""
 
     type: ClassVar[str] = "no-hit-lru"
     cold: OrderedDict[Endpoint, None] = field(default_factory=OrderedDict, init=False, repr=False)

@@ -64,7 +64,9 @@ def profile() -> Profile:
 
 def tuned() -> Profile:
     """With the peak throughput of the simulated H100 in place of the guides'."""
-    return _made("llm-d-token-aware-tuned", PrefixCacheAffinityFilter(tokens_per_s=TUNED_TOKENS_PER_S), TokenLoadScorer())
+    return _made(
+        "llm-d-token-aware-tuned", PrefixCacheAffinityFilter(tokens_per_s=TUNED_TOKENS_PER_S), TokenLoadScorer()
+    )
 
 
 def active_request() -> Profile:

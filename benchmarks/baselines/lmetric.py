@@ -27,9 +27,7 @@ class LMetricScorer(LeastScorer):
     def costs(self, query: Query, endpoints: Sequence[Endpoint]) -> list[float]:
         """From the ledger and the prefix index."""
         prompt, cached = query.request.prompt_tokens, query.cached
-        return [
-            (e.inflight_tokens + max(1, prompt - cached.get(e, 0))) * (e.inflight_requests + 1) for e in endpoints
-        ]
+        return [(e.inflight_tokens + max(1, prompt - cached.get(e, 0))) * (e.inflight_requests + 1) for e in endpoints]
 
 
 def profile() -> Profile:

@@ -21,9 +21,7 @@ class PowerOfTwoScorer(Scorer):
         """0 for all but the drawn."""
         drawn = query.rng.sample(range(len(endpoints)), min(2, len(endpoints)))
         least = min(endpoints[i].inflight_requests for i in drawn)
-        return [
-            1.0 if i in drawn and e.inflight_requests <= least else 0.0 for i, e in enumerate(endpoints)
-        ]
+        return [1.0 if i in drawn and e.inflight_requests <= least else 0.0 for i, e in enumerate(endpoints)]
 
 
 def profile() -> Profile:

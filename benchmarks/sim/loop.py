@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from heapq import heappop, heappush
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -39,19 +40,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._order += 1
         heappush(self._heap, (when, self._order, call, value))
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         """As asyncio's."""
         handle = asyncio.Handle(callback, args, self, context)
         self._soon.append(handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """As asyncio's."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self.at(when, _run, handle)
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """As asyncio's."""
         return self.call_at(self.now + delay, callback, *args, context=context)
 
@@ -67,8 +74,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._wake()
             while heap:
                 when, _, call, value = heappop(heap)
-                if when > self.now:
-                    self.now = when
+                self.now = max(self.now, when)
                 call(value)
                 self.events += 1
                 if self._soon:

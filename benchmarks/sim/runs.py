@@ -1,14 +1,14 @@
 """Runs of one policy: a seed each, in parallel processes, and what they say together.
 
-Must stay true: a run depends on its job only (never on the process, the order or `PYTHONHASHSEED`); arrivals and classes
-depend on the seed and not on the policy, so runs of two policies can be compared seed by seed.
+Must stay true: a run depends on its job only (never on the process, the order or `PYTHONHASHSEED`); arrivals and
+classes depend on the seed and not on the policy, so runs of two policies can be compared seed by seed.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.sim.fleet import FleetSpec, Isolated
 from benchmarks.sim.policies import ADMISSIONS, maker
-from benchmarks.sim.summary import Slo, measured, summarize
 from benchmarks.sim.site import CLASSES
+from benchmarks.sim.summary import Slo, measured, summarize
 from benchmarks.sim.world import Plan, World
 from benchmarks.workloads.workload import Workload
 
@@ -67,7 +67,7 @@ def run(job: Job) -> Run:
     gc.disable()  # a run makes no rubbish that only the collector finds, and looking for it takes a fourth of the time
     try:
         world = World(plan, arrivals)
-        flights = measured(world.run())
+        flights = measured(world.run(), job.workload.shape.warm_up)
     finally:
         gc.unfreeze()
         if collecting:
@@ -98,11 +98,7 @@ def _runs(jobs: Sequence[Job], processes: int) -> Iterator[Run]:
         return
     # Spawned, not forked: a run must not depend on what its parent did before.
     with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
-        yield from _ordered(pool.map(run, jobs))
-
-
-def _ordered(runs: Iterable[Run]) -> Iterator[Run]:
-    yield from runs
+        yield from pool.map(run, jobs)
 
 
 def processes_default() -> int:

@@ -27,6 +27,7 @@ class Site:
         pool: Pool,
         profile: Profile,
         members: Sequence[Member],
+        *,
         models: Mapping[str, str],
         lost: Callable[[Member], None],
     ) -> None:

@@ -39,7 +39,9 @@ def table(results: Sequence[dict[str, Any]]) -> str:
             rows += [[f"- {name}", *_row(part, {})] for name, part in classes.items()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     rows.insert(1, ["-" * width for width in widths])
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
     return "\n".join(lines)
 
 

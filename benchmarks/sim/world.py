@@ -65,14 +65,20 @@ class World:
         )
         self.profile = plan.profile()
         self.members = [
-            Member(name, f"10.0.{n >> 8}.{n & 255}:8000", plan.fleet.config(gpu, plan.block_tokens), self.loop, self._on_step)
+            Member(
+                name,
+                f"10.0.{n >> 8}.{n & 255}:8000",
+                plan.fleet.config(gpu, plan.block_tokens),
+                self.loop,
+                self._on_step,
+            )
             for n, (name, gpu) in enumerate(zip(names(plan.fleet.gpus), plan.fleet.gpus, strict=True))
         ]
         self.flights: list[Flight] = []
         self.left = len(arrivals)
         self.course = Course(self._director(), self.loop, self.members, self._over)
         models = {plan.fleet.model: plan.fleet.model, **dict.fromkeys(plan.shape.adapters, plan.fleet.model)}
-        self.site = Site(self.loop, self.pool, self.profile, self.members, models, self.course.lost)
+        self.site = Site(self.loop, self.pool, self.profile, self.members, models=models, lost=self.course.lost)
         self._admission = plan.admission()
         self._admission_rng = Random(f"admission {plan.seed}")
         self._arrivals = arrivals

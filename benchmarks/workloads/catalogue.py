@@ -53,9 +53,7 @@ GENERATORS: Mapping[str, Callable[[], Workload]] = {
         topic_tokens=8_192,
     ),
     "bursts": partial(Generated, "bursts", ASKED, ANSWERED, Groups(256)),
-    "square-wave": partial(
-        Generated, "square-wave", ASKED, ANSWERED, SquareWave(0.5, 3.0, 60.0, 0.2)
-    ),
+    "square-wave": partial(Generated, "square-wave", ASKED, ANSWERED, SquareWave(0.5, 3.0, 60.0, 0.2)),
     "decode-bound": partial(
         Generated,
         "decode-bound",
@@ -75,7 +73,9 @@ GENERATORS: Mapping[str, Callable[[], Workload]] = {
         shape=Shape(gpus="h100:4,a100:4"),
     ),
     "failures": partial(Generated, "failures", ASKED, ANSWERED, shape=Shape(FAILING)),
-    "scale-from-zero": partial(Generated, "scale-from-zero", ASKED, ANSWERED, shape=Shape(RISING, absent=True)),
+    "scale-from-zero": partial(
+        Generated, "scale-from-zero", ASKED, ANSWERED, shape=Shape(RISING, absent=True, warm_up=0.0)
+    ),
 }
 NAMES = (*TRACES, "servegen", *GENERATORS)
 

@@ -6,7 +6,7 @@ Must stay true: what is drawn for request n depends on the seed and n, not on th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from itertools import accumulate, count
@@ -126,9 +126,9 @@ class Generated:
             prompt, answer = self.prompts.draw(rng), self.answers.draw(rng)
             tenant = rng.choices(names, shares)[0] if names else None
             adapter = rng.choices(adapters, cum_weights=zipf_weights(len(adapters), self.zipf))[0] if adapters else None
-            yield self._ask(number, topic, prompt, answer, tenant, adapter)
+            yield replace(self._ask(number, topic, prompt, answer), adapter=adapter, tenant=tenant)
 
-    def _ask(self, number: int, topic: int, prompt: int, answer: int, tenant: str | None, adapter: str | None) -> Ask:
+    def _ask(self, number: int, topic: int, prompt: int, answer: int) -> Ask:
         whole = self.topic_tokens // self.block_tokens
         tokens = self.topic_tokens + prompt
         begin = OWN + number * BLOCKS_PER_REQUEST
@@ -136,7 +136,7 @@ class Generated:
         blocks = (*range(topic * whole, (topic + 1) * whole), *own)
         full = blocks[: tokens // self.block_tokens]
         hashes = with_answer(full, tokens + answer, self.block_tokens, number)
-        return Ask(tokens, answer, blocks, hashes, adapter, tenant)
+        return Ask(tokens, answer, blocks, hashes)
 
 
 @cache

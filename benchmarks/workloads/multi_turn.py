@@ -24,7 +24,7 @@ def multi_turn(name: str = "multi-turn") -> SessionTrace:
     shared = frozenset(range(SYSTEMS * SYSTEM_TOKENS // BLOCK_TOKENS))
     sessions = [_session(number, rng) for number in range(SESSIONS)]
     said = repr((SYSTEMS, SYSTEM_TOKENS, SESSIONS, SAID, ANSWERS, THINK_S))
-    return SessionTrace(name, sha256(said.encode()).hexdigest(), BLOCK_TOKENS, sessions, shared)
+    return SessionTrace(name, sha256(said.encode()).hexdigest(), BLOCK_TOKENS, sessions, shared=shared)
 
 
 def _session(number: int, rng: Random) -> list[Turn]:

@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,10 @@ def _agents(rows: Sequence[Row], name: str, identity: str) -> Workload:
         ordered = sorted(turns, key=lambda row: row["turn"])
         asks = _continued([_ask(row, AGENT_TOKENS, next(numbers)) for row in ordered], AGENT_TOKENS)
         times = [row["t_ms"] / 1000 for row in ordered]
-        gaps = [0.0, *(max(0.0, b - a) for a, b in zip(times, times[1:], strict=False))]
+        gaps = [0.0, *(max(0.0, b - a) for a, b in pairwise(times))]
         sessions.append([Turn(gap, ask) for gap, ask in zip(gaps, asks, strict=True)])
     shared = frozenset(block for block, count in holders.items() if count > 1)
-    return SessionTrace(name, identity, AGENT_TOKENS, sessions, shared)
+    return SessionTrace(name, identity, AGENT_TOKENS, sessions, shared=shared)
 
 
 def _ask(row: Row, block_tokens: int, number: int) -> Ask:
@@ -103,7 +103,9 @@ def _ask(row: Row, block_tokens: int, number: int) -> Ask:
     # Where the recording rounded the other way, what no id stands for is left out.
     tokens = min(tokens, max(1, len(blocks) * block_tokens))
     blocks = blocks[: -(-tokens // block_tokens)] or (answer_block(number, 0),)
-    return Ask(tokens, output, blocks, with_answer(blocks[: tokens // block_tokens], tokens + output, block_tokens, number))
+    return Ask(
+        tokens, output, blocks, with_answer(blocks[: tokens // block_tokens], tokens + output, block_tokens, number)
+    )
 
 
 def _continued(asks: Iterable[Ask], block_tokens: int) -> list[Ask]:
@@ -136,6 +138,4 @@ def _extended(ask: Ask, later: Ask, block_tokens: int) -> Ask:
     """The answer's blocks are the later prompt's, and so is the text of the prompt's last block."""
     full = ask.prompt_tokens // block_tokens
     held = (ask.prompt_tokens + ask.output_tokens) // block_tokens
-    return replace(
-        ask, blocks=ask.blocks[:full] + later.blocks[full : len(ask.blocks)], hashes=later.blocks[:held]
-    )
+    return replace(ask, blocks=ask.blocks[:full] + later.blocks[full : len(ask.blocks)], hashes=later.blocks[:held])

@@ -43,6 +43,7 @@ class SessionTrace:
         identity: str,
         block_tokens: int,
         sessions: Sequence[Sequence[Turn]],
+        *,
         shared: frozenset[int],
         shape: Shape = PLAIN,
         requests: int = REQUESTS,
@@ -75,7 +76,9 @@ class SessionTrace:
                 found += self._copy(turns, begin, span_s, copies)
         return _linked(sorted(found, key=lambda row: row[:3]))
 
-    def _copy(self, turns: Sequence[Turn], begin: float, span_s: float, copy: int) -> list[tuple[float, int, int, float, Ask]]:
+    def _copy(
+        self, turns: Sequence[Turn], begin: float, span_s: float, copy: int
+    ) -> list[tuple[float, int, int, float, Ask]]:
         times = accumulate((turn.gap_s for turn in turns[1:]), initial=begin)
         rows = zip(times, turns, strict=True)
         inside = [(at, turn) for at, turn in rows if 0.0 <= at < span_s]

@@ -76,6 +76,8 @@ class Shape:
     adapters: Sequence[str] = ()
     absent: bool = False
     """Whether the fleet begins without any replica."""
+    warm_up: float = 0.1
+    """The first part of the arrivals that does not count."""
     gpus: str | None = None
     """The fleet's GPUs, where the workload is about that and the command does not say."""
 
