@@ -1,14 +1,16 @@
 """Consistent hashing with bounded loads on the prompt's beginning: KubeAI's `PrefixHash` (Mirrokni et al. 2016).
 
 The first 100 characters of the prompt are a point on a ring with 256 points an endpoint; the next endpoint on the ring
-takes the request, if it would have at most 1.25 times the mean of requests in flight then, and otherwise the one after.
+takes the request, if it would have at most 1.25 times the mean of requests in flight then, and otherwise the one after;
+where none would, the first of them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import ClassVar
 
 from xxhash import xxh3_64_intdigest
@@ -42,9 +44,22 @@ class RingScorer(LeastScorer):
             )
         bound = self.load_factor * (sum(e.inflight_requests for e in endpoints) + 1) / len(endpoints)
         start = bisect_left(self.ring, (xxh3_64_intdigest(query.request.prompt[: HEAD_BYTES + self.prefix_bytes]), ""))
-        around = (self.ring[(start + n) % len(self.ring)][1] for n in range(len(self.ring)))
-        chosen = next((name for name in around if names[name].inflight_requests + 1 <= bound), None)
-        return [0.0 if chosen in (None, e.name) else 1.0 for e in endpoints]
+        around = self._around(start, len(names))
+        first = next(around)
+        room = (name for name in chain([first], around) if names[name].inflight_requests + 1 <= bound)
+        chosen = next(room, first)
+        return [0.0 if e.name == chosen else 1.0 for e in endpoints]
+
+    def _around(self, start: int, count: int) -> Iterator[str]:
+        """Each endpoint once, in the order of the ring."""
+        seen: set[str] = set()
+        for n in range(len(self.ring)):
+            name = self.ring[(start + n) % len(self.ring)][1]
+            if name not in seen:
+                yield name
+                seen.add(name)
+                if len(seen) == count:
+                    return
 
 
 def profile() -> Profile:

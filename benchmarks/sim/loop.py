@@ -25,6 +25,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.now = 0.0
         self.events = 0
+        self.halted = False
         self.after_each: Callable[[], None] | None = None
         """Called when an event and all that it woke are done, for tests of invariants."""
         self._heap: list[tuple[float, int, Callable[[Any], object], Any]] = []
@@ -66,13 +67,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Nothing is left for a log that nobody reads."""
         raise context.get("exception") or RuntimeError(context.get("message"))
 
+    def halt(self) -> None:
+        """Let `run` return when the event under way is over, whatever is left to do."""
+        self.halted = True
+
     def run(self) -> None:
-        """Until nothing is left to do."""
+        """Until nothing is left to do, or `halt`."""
         heap, after_each = self._heap, self.after_each
         _set_running_loop(self)
         try:
             self._wake()
-            while heap:
+            while heap and not self.halted:
                 when, _, call, value = heappop(heap)
                 self.now = max(self.now, when)
                 call(value)

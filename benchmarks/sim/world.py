@@ -53,10 +53,13 @@ class Plan:
 
 
 class World:
-    """One run."""
+    """One run; it stops early when `enough` says of a request that has ended that it was."""
 
-    def __init__(self, plan: Plan, arrivals: Sequence[Arrival]) -> None:
+    def __init__(
+        self, plan: Plan, arrivals: Sequence[Arrival], enough: Callable[[Flight], bool] = lambda ended: False
+    ) -> None:
         self.plan = plan
+        self._enough = enough
         self.loop = VirtualLoop()
         self.pool = Pool(POOL)
         self.pool.policies = Policies(
@@ -91,14 +94,16 @@ class World:
                 self._followers.setdefault(arrival.after, []).append(number)
 
     def run(self) -> list[Flight]:
-        """The requests in the order of their arrival, all of them over."""
+        """The requests in the order of their arrival, all of them over, unless stopped early."""
         shape, last = self.plan.shape, max((arrival.at for arrival in self._arrivals), default=0.0)
-        self.site.open(shape, last)
-        self._scrape(None)
-        self._schedule_root()
-        self.loop.run()
-        self.loop.close()
-        assert self.left == 0, f"{self.left} requests never ended"
+        try:
+            self.site.open(shape, last)
+            self._scrape(None)
+            self._schedule_root()
+            self.loop.run()
+        finally:
+            self.loop.close()
+        assert self.left == 0 or self.loop.halted, f"{self.left} requests never ended"
         for member in self.members:
             member.close()
         return self.flights
@@ -155,6 +160,9 @@ class World:
 
     def _over(self, flight: Flight) -> None:
         self.left -= 1
+        if self._enough(flight):
+            self.loop.halt()
+            return
         for number in self._followers.pop(flight.number, ()):
             due = flight.arrived + self._arrivals[number].gap_s
             self.loop.at(max(self.loop.now, due), self._arrive, number)

@@ -55,14 +55,14 @@ class Poisson:
 
 @dataclass(slots=True, frozen=True)
 class Groups:
-    """So many at once, the groups at Poisson times."""
+    """So many at once, each group at a random moment of its share of the time."""
 
     size: int
 
     def __call__(self, rate: float, rng: Random) -> Iterator[float]:
         """In order."""
-        for at in Poisson()(rate / self.size, rng):
-            yield from [at] * self.size
+        for number in count():
+            yield from [(number + rng.random()) * self.size / rate] * self.size
 
 
 @dataclass(slots=True, frozen=True)
