@@ -30,7 +30,14 @@ class Reason(Enum):
     UNSUPPORTED_MEDIA = ("unsupported_media_type", 415, None, None)
     BUFFERS_FULL = ("buffers_full", 503, 1, "rejected-saturated")
     SATURATED = ("saturated", 429, 1, "rejected-saturated")
+    SHED = ("shed", 429, 1, "rejected-saturated")
+    WAIT_TOO_LONG = ("wait_too_long", 429, 1, "rejected-saturated")
+    QUEUE_FULL = ("queue_full", 429, 1, "rejected-saturated")
+    QUEUE_TIMEOUT = ("queue_timeout", 429, 1, "rejected-ttl-expired")
+    DISPLACED = ("displaced", 429, 1, "evicted-queue-pressure")
+    EVICTED = ("evicted", 429, 1, "evicted")
     NO_ENDPOINTS = ("no_endpoints", 503, 1, "rejected-no-endpoints")
+    SHUTTING_DOWN = ("shutting_down", 503, 1, "rejected-shutting-down")
 
     def __init__(self, code: str, status: int, retry_after_s: int | None, dropped_reason: str | None) -> None:
         self.code = code
@@ -40,13 +47,19 @@ class Reason(Enum):
 
 
 class Refused(Exception):
-    """An expected refusal: the reason decides the status, the message is for the client and holds no prompt text."""
+    """An expected refusal: the reason decides the status, the message is for the client and holds no prompt text.
 
-    def __init__(self, reason: Reason, message: str, param: str | None = None) -> None:
+    `retry_after_s` is when waiting is predicted to have helped, None where nobody predicts.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.param = param
+        self.retry_after_s = retry_after_s
 
 
 class ConfigError(Exception):
@@ -66,7 +79,8 @@ class Request:
     bytes and no others. An empty range is where a model may be put in; None means that the body is not to be edited.
     `prompt` holds the raw JSON of what the engine will prefill (messages, prompt or input): it is hashed for prefix
     affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None. `priority` is that
-    of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id.
+    of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id. `memo` keeps what was worked
+    out of the prompt once and is looked at again.
     """
 
     id: str
@@ -81,6 +95,7 @@ class Request:
     subset: frozenset[str] | None = None
     tenant: str = DEFAULT_TENANT
     priority: int = 0
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True, frozen=True)
@@ -98,7 +113,8 @@ class Load:
 
     `waiting` and `running` count requests, `kv_usage` is a fraction, `at` the monotonic second of the sample; the
     tokens are those computed since the engine's start, the only count of them where a gateway shows no answers.
-    `cache_queries` and `cache_hits` are prompt tokens looked up and found in the prefix cache since then.
+    `cache_queries` and `cache_hits` are prompt tokens looked up and found in the prefix cache since then, and
+    `decode_tokens` the tokens whose time since the one before them, `decode_seconds` together, the engine has measured.
     """
 
     at: float
@@ -111,6 +127,8 @@ class Load:
     generated_tokens: float | None = None
     cache_queries: float | None = None
     cache_hits: float | None = None
+    decode_seconds: float | None = None
+    decode_tokens: float | None = None
     lora: Lora | None = None
 
 
@@ -121,7 +139,7 @@ class Endpoint:
     `address` is `ip:port`, IPv6 in brackets. `models` maps every name the server answers to onto its base model (its
     own name for a base model, the parent for a LoRA adapter); None while the list is not known. Until then `declared`
     counts, the same as discovery was told it (a pod label, configuration); None: the endpoint accepts any model.
-    The rest is the ledger, which only leases change: requests in flight; prompt tokens that are not cached and not yet
+    The rest is the ledger, which only leases change: requests in flight, and the critical among them; prompt tokens that are not cached and not yet
     computed; tokens of context of the requests in flight; `work_s`, the predicted seconds of prefill outstanding, of
     which the oldest request's share is `work_head_s`, begun at the monotonic second `work_since`.
     """
@@ -134,6 +152,7 @@ class Endpoint:
     load: Load | None = None
     reachable: bool = True
     inflight_requests: int = 0
+    inflight_critical: int = 0
     inflight_tokens: int = 0
     context_tokens: int = 0
     work_s: float = 0.0
@@ -151,18 +170,20 @@ class Endpoint:
         return self.work_s - min(max(0.0, now - self.work_since), self.work_head_s)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Cost:
     """What one request is thought to take: prompt tokens to be computed, all its tokens of context, seconds of prefill.
 
     `blind` where the gateway will not show when the first token comes: then the prefill is over when it should be.
-    `ttft_s` is how long the first token is expected to take, None where nobody reckons.
+    `ttft_s` is how long the first token is expected to take, None where nobody reckons. `critical` requests are counted
+    apart, so that others can keep away from where they are.
     """
 
     tokens: int = 0
     context: int = 0
     work_s: float = 0.0
     blind: bool = False
+    critical: bool = False
     ttft_s: float | None = None
 
 
@@ -214,8 +235,9 @@ class Receipt:
 
     `pick` is rendered on demand: most receipts are never read. `rewrite` names the InferenceModelRewrite that applied,
     `first` the receipt of the same request's first stream, where two filters ask us in turn. `chosen_s` is when the
-    model was known, `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision
-    so that what is counted up then is counted down under the same name.
+    model was known, `waited_s` how long it waited for room from then on, `decided_s` when the endpoint was. `labels`
+    are the request's metric labels, fixed at the decision so that what is counted up then is counted down under the
+    same name.
     """
 
     id: str
@@ -238,6 +260,7 @@ class Receipt:
     cached_tokens: int = 0
     hashed_tokens: int = 0
     predicted_ttft_s: float | None = None
+    waited_s: float | None = None
     picked: str | None = None
     model: str | None = None
     served: str | None = None

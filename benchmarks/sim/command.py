@@ -31,6 +31,8 @@ def run(arguments: list[str]) -> int:
         jobs = {policy: _job(given, workload, fleet, policy) for policy in given.policy}
         for policy in given.policy:
             policies.maker(policy)
+            if given.admission == policies.OWN_GATE and policy != policies.OURS:
+                raise ValueError(f"--admission {given.admission} is that of --policy {policies.OURS}, not of {policy}")
         load, knee_rps, rate = _rate(given, next(iter(jobs.values())))
     except ValueError as wrong:
         print(f"onehop bench sim: {wrong}", file=sys.stderr)

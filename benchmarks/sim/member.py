@@ -76,6 +76,8 @@ class Member:
             stats.generation_tokens,
             stats.prefix_queries,
             stats.prefix_hits,
+            stats.itl.sum,
+            stats.itl.count,
             lora,
         )
 

@@ -9,7 +9,7 @@ from benchmarks.baselines.admission import Admission, LegacyGate, ProbabilisticA
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Profile
 
-OURS = "default"
+OURS, OWN_GATE = "default", "onehop"
 BASELINES: Mapping[str, str] = {
     "llm-d-default": "llm_d_default:profile",
     "llm-d-nohit": "llm_d_nohit:profile",
@@ -31,7 +31,9 @@ ADMISSIONS: Mapping[str, Callable[[], Admission | None]] = {
     "none": lambda: None,
     "llm-d-legacy": LegacyGate,
     "llm-d-probabilistic": ProbabilisticAdmitter,
+    OWN_GATE: lambda: None,
 }
+"""What stands before the picker; our own gate stands inside it."""
 
 
 def names() -> list[str]:

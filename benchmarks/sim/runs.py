@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 from benchmarks.sim.fleet import FleetSpec, Isolated
 from benchmarks.sim.flight import Flight
-from benchmarks.sim.policies import ADMISSIONS, maker
+from benchmarks.sim.gates import flow_of
+from benchmarks.sim.policies import ADMISSIONS, OWN_GATE, maker
 from benchmarks.sim.site import CLASSES
 from benchmarks.sim.summary import Slo, measured, summarize
 from benchmarks.sim.world import Plan, World
@@ -101,6 +102,7 @@ def _plan(job: Job) -> Plan:
         job.mix,
         job.workload.shape,
         ADMISSIONS[job.admission],
+        flow_of(job.slo) if job.admission == OWN_GATE else None,
     )
 
 

@@ -17,6 +17,7 @@ from benchmarks.baselines.admission import Admission
 from benchmarks.sim.course import Course
 from benchmarks.sim.fleet import FleetSpec, names
 from benchmarks.sim.flight import Flight
+from benchmarks.sim.gates import own_gate
 from benchmarks.sim.loop import VirtualLoop
 from benchmarks.sim.member import Member
 from benchmarks.sim.quiet import NoAliases, QuietTelemetry
@@ -29,6 +30,7 @@ from epp.datastore.policies import Policies
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
 from epp.director import Director
+from epp.flow.settings import FlowSettings
 from epp.picking import Picking
 from epp.protocol.headers import FAIRNESS, OBJECTIVE
 from epp.protocol.messages import Decide
@@ -40,7 +42,10 @@ RECEIPTS_KEPT = 16
 
 @dataclass(slots=True, frozen=True)
 class Plan:
-    """One run. `mix` are the shares of critical, standard and sheddable requests; `admission` stands before us."""
+    """One run. `mix` are the shares of critical, standard and sheddable requests.
+
+    `admission` stands before us, `flow` are the settings of our own gate; None: there is none.
+    """
 
     fleet: FleetSpec
     block_tokens: int
@@ -50,6 +55,7 @@ class Plan:
     mix: tuple[float, float, float] = (0.0, 1.0, 0.0)
     shape: Shape = PLAIN
     admission: Callable[[], Admission | None] = lambda: None
+    flow: FlowSettings | None = None
 
 
 class World:
@@ -109,9 +115,12 @@ class World:
         return self.flights
 
     def _director(self) -> Director:
-        rng, now = Random(f"picker {self.plan.seed}"), self.loop.time
+        rng, now, flow = Random(f"picker {self.plan.seed}"), self.loop.time, self.plan.flow
+        picking = Picking(self.pool, self.profile, rng)
+        self._gate = own_gate(picking, flow, now) if flow is not None else None
         return Director(
-            picking=Picking(self.pool, self.profile, rng),
+            picking=picking,
+            gate=self._gate,
             chooser=NoAliases(),
             receipts=Receipts(kept_max=RECEIPTS_KEPT),
             telemetry=QuietTelemetry(self.pool),
@@ -169,6 +178,8 @@ class World:
 
     def _scrape(self, _: None) -> None:
         self.site.scrape()
+        if self._gate is not None:
+            self._gate.wake()
         if self.left:
             self.loop.at(self.loop.now + self.plan.scrape_s, self._scrape)
 

@@ -6,7 +6,7 @@ same object; the ledger of an endpoint is the sum of the open charges on it, wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -36,13 +36,14 @@ class Listed:
 class _Charge:
     """One request on one endpoint (or what a peer has there), for as long as someone holds it."""
 
-    __slots__ = ("blind", "context", "endpoint", "holders", "line", "requests", "tokens", "work_s")
+    __slots__ = ("blind", "context", "critical", "endpoint", "holders", "line", "requests", "tokens", "work_s")
 
     def __init__(self, endpoint: Endpoint, cost: Cost, requests: int, line: _Line, now: float) -> None:
         self.endpoint = endpoint
         self.holders = 0
         self.requests = requests
         self.tokens, self.context, self.work_s = cost.tokens, cost.context, cost.work_s
+        self.critical = requests if cost.critical else 0
         self.blind = cost.blind and cost.work_s > 0
         self.line = line
         self._enter(now)
@@ -67,6 +68,7 @@ class _Charge:
         endpoint = self.endpoint
         self.line.leave(self, now)
         endpoint.inflight_requests -= self.requests
+        endpoint.inflight_critical -= self.critical
         endpoint.inflight_tokens -= self.tokens
         endpoint.context_tokens -= self.context
         assert endpoint.inflight_requests >= 0
@@ -76,6 +78,7 @@ class _Charge:
     def _enter(self, now: float) -> None:
         endpoint = self.endpoint
         endpoint.inflight_requests += self.requests
+        endpoint.inflight_critical += self.critical
         endpoint.inflight_tokens += self.tokens
         endpoint.context_tokens += self.context
         self.line.join(self, now)
@@ -162,11 +165,13 @@ class Lease:
         """The first answer byte is here: the prompt no longer waits to be computed."""
         if self.open:
             self._charge.prefilled(now)
+            self._pool.on_room()
 
     def move(self, endpoint: Endpoint, now: float = 0.0) -> None:
         """Another endpoint turned out to serve the request: what is still held is held there."""
         if self.open:
             self._charge.enter(endpoint, self._pool.line(endpoint), now)
+            self._pool.on_room()
 
     def close(self, now: float = 0.0) -> None:
         """Let go."""
@@ -176,6 +181,7 @@ class Lease:
         self._charge.holders -= 1
         if self._charge.holders == 0:
             self._charge.leave(now)
+            self._pool.on_room()
 
     def __enter__(self) -> Lease:
         return self
@@ -189,11 +195,15 @@ class Pool:
 
     `known` is shared by pools that may list the same endpoints. It forgets an endpoint when nobody holds it any more,
     so one that leaves and comes back while requests are open on it is the same object with the same ledger.
-    `policies` are the objectives and model rewrites that apply to the pool.
+    `policies` are the objectives and model rewrites that apply to the pool. `on_room` is called when an endpoint may
+    have become less busy.
     """
 
-    def __init__(self, name: str = "default", known: Known | None = None) -> None:
+    def __init__(
+        self, name: str = "default", known: Known | None = None, on_room: Callable[[], None] = lambda: None
+    ) -> None:
         self.name = name
+        self.on_room = on_room
         self.endpoints: tuple[Endpoint, ...] = ()
         self.policies = Policies()
         self._known: Known = WeakValueDictionary() if known is None else known
@@ -232,6 +242,10 @@ class Pool:
             _, _, charge = heappop(self._blind)
             if charge.holders:
                 charge.prefilled(now)
+
+    def settles_at(self) -> float | None:
+        """When the next of these should be over."""
+        return self._blind[0][0] if self._blind else None
 
     def line(self, endpoint: Endpoint) -> _Line:
         """Who waits for prefill at an endpoint."""

@@ -14,11 +14,12 @@ from traceback import format_tb
 
 from epp.director import Director
 from epp.domain import Reason, Refused
+from epp.flow.gate import Gone
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import BadMessage, decode, encode
 from epp.protocol.exchange import Buffers, Exchange
-from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
+from epp.protocol.messages import Body, Decide, Event, Extend, Headers, Reply, Side
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[None]]
 
 
-class Disconnected(Exception):
+class Disconnected(Gone):
     """The peer is gone: nothing can be written to it."""
 
 
@@ -126,7 +127,7 @@ class Stream:
             data = await self._next(read)
             if data is None:
                 return False
-            replies = await self._react(decode(data))
+            replies = await self._react(decode(data), write)
             more = True
         except Refused as stalled:
             replies, more = self._refuse(stalled), False
@@ -144,7 +145,7 @@ class Stream:
         except TimeoutError:
             raise Refused(Reason.REQUEST_TIMEOUT, "the rest of the request body did not come in time") from None
 
-    async def _react(self, event: Event) -> list[Reply]:
+    async def _react(self, event: Event, write: Write) -> list[Reply]:
         if event.side is Side.RESPONSE:
             return self._respond(event)
         if isinstance(event, Headers):
@@ -153,7 +154,7 @@ class Stream:
         try:
             for action in self._exchange.receive(event):
                 if isinstance(action, Decide):
-                    replies += await self._decide(action)
+                    replies += await self._decide(action, write)
                 else:
                     replies.append(action)
         except Refused as refused:
@@ -168,12 +169,17 @@ class Stream:
         self._telemetry.ended(answered.receipt)
         return self._exchange.answer(answered.immediate)
 
-    async def _decide(self, ask: Decide) -> list[Reply]:
+    async def _decide(self, ask: Decide, write: Write) -> list[Reply]:
         if not self._gathered:
             self._gathered = True
             self._telemetry.gathered(self._now() - self._began)
         before = self._routed
-        outcome = await self._director.decide(ask, before.lease.endpoint if before and before.lease else None)
+
+        async def extend(seconds: float) -> None:
+            await write(encode(Extend(seconds)))
+
+        prefer = before.lease.endpoint if before and before.lease else None
+        outcome = await self._director.decide(ask, prefer, extend)
         self._supersede()
         if isinstance(outcome, Routed):
             self._routed = outcome

@@ -19,6 +19,7 @@ from epp.protocol.messages import (
     Chunk,
     Edits,
     Event,
+    Extend,
     Headers,
     HeadersReply,
     Immediate,
@@ -105,6 +106,8 @@ def encode(reply: Reply) -> bytes:
             answer.body = reply.body
             answer.details = reply.details
             _set_headers(answer.headers, reply.headers)
+        case Extend():
+            message.override_message_timeout.FromMilliseconds(round(reply.seconds * 1000))
     return message.SerializeToString()
 
 

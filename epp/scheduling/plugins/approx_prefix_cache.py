@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from epp.domain import Endpoint
+from epp.domain import Endpoint, Request
 from epp.scheduling.framework import Producer, Query
-from epp.scheduling.prefix import BYTES_PER_TOKEN, PrefixIndex, block_hashes, covered_bytes
+from epp.scheduling.prefix import BYTES_PER_TOKEN, PrefixIndex, covered_bytes, hashes_of
 
 
 @dataclass(slots=True)
@@ -38,14 +38,14 @@ class ApproxPrefixCacheProducer(Producer):
 
     def produce(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
         """Fills `cached` and `hashed` of the query from the index."""
-        hashes = block_hashes(query.request.prompt, query.candidate.model)
+        hashes = hashes_of(query.request, query.candidate.model)
         query.notes[id(self)] = _Noted(hashes)
         query.hashed = covered_bytes(len(hashes)) // BYTES_PER_TOKEN
-        query.cached = {
-            endpoint: covered_bytes(blocks) // BYTES_PER_TOKEN
-            for endpoint, blocks in zip(endpoints, self.index.match(hashes, endpoints), strict=True)
-            if blocks
-        }
+        query.cached = self.index.tokens(hashes, endpoints)
+
+    def cached(self, request: Request, model: str | None, endpoints: Sequence[Endpoint]) -> dict[Endpoint, int]:
+        """Prompt tokens that each endpoint is believed to hold; those that hold none are left out."""
+        return self.index.tokens(hashes_of(request, model), endpoints)
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """The endpoint will hold this prompt."""
