@@ -22,16 +22,18 @@ from epp.configured import Configured
 from epp.datastore.fleet import Fleet
 from epp.datastore.overview import ejected, lacking
 from epp.datastore.pool import Pool
-from epp.datastore.receipts import Receipts
+from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director, Rules
 from epp.domain import Chooser, ConfigError, Endpoint, Fault
 from epp.edge import admin, tls
+from epp.edge.classify_api import ClassifyApi
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.health import Health
 from epp.edge.scrape import Scraper
 from epp.edge.server import Limits, Processor, listen
 from epp.edge.stream import Shared, Stream
 from epp.flow.gate import Gate
+from epp.leaving import Leaving, outlook_of
 from epp.picking import Picking
 from epp.protocol.decision import Signer
 from epp.protocol.exchange import Buffers
@@ -41,13 +43,14 @@ from epp.readiness import Readiness
 from epp.scheduling.framework import Scheduler
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.plugins.health import HealthFilter
+from epp.scheduling.spill import Spill, SpillRules
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
 from epp.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from epp.kubernetes import Kubernetes
-    from semantic.router import SemanticRouter
+    from epp.semantic_stage import SemanticStage
 
 log = logging.getLogger(__name__)
 POLL_S = 0.05
@@ -57,7 +60,7 @@ NO_SOURCE = (
     "or one of --pool-name, --pool, --pool-selector, --picker-service, --endpoint-selector is required: "
     "they say where the endpoints come from"
 )
-COUNTS = ("streams", "classifier", "scorers")  # conditions to look at, and no trouble
+COUNTS = ("streams", "classifier", "semantic_stage", "scorers")  # conditions to look at, and no trouble
 FILE_POOL = "default"  # the pool's name where only a file knows of it
 
 
@@ -72,6 +75,7 @@ class App:
         self._conditions: dict[str, Callable[[], Any]] = {}
         self._configured = Configured.of(settings)
         self._kubernetes = self._file = None
+        self._stage: SemanticStage | None = None
         self.fleet = Fleet(settings.pool_name or FILE_POOL, on_change=self._relisted)
         listed = self._configured.discovery_file(settings)
         if listed is not None:
@@ -81,8 +85,9 @@ class App:
             self.fleet.home = self._kubernetes.namespace
         else:
             raise ConfigError("--discovery-file", NO_SOURCE)
-        self.receipts = Receipts(time.time() - self._now())
         self.telemetry = Telemetry(self.fleet)
+        keeping = Keeping(settings.receipts_max, settings.receipts_bytes_max, settings.receipts_sample)
+        self.receipts = Receipts(time.time() - self._now(), keeping, self.telemetry.receipt)
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Scheduler] = []
@@ -95,8 +100,8 @@ class App:
             interval_s=self._configured.scrape_s(settings),
             source=self._configured.source,
             on_failure=self.telemetry.read_failed,
-            on_visit=self._room,
             on_probe=lambda endpoint: self._probed(),
+            on_visit=self._room,
         )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
         self._conditions["series"] = lambda: lacking(self.fleet.all.endpoints) or None
@@ -138,6 +143,8 @@ class App:
         runs = {"scrape": self._scraper.run()}
         if self._file is not None:
             runs["discovery"] = self._file.watch()
+        if self._stage is not None:
+            runs["semantic"] = self._stage.watch()
         if self._kubernetes is not None:
             runs["kubernetes"] = self._kubernetes.run(self._readiness.set, self.telemetry.leads)
         certificates = self._certificates
@@ -190,7 +197,7 @@ class App:
     async def _listen(self, closing: AsyncExitStack) -> list[grpc.aio.Server]:
         """A server for each ext_proc port, and one for health."""
         settings = self._settings
-        router = await self._router(closing)
+        self._stage = stage = await self._semantic(closing)
         buffers = Buffers(settings.body_bytes_max, settings.body_bytes_total_max)
         credentials = self._credentials()
         host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
@@ -198,7 +205,7 @@ class App:
         namespace = self._kubernetes.namespace if self._kubernetes else ""
         servers = []
         for scope in scopes(settings, self.fleet, namespace):
-            processor = self._processor(scope, router, buffers, limits)
+            processor = self._processor(scope, stage, buffers, limits)
             self._processors.append(processor)
 
             def add_processor(server: grpc.aio.Server, processor: Processor = processor) -> None:
@@ -213,23 +220,25 @@ class App:
         }
         return [*servers, listen(f"{host}:{settings.grpc_health_port}", self.health.add_to)[0]]
 
-    def _processor(self, scope: Scope, router: SemanticRouter | None, buffers: Buffers, limits: Limits) -> Processor:
+    def _processor(self, scope: Scope, stage: SemanticStage | None, buffers: Buffers, limits: Limits) -> Processor:
         settings = self._settings
         profile, rng = self._configured.scheduler(), Random()
+        spill = Spill(SpillRules(settings.spill_wait, settings.spill_share_max, settings.spill_margin_max))
         self._profiles.append(profile)
         self._profile_pools.append((profile, scope.pool))
         for step in profile.plugins:
             if isinstance(step, HealthFilter):
                 step.on_eject = self._ejected
         self.telemetry.measure(profile)
-        picking = Picking(scope.pool, profile, rng, settings.unknown_model)
+        leaving = Leaving(spill, outlook_of(profile))
+        picking = Picking(scope.pool, profile, rng, settings.unknown_model, leaving)
         flow = self._configured.flow
         gate = None if scope.first_of_two else gate_of(settings, picking, self._now, self.telemetry, flow)
         if gate is not None:
             self._gates.append(gate)
         director = Director(
             picking=picking,
-            chooser=self._chooser(scope.pool, router),
+            chooser=self._chooser(scope.pool, stage),
             receipts=self.receipts,
             telemetry=self.telemetry,
             now=self._now,
@@ -259,21 +268,24 @@ class App:
 
         return Processor(new_stream, self.telemetry, limits.streams_max)
 
-    async def _router(self, closing: AsyncExitStack) -> SemanticRouter | None:
+    async def _semantic(self, closing: AsyncExitStack) -> SemanticStage | None:
         """The semantic stage, loaded off the loop; without a configuration there is none."""
         path = self._settings.semantic_config_file
         if path is None:
             return None
-        router = await asyncio.to_thread(_load_router, path, self._settings.lenient)
-        closing.callback(router.close)
-        self._conditions["classifier"] = lambda: router.classifier.counts
-        return router
+        stage = await asyncio.to_thread(_load_stage, path, self._settings.lenient)
+        closing.callback(stage.close)
+        self._conditions["semantic"] = lambda: stage.file.last_error
+        self._conditions["semantic_models"] = lambda: stage.models_error
+        self._conditions["classifier"] = stage.signals.counts
+        self._conditions["semantic_stage"] = stage.counts
+        return stage
 
-    def _chooser(self, pool: Pool, router: SemanticRouter | None) -> Chooser:
+    def _chooser(self, pool: Pool, stage: SemanticStage | None) -> Chooser:
         """Without a semantic stage `auto` is the default model."""
-        if router is None:
+        if stage is None:
             return DefaultModelChooser(pool, self._settings.default_model)
-        return SemanticChooser(router, self._settings.classify_deadline)
+        return SemanticChooser(lambda: stage.router, self._settings.classify_deadline, pool)
 
     def _credentials(self) -> grpc.ServerCredentials | None:
         settings = self._settings
@@ -299,6 +311,8 @@ class App:
         debug = admin.admin_app(
             self.fleet, self.receipts, self._conditions, _secret(settings), now=self._now, prefix=self._prefix_blocks
         )
+        if self._stage is not None:
+            ClassifyApi(self._stage.calls()).add_to(debug)
         closing.push_async_callback((await admin.serve(debug, host.strip("[]"), int(port))).cleanup)
 
     async def _first_look(self) -> None:
@@ -379,19 +393,10 @@ def _secret(settings: Settings) -> str | None:
     return None if settings.admin_token is None else settings.admin_token.get_secret_value()
 
 
-def _load_router(path: Path, lenient: bool) -> SemanticRouter:
-    from semantic.config import ConfigError as SemanticConfigError  # noqa: PLC0415  # only who routes by prompt
-    from semantic.router import SemanticRouter  # noqa: PLC0415  # pays for onnxruntime
+def _load_stage(path: Path, lenient: bool) -> SemanticStage:
+    from epp.semantic_stage import SemanticStage  # noqa: PLC0415  # only who routes by prompt pays for onnxruntime
 
-    try:
-        router = SemanticRouter.load(path, lenient=lenient)
-    except SemanticConfigError as mistake:
-        raise ConfigError(f"{path}: {mistake.path}", mistake.message) from mistake
-    except OSError as unreadable:
-        raise ConfigError(str(path), unreadable.strerror or "cannot be read") from unreadable
-    for warning in router.warnings:
-        log.warning("%s: %s", path, warning)
-    return router
+    return SemanticStage(path, lenient=lenient)
 
 
 async def serve(settings: Settings) -> None:

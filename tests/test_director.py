@@ -12,7 +12,7 @@ import pytest
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
 from epp.director import EXPLAINED_MAX
-from epp.domain import Choice, Endpoint, Request
+from epp.domain import Choice, Endpoint, Exclusion, Request
 from epp.outcome import Answered, Routed
 from epp.protocol.messages import Decide
 from epp.scheduling.default import default_profile
@@ -72,7 +72,7 @@ async def test_a_candidate_nobody_serves_gives_way_to_the_next() -> None:
     there = await routed(pool("a", models=TWO), ask("auto"), chooser=FixedChooser("phi4-mini", "llama3-8b"))
 
     assert there.receipt.model == "llama3-8b"
-    assert there.receipt.excluded == {"phi4-mini": "no usable endpoint serves it"}
+    assert there.receipt.excluded == {"phi4-mini": Exclusion.NO_ENDPOINT}
 
 
 async def test_a_candidate_whose_endpoints_are_down_gives_way_to_the_next() -> None:

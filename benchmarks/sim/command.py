@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks.sim import knee, policies
@@ -19,26 +21,26 @@ from benchmarks.workloads import catalogue
 from benchmarks.workloads.read import read
 from benchmarks.workloads.workload import Workload
 
-ADMISSIONS = ("none", "onehop")
-
 
 def run(arguments: list[str]) -> int:
     """0 when every run came to its end."""
     given = _parse(arguments)
     try:
         workload = _workload(given)
-        fleet = FleetSpec.parse(given.model, given.gpu, given.replicas)
+        fleet = FleetSpec.parse(given.model, given.gpu or workload.shape.gpus or "h100", given.replicas)
         jobs = {policy: _job(given, workload, fleet, policy) for policy in given.policy}
         for policy in given.policy:
             policies.maker(policy)
+            if given.admission == policies.OWN_GATE and policy != policies.OURS:
+                raise ValueError(f"--admission {given.admission} is that of --policy {policies.OURS}, not of {policy}")
         load, knee_rps, rate = _rate(given, next(iter(jobs.values())))
     except ValueError as wrong:
         print(f"onehop bench sim: {wrong}", file=sys.stderr)
         return 1
     results = []
     for policy, job in jobs.items():
-        seeded = [_at(job, rate, seed) for seed in range(given.seeds)]
-        runs = run_all(seeded, given.processes, lambda done, policy=policy: _progress(policy, done, given.seeds))
+        seeded = [replace(job, rate=rate, seed=seed) for seed in range(given.seeds)]
+        runs = run_all(seeded, given.processes, partial(_progress, policy, given.seeds))
         results.append(report(seeded[0], load, knee_rps, runs))
     print(
         f"{workload.name}, {rate:.4g} req/s" + (f" ({load:g} of the knee)" if load else "") + f", {given.seeds} seeds\n"
@@ -62,12 +64,6 @@ def _job(given: argparse.Namespace, workload: Workload, fleet: FleetSpec, policy
     return Job(workload, fleet, policy, given.admission, 0.0, 0, given.mix, scrape_s, slo, given.requests)
 
 
-def _at(job: Job, rate: float, seed: int) -> Job:
-    from dataclasses import replace
-
-    return replace(job, rate=rate, seed=seed)
-
-
 def _rate(given: argparse.Namespace, job: Job) -> tuple[float | None, float | None, float]:
     """Load, knee and requests a second; no knee where a rate is given."""
     if given.rate is not None:
@@ -76,7 +72,7 @@ def _rate(given: argparse.Namespace, job: Job) -> tuple[float | None, float | No
     return given.load, knee_rps, given.load * knee_rps
 
 
-def _progress(policy: str, done: int, of: int) -> None:
+def _progress(policy: str, of: int, done: int) -> None:
     print(f"{policy}: {done} of {of} seeds", file=sys.stderr)
 
 
@@ -100,7 +96,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--policy", action="append", metavar="NAME", help="several times or with commas: " + ", ".join(policies.names())
     )
-    parser.add_argument("--admission", choices=ADMISSIONS, default="none")
+    parser.add_argument("--admission", choices=list(policies.ADMISSIONS), default="none")
     parser.add_argument(
         "--mix", type=_mix, default=(0.0, 1.0, 0.0), metavar="C,S,L", help="shares of critical, standard, sheddable"
     )
@@ -108,7 +104,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     pace.add_argument("--rate", type=_positive, metavar="R", help="requests a second")
     pace.add_argument("--load", type=_positive, default=1.0, metavar="X", help="in parts of the knee")
     parser.add_argument("--replicas", type=int, default=8)
-    parser.add_argument("--gpu", default="h100", help="h100, a100, l4, or kinds with numbers: h100:4,a100:4")
+    parser.add_argument("--gpu", default=None, help="h100 (default), a100, l4, or kinds with numbers: h100:4,a100:4")
     parser.add_argument("--model", default="llama3-8b", choices=sorted(PROFILES))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--requests", type=int, default=None, metavar="N", help="at most so many of the workload")

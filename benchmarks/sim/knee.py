@@ -1,26 +1,38 @@
 """The knee: the rate at which least-request has 80 % goodput on a workload and fleet; load 1.0 is there.
 
-One standard class, no admission, one seed of its own. Found by doubling and then bisection over the rate, which for a
-trace is its time scale. Kept in the user's cache under everything that it depends on. Must stay true: what is found
-does not depend on where the search ran.
+One standard class, no admission, the mean of two seeds of its own. Found by bisection over the rate, which for a trace
+is its time scale. Kept in the user's cache under everything that it depends on. Must stay true: what is found does not
+depend on where the search ran.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from hashlib import sha256
+from math import inf, sqrt
 from pathlib import Path
+from random import Random
+from statistics import fmean
 
-from benchmarks.sim.runs import Job, run_all
+from benchmarks.sim import runs
+from benchmarks.sim.fleet import ENGINE_BLOCK_TOKENS, prefill_s
+from benchmarks.sim.runs import Job
+from benchmarks.simulator.config import ReplicaConfig
+from benchmarks.workloads.workload import Ask
 
 GOODPUT = 0.8
 PRECISION = 0.01
-DOUBLINGS_MAX = 24
-SEED = 1_000_000
-MODEL_VERSION = 1
+STEP = 1.3
+FAR = 30.0
+SAMPLE = 500
+BATCH = 32
+"""Sequences that share a step, for the estimate."""
+SEED, SEEDS = 1_000_000, 2
+MODEL_VERSION = 2
 """Of the replica model, the text and the arrivals: to be raised where a change moves the knee."""
 
 
@@ -50,39 +62,49 @@ def cache_folder() -> Path:
 
 
 def _search(job: Job, processes: int, told: Callable[[str], object]) -> float:
-    """Bracket by doubling, then narrow by thirds, with two probes at a time."""
-
-    known: dict[float, bool] = {}
-
-    def passes(*rates: float) -> list[bool]:
-        unknown = [rate for rate in rates if rate not in known]
-        found = run_all([replace(job, rate=rate) for rate in unknown], processes)
-        for rate, each in zip(unknown, found, strict=True):
-            goodput = each.summary["goodput"] or 0.0
-            known[rate] = goodput >= GOODPUT
-            told(f"{rate:.3g} req/s: goodput {goodput:.1%}")
-        return [known[rate] for rate in rates]
-
-    low = job.workload.natural_rate
-    for _ in range(DOUBLINGS_MAX):
-        first, second = passes(low, 2 * low)
-        if first and not second:
-            break
-        low = low * 2 if first else low / 2
-    else:
-        raise NoKnee(f"{job.workload.name}: no knee was found up to {low:.3g} req/s")
-    high = 2 * low
-    while high / low > 1 + PRECISION:
-        step = (high / low) ** (1 / 3)
-        one, two = low * step, low * step * step
-        first, second = passes(one, two)
-        if not first:
-            high = one
-        elif not second:
-            low, high = one, two
+    """Step out from an estimate until the knee lies between two rates, then halve (geometrically)."""
+    low, high, factor = 0.0, inf, STEP
+    rate = begin = estimate(job)
+    while begin / FAR < rate < begin * FAR:
+        missed = _missed([replace(job, rate=rate, seed=SEED + n) for n in range(SEEDS)], processes)
+        told(f"{rate:.4g} req/s: " + ("less than 80%" if missed > 1 - GOODPUT else f"{1 - missed:.1%}") + " goodput")
+        low, high = (low, rate) if missed > 1 - GOODPUT else (rate, high)
+        if high <= low * (1 + PRECISION):
+            return float(f"{low:.6g}")
+        if low and high < inf:
+            rate = sqrt(low * high)
         else:
-            low = two
-    return float(f"{low:.6g}")
+            rate = low * factor if low else high / factor
+            factor *= STEP
+    raise NoKnee(f"{job.workload.name}: no knee was found within {FAR:g} times {begin:.3g} req/s")
+
+
+def _missed(jobs: Sequence[Job], processes: int) -> float:
+    """The fraction of requests that missed, or one that is too large already."""
+    measured = [
+        len(arrivals) - int(len(arrivals) * each.workload.shape.warm_up)
+        for each in jobs
+        for arrivals in [runs.arrivals_of(each)]
+    ]
+    at_most = int((1 - GOODPUT) * sum(measured))
+    return sum(runs.parallel(partial(runs.misses, at_most=at_most), jobs, processes)) / sum(measured)
+
+
+def estimate(job: Job) -> float:
+    """Requests a second that the fleet could do if nothing were cached, by the work of each: where a search begins."""
+    arrivals = job.workload.arrivals(job.workload.natural_rate, Random(0), SAMPLE)
+    total = 0.0
+    for gpu in job.fleet.gpus:
+        config = job.fleet.config(gpu, ENGINE_BLOCK_TOKENS)
+        total += 1 / fmean(_work_s(config, arrival.ask) for arrival in arrivals)
+    return float(f"{total:.4g}")
+
+
+def _work_s(config: ReplicaConfig, ask: Ask) -> float:
+    """Prefill alone, and a share of `BATCH` of the steps that the answer takes."""
+    context = ask.prompt_tokens + ask.output_tokens // 2
+    step_s = config.cost.seconds(tokens=BATCH, sequences=BATCH, decode_context=BATCH * context, prefill_pairs=0.0)
+    return prefill_s(config, ask.prompt_tokens) + ask.output_tokens * step_s / BATCH
 
 
 def _key(job: Job) -> str:

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from heapq import heappop, heappush
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -24,6 +25,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.now = 0.0
         self.events = 0
+        self.halted = False
         self.after_each: Callable[[], None] | None = None
         """Called when an event and all that it woke are done, for tests of invariants."""
         self._heap: list[tuple[float, int, Callable[[Any], object], Any]] = []
@@ -39,20 +41,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._order += 1
         heappush(self._heap, (when, self._order, call, value))
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         """As asyncio's."""
         handle = asyncio.Handle(callback, args, self, context)
         self._soon.append(handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """As asyncio's."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self.at(when, _run, handle)
         return handle
 
     def call_later(
-        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """As asyncio's."""
         return self.call_at(self.now + delay, callback, *args, context=context)
@@ -61,13 +67,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Nothing is left for a log that nobody reads."""
         raise context.get("exception") or RuntimeError(context.get("message"))
 
+    def halt(self) -> None:
+        """Let `run` return when the event under way is over, whatever is left to do."""
+        self.halted = True
+
     def run(self) -> None:
-        """Until nothing is left to do."""
+        """Until nothing is left to do, or `halt`."""
         heap, after_each = self._heap, self.after_each
         _set_running_loop(self)
         try:
             self._wake()
-            while heap:
+            while heap and not self.halted:
                 when, _, call, value = heappop(heap)
                 self.now = max(self.now, when)
                 call(value)

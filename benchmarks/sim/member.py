@@ -34,7 +34,7 @@ class Member:
         self.queries = 0
         self._loop = loop
         self._on_step = on_step
-        self._life = 0
+        self.life = 0
 
     def submit(self, job: Job) -> Sequence:
         """Hand a job in; an idle engine begins at once."""
@@ -48,7 +48,7 @@ class Member:
         """Everything in it is lost, what is cached, too."""
         self.alive = False
         self._keep()
-        self._life += 1
+        self.life += 1
 
     def start(self) -> None:
         """An empty engine, as fast as new."""
@@ -84,10 +84,10 @@ class Member:
     def _begin(self, now: float) -> None:
         ends = self.replica.start_step(now)
         if ends is not None:
-            self._loop.at(ends, self._end, self._life)
+            self._loop.at(ends, self._end, self.life)
 
     def _end(self, life: int) -> None:
-        if life != self._life:
+        if life != self.life:
             return
         now = self._loop.now
         self._on_step(self, self.replica.finish_step(now))

@@ -8,20 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from benchmarks.sim.runs import Job, Run
+from benchmarks.sim.statistics import interval
 
 COUNTS = ("offered", "done", "shed", "errors", "preemptions")
 INTERVALS = ("goodput", "token_goodput", "ttft_mean", "ttft_p99", "tpot_p99", "hit_rate")
-# Student's t, 97.5 %, for 1 to 30 degrees of freedom; beyond them the normal's is near enough.
-T_975 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 CLASS_NAMES = ("critical", "standard", "sheddable")
 
 
@@ -66,12 +60,3 @@ def combine(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def intervals(summaries: Sequence[dict[str, Any]]) -> dict[str, list[float] | None]:
     """95 % intervals of the means."""
     return {key: interval([s[key] for s in summaries if s.get(key) is not None]) for key in INTERVALS}
-
-
-def interval(values: Sequence[float]) -> list[float] | None:
-    """The t-interval of a mean; None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    mean = fmean(values)
-    half = T_975[min(len(values) - 1, len(T_975)) - 1] * stdev(values) / sqrt(len(values))
-    return [mean - half, mean + half]

@@ -1,21 +1,21 @@
 """What a run says: goodput, latencies, hits, sheds; of all requests and of each class.
 
-Every request counts that arrives after the first tenth of the arrivals, the same for every policy. Goodput is the
+Every request counts that arrives after the warm-up, which is the first tenth of the arrivals for every policy alike
+(a workload about beginnings has none). Goodput is the
 fraction of those *offered* that met both objectives: sheds and failures did not.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchmarks.sim.flight import Flight
-
-WARM_UP = 0.1
+from benchmarks.sim.statistics import jain
 
 
 @dataclass(slots=True, frozen=True)
@@ -34,9 +34,9 @@ class Slo:
         return ttft <= self.ttft_s + self.ttft_prefill_factor * isolated_s and tpot <= self.tpot_s
 
 
-def measured(flights: Sequence[Flight]) -> Sequence[Flight]:
+def measured(flights: Sequence[Flight], warm_up: float) -> Sequence[Flight]:
     """Those that count, in the order of arrival."""
-    return flights[int(len(flights) * WARM_UP) :]
+    return flights[int(len(flights) * warm_up) :]
 
 
 def summarize(flights: Sequence[Flight], slo: Slo, isolated: Callable[[int], float]) -> dict[str, Any]:
@@ -60,7 +60,18 @@ def summarize(flights: Sequence[Flight], slo: Slo, isolated: Callable[[int], flo
         "shed": sum(f.end == "shed" for f in flights),
         "errors": sum(f.end == "error" for f in flights),
         "shed_reasons": dict(sorted(reasons.items())),
+        "fairness": _fairness(flights, met),
     }
+
+
+def _fairness(flights: Sequence[Flight], met: Iterable[Any]) -> float | None:
+    """Jain's index over tenants of the fraction of their requests that met both objectives; None for one tenant."""
+    offered, good = Counter[str](), Counter[str]()
+    for flight, fine in zip(flights, met, strict=True):
+        tenant = flight.ask.tenant or ""
+        offered[tenant] += 1
+        good[tenant] += bool(fine)
+    return jain([good[tenant] / count for tenant, count in offered.items()]) if len(offered) > 1 else None
 
 
 def _mean(values: Any) -> float | None:

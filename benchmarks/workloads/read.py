@@ -15,13 +15,15 @@ import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.workloads.sessions import SessionTrace, Turn
 from benchmarks.workloads.trace import Recorded, TimedTrace
-from benchmarks.workloads.workload import Ask, Workload
+from benchmarks.workloads.workload import Ask, Workload, answer_block, with_answer
 
 MOONCAKE_TOKENS = 512
 AGENT_TOKENS = 64
@@ -55,25 +57,25 @@ def _parse(text: str, name: str, identity: str) -> Workload:
 
 
 def _table(rows: csv.DictReader[str], name: str, identity: str) -> Workload:
-    needed = {"t_s", "input_tokens", "output_tokens"}
-    missing = needed - set(rows.fieldnames or ())
+    return TimedTrace(name, identity, UNSHARED_TOKENS, [Recorded(at, ask) for at, ask in table_asks(rows)])
+
+
+def table_asks(rows: csv.DictReader[str]) -> list[tuple[float, Ask]]:
+    """Seconds and requests of a table; no prompt shares anything with another."""
+    missing = {"t_s", "input_tokens", "output_tokens"} - set(rows.fieldnames or ())
     if missing:
         raise ValueError(f"the table lacks {', '.join(sorted(missing))}")
-    requests = []
+    found = []
     for number, row in enumerate(rows):
         tokens = max(1, int(row["input_tokens"]))
-        count = -(-tokens // UNSHARED_TOKENS)
-        blocks = tuple(range(number << 12, (number << 12) + count))
-        client = row.get("client")
-        ask = Ask(
-            tokens, max(1, int(row["output_tokens"])), blocks, tenant=None if client is None else f"client-{client}"
-        )
-        requests.append(Recorded(float(row["t_s"]), ask))
-    return TimedTrace(name, identity, UNSHARED_TOKENS, requests)
+        blocks = tuple(range(number << 12, (number << 12) + -(-tokens // UNSHARED_TOKENS)))
+        tenant = f"client-{row['client']}" if row.get("client") else None
+        found.append((float(row["t_s"]), Ask(tokens, max(1, int(row["output_tokens"])), blocks, tenant=tenant)))
+    return found
 
 
 def _mooncake(rows: Sequence[Row], name: str, identity: str) -> Workload:
-    asks = [_ask(row, MOONCAKE_TOKENS) for row in rows]
+    asks = [_ask(row, MOONCAKE_TOKENS, number) for number, row in enumerate(rows)]
     requests = [
         Recorded(row["timestamp"] / 1000, ask) for row, ask in zip(rows, _continued(asks, MOONCAKE_TOKENS), strict=True)
     ]
@@ -85,25 +87,25 @@ def _agents(rows: Sequence[Row], name: str, identity: str) -> Workload:
     for row in rows:
         by_session[row["session"]].append(row)
     holders = Counter(block for turns in by_session.values() for block in {b for t in turns for b in t["hash_ids"]})
-    sessions = []
+    sessions, numbers = [], count()
     for turns in by_session.values():
         ordered = sorted(turns, key=lambda row: row["turn"])
-        asks = _continued([_ask(row, AGENT_TOKENS) for row in ordered], AGENT_TOKENS)
+        asks = _continued([_ask(row, AGENT_TOKENS, next(numbers)) for row in ordered], AGENT_TOKENS)
         times = [row["t_ms"] / 1000 for row in ordered]
-        gaps = [0.0, *(max(0.0, b - a) for a, b in zip(times, times[1:], strict=False))]
+        gaps = [0.0, *(max(0.0, b - a) for a, b in pairwise(times))]
         sessions.append([Turn(gap, ask) for gap, ask in zip(gaps, asks, strict=True)])
     shared = frozenset(block for block, count in holders.items() if count > 1)
-    return SessionTrace(name, identity, AGENT_TOKENS, sessions, shared)
+    return SessionTrace(name, identity, AGENT_TOKENS, sessions, shared=shared)
 
 
-def _ask(row: Row, block_tokens: int) -> Ask:
-    tokens, blocks = max(1, row["input_length"]), tuple(row["hash_ids"])
-    needed = -(-tokens // block_tokens)
-    if len(blocks) < needed:
-        # The recording rounded the other way: what is left over is nobody else's.
-        tokens = max(1, len(blocks) * block_tokens)
-    blocks = blocks[: -(-tokens // block_tokens)] or (0,)
-    return Ask(tokens, max(1, row["output_length"]), blocks, blocks[: tokens // block_tokens])
+def _ask(row: Row, block_tokens: int, number: int) -> Ask:
+    tokens, output, blocks = max(1, row["input_length"]), max(1, row["output_length"]), tuple(row["hash_ids"])
+    # Where the recording rounded the other way, what no id stands for is left out.
+    tokens = min(tokens, max(1, len(blocks) * block_tokens))
+    blocks = blocks[: -(-tokens // block_tokens)] or (answer_block(number, 0),)
+    return Ask(
+        tokens, output, blocks, with_answer(blocks[: tokens // block_tokens], tokens + output, block_tokens, number)
+    )
 
 
 def _continued(asks: Iterable[Ask], block_tokens: int) -> list[Ask]:
@@ -133,14 +135,7 @@ def _continues(ask: Ask, later: Ask) -> bool:
 
 
 def _extended(ask: Ask, later: Ask, block_tokens: int) -> Ask:
+    """The answer's blocks are the later prompt's, and so is the text of the prompt's last block."""
     full = ask.prompt_tokens // block_tokens
-    held = min((ask.prompt_tokens + ask.output_tokens) // block_tokens, later.prompt_tokens // block_tokens)
-    tail = later.blocks[full : len(ask.blocks)]
-    return Ask(
-        ask.prompt_tokens,
-        ask.output_tokens,
-        ask.blocks[:full] + tail,
-        later.blocks[:held],
-        ask.adapter,
-        ask.tenant,
-    )
+    held = (ask.prompt_tokens + ask.output_tokens) // block_tokens
+    return replace(ask, blocks=ask.blocks[:full] + later.blocks[full : len(ask.blocks)], hashes=later.blocks[:held])

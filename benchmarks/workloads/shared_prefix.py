@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from random import Random
 
-from benchmarks.workloads.workload import PLAIN, Arrival, Ask, Shape
+from benchmarks.workloads.workload import PLAIN, Arrival, Ask, Shape, with_answer
 
 SYSTEM = 1 << 32
 QUESTION = 1 << 44
@@ -40,12 +40,16 @@ class SharedPrefix:
         """Questions in rounds."""
         asks = [self._ask(group, user) for group in range(self.groups) for user in range(self.users)]
         now, found, left = 0.0, list[Arrival](), list[Ask]()
-        for _ in range(min(limit or self.requests, self.requests)):
+        for number in range(min(limit or self.requests, self.requests)):
             now += rng.expovariate(rate)
             if not left:
                 left = rng.sample(asks, len(asks))
-            found.append(Arrival(now, left.pop()))
+            found.append(Arrival(now, self._answered(left.pop(), number)))
         return found
+
+    def _answered(self, ask: Ask, number: int) -> Ask:
+        tokens = ask.prompt_tokens + ask.output_tokens
+        return replace(ask, hashes=with_answer(ask.hashes, tokens, self.block_tokens, number))
 
     def _ask(self, group: int, user: int) -> Ask:
         whole = self.system_tokens // self.block_tokens

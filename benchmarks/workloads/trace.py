@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 from math import gcd
 from random import Random
 
@@ -37,20 +38,22 @@ class TimedTrace:
         self.shape = shape
         self._requests = sorted(requests, key=lambda r: r.at)
         self._step_s = step_s([r.at for r in self._requests])
-        self._span_s = self._requests[-1].at - self._requests[0].at + self._step_s
 
     @property
     def natural_rate(self) -> float:
         """Requests a second as recorded."""
-        return len(self._requests) / self._span_s
+        return len(self._requests) / self._span_s(len(self._requests))
 
     def arrivals(self, rate: float, rng: Random, limit: int | None = None) -> list[Arrival]:
-        """The requests, time scaled."""
-        scale = self.natural_rate / rate
-        begin = self._requests[0].at
+        """The requests, or the first of them, time scaled."""
         chosen = self._requests[:limit]
+        scale = len(chosen) / self._span_s(len(chosen)) / rate
+        begin = chosen[0].at
         timed = [((r.at - begin + rng.random() * self._step_s) * scale, i) for i, r in enumerate(chosen)]
         return [Arrival(at, chosen[i].ask) for at, i in sorted(timed)]
+
+    def _span_s(self, number: int) -> float:
+        return self._requests[number - 1].at - self._requests[0].at + self._step_s
 
 
 def step_s(times: Sequence[float]) -> float:
@@ -59,6 +62,6 @@ def step_s(times: Sequence[float]) -> float:
     mean = (times[-1] - times[0]) / max(1, len(times) - 1)
     if len(distinct) * 2 > len(times) or len(distinct) < 2:
         return mean
-    gaps = [b - a for a, b in zip(distinct, distinct[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(distinct)]
     common = sorted(gaps)[len(gaps) // 2]
     return max(mean, reduce(gcd, [g for g in gaps if abs(g - common) <= common // 10], common) / 1000)

@@ -5,10 +5,10 @@ Must stay true: the arrivals depend on rate and seed only, never on who answers;
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @dataclass(slots=True, frozen=True)
@@ -24,6 +24,19 @@ class Ask:
     tenant: str | None = None
 
 
+def answer_block(number: int, position: int) -> int:
+    """An id that nobody else has, for a block of the answer to request `number`."""
+    return -1 - (number << 16) - position
+
+
+def with_answer(prompt: tuple[int, ...], tokens: int, block_tokens: int, number: int) -> tuple[int, ...]:
+    """Hashes of all full blocks of `tokens`: those of the prompt, and new ones for what the answer fills.
+
+    Nobody asks for these again, but they take their place among what is cached.
+    """
+    return prompt + tuple([answer_block(number, n) for n in range(tokens // block_tokens - len(prompt))])
+
+
 @dataclass(slots=True)
 class Arrival:
     """A request and its second. One that follows another (`after`, its position) comes not before that one is over."""
@@ -35,14 +48,21 @@ class Arrival:
     """Least seconds since the arrival of the one before."""
 
 
+What = Literal["slow", "kill", "start", "list"]
+
+
 @dataclass(slots=True, frozen=True)
 class Happening:
-    """Something that happens to a replica: `slow` (`factor` on its steps), `kill`, `start`, `unlist`, `list`."""
+    """Something that happens to a replica, by its place in the fleet.
+
+    `slow`: its steps take `factor` as long; `kill`: it is gone with all it had; `start`: a new, empty engine in its
+    place; `list`: discovery takes note of who is there.
+    """
 
     share: float
     """When, as a fraction of the arrivals' span."""
-    what: str
-    replica: int
+    what: What
+    replica: int = 0
     factor: float = 1.0
     after_s: float = 0.0
     """Seconds later than that."""
@@ -54,10 +74,12 @@ class Shape:
 
     happenings: Sequence[Happening] = ()
     adapters: Sequence[str] = ()
-    absent: int = 0
-    """Replicas that are not there in the beginning, the last ones."""
-    gpus: Mapping[str, float] = field(default_factory=dict)
-    """Shares of the fleet by GPU, where the workload is about that and the command does not say."""
+    absent: bool = False
+    """Whether the fleet begins without any replica."""
+    warm_up: float = 0.1
+    """The first part of the arrivals that does not count."""
+    gpus: str | None = None
+    """The fleet's GPUs, where the workload is about that and the command does not say."""
 
 
 PLAIN = Shape()

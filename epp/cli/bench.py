@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = {"sim": "benchmarks.sim.command"}
+COMMANDS = {"sim": "benchmarks.sim.command", "compare": "benchmarks.sim.compare"}
 USAGE = """usage: onehop bench COMMAND [options]
 
   sim        policies under a workload, against simulated model servers in virtual time
+  compare    what moved from one result of `sim` to another beyond noise
 
 onehop bench COMMAND --help says more.
 """

@@ -35,16 +35,16 @@ class Scraper:
         limits: ScrapeLimits | None = None,
         rng: Random | None = None,
         on_failure: OnFailure = lambda path, answered: None,
-        on_visit: Callable[[], None] = lambda: None,
         on_probe: OnProbe = lambda endpoint: None,
         source: Source = OWN_PORT,
         dial: Dial = Client,
+        on_visit: Callable[[], None] = lambda: None,
     ) -> None:
         self.dial = dial
         self.on_failure = on_failure
-        self.on_visit = on_visit
         self.on_probe = on_probe
         self.source = source
+        self.on_visit = on_visit
         self.pool = pool
         self.now = now
         self.interval_s = interval_s

@@ -118,6 +118,7 @@ class FlowSettings:
     slo_own_factor: float = 2.0
     slo_tpot_s: float = 0.1
     slo_margin_s: float = 0.2
+    worth: float = 1.0
     pressure_s: float = 1.0
     guarded: bool = False
     evict: bool = False

@@ -87,6 +87,7 @@ class Ticket:
     rank: float = 0.0
     order: int = 0
     booking: Booking | None = None
+    labels: tuple[str, str, str, str] | None = None  # of metrics, fixed when it is first counted
     since: float = 0.0
 
     @property

@@ -236,6 +236,10 @@ class Pick:
             unused=self.unused,
         )
 
+    def size(self) -> tuple[int, int]:
+        """Rows and scores in each, of what `explain` tells."""
+        return len(self.endpoints) + len(self.dropped), len(self.columns)
+
     def scores(self) -> dict[str, float]:
         """The weighted total of every endpoint that was scored, by its address."""
         return {e.address: total for e, total in zip(self.endpoints, self.totals, strict=True)}
@@ -274,6 +278,7 @@ class Unmetered:
 class Scheduler(ABC):
     """What the director asks for an endpoint, and tells how it went: one profile, or a handler over several."""
 
+    name: str
     producers: Sequence[Producer]
     admitters: Sequence[Admitter]
     meter: Meter

@@ -13,6 +13,7 @@ from traceback import walk_tb
 from prometheus_client import CollectorRegistry
 
 from epp.datastore.fleet import Fleet
+from epp.datastore.receipts import Fate
 from epp.domain import Reason, Receipt
 from epp.flow.gate import Gate
 from epp.scheduling.framework import Pick, Point, Scheduler, Scorer
@@ -114,6 +115,29 @@ class Telemetry:
         choice = receipt.choice
         if choice is not None and choice.reason and receipt.first is None:
             self._process.classified.child(choice.classification, choice.decision or "").inc()
+            if choice.decision is not None:
+                self._process.decisions.child(choice.decision).inc()
+        for signal in choice.signals.get("matched", ()) if choice is not None else ():
+            self._process.signals.child(*signal.split(":", 1)).inc()
+
+    def chose(self, receipt: Receipt) -> None:
+        """The candidates were looked at: who could not answer, who was left for another."""
+        if receipt.spill is not None:
+            spill, name = receipt.spill, self._labelling.model
+            to = "" if spill.to is None else name(spill.to, routed=True)
+            self._process.spilled.child(name(spill.origin, routed=True), to, spill.reason.value).inc()
+        for model, why in receipt.excluded.items():
+            self._process.excluded.child(self._labelling.model(model, routed=False), why.value).inc()
+
+    def receipt(self, fate: Fate) -> None:
+        """What became of a receipt."""
+        self._process.receipts.child(fate).inc()
+
+    def foretold(self, receipt: Receipt, seconds: float) -> None:
+        """The first token of a stream came, so many seconds after the decision."""
+        if receipt.predicted_ttft_s:
+            model = self._labelling.of(receipt)[1]
+            self._process.ttft_ratio.child(model).observe(seconds / receipt.predicted_ttft_s)
 
     def pace(self, receipt: Receipt) -> Callable[[float], None]:
         """Where the seconds from piece to piece of a streamed answer go."""

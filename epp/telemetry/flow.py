@@ -98,9 +98,11 @@ class FlowFamilies:
 
     def _labels(self, ticket: Ticket) -> Labels:
         """The model that may answer is named where it is the only one."""
-        request, models = ticket.request, ticket.key.models
-        target = next(iter(models)) if len(models) == 1 else None
-        return self._labelling.named(request.model, target, request.tenant, request.priority, routed=False)
+        if ticket.labels is None:
+            request, models = ticket.request, ticket.key.models
+            target = next(iter(models)) if len(models) == 1 else None
+            ticket.labels = self._labelling.named(request.model, target, request.tenant, request.priority, routed=False)
+        return ticket.labels
 
     def _queues(self, value: Callable[[Ticket], int]) -> Rows:
         sums: Tally[tuple[str, ...]] = Tally()
