@@ -24,7 +24,7 @@ SET_BY_THE_CHART = {
     "endpoint-selector", "endpoint-target-ports", "model-label", "serves", "kubeconfig", "events",
     "ha-enable-leader-election", "semantic-config-file", "semantic-port", "decision-key-file",
     "grpc-port", "grpc-health-port", "metrics-port", "drain-timeout", "drain-notice",
-    "message-timeout", "max-message-timeout",
+    "message-timeout", "max-message-timeout", "config-file",
     "secure-serving", "cert-path", "enable-cert-reload", "tls-names", "admin-token",
 }  # fmt: skip
 FLAGS = {name.replace("_", "-") for name in Settings.model_fields}
@@ -176,7 +176,8 @@ def test_variables_of_services_would_be_taken_for_settings(monkeypatch: pytest.M
 def test_templates_write_only_flags_that_exist() -> None:
     written = set(re.findall(r"--([a-z-]+)=", text_of("_args.tpl")))
 
-    assert written == SET_BY_THE_CHART - {"kubeconfig", "grpc-port", "grpc-health-port", "metrics-port", "admin-token"}
+    nothing_to_say = {"kubeconfig", "grpc-port", "grpc-health-port", "metrics-port", "admin-token", "config-file"}
+    assert written == SET_BY_THE_CHART - nothing_to_say
     assert written <= SET_BY_THE_CHART <= FLAGS
 
 
