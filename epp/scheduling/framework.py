@@ -54,7 +54,7 @@ class Query:
     Producers work out what several plugins look at: `cached` is how many prompt tokens each endpoint is believed to
     hold (those that hold none are left out) of the `hashed` tokens that were looked up. `cost` is what the request
     takes at the endpoint finally picked, for the ledger; None leaves the whole prompt to be computed. `foreseen` is
-    what it is predicted to meet at each endpoint, empty where nobody predicts.
+    what it is predicted to meet at each endpoint, None where nobody predicts.
 
     `session` is what the request's session calls itself. `able` are all endpoints that may take part, where the choice
     itself may be among fewer; empty: it is not.
@@ -68,7 +68,7 @@ class Query:
     cached: Mapping[Endpoint, int] = field(default_factory=dict)
     hashed: int = 0
     cost: Cost | None = None
-    foreseen: Mapping[Endpoint, Foreseen] = field(default_factory=dict)
+    foreseen: Mapping[Endpoint, Foreseen] | None = None
     session: str | None = None
     able: Sequence[Endpoint] = ()
     extra: Extra | None = None
@@ -313,11 +313,11 @@ class Scheduler(ABC):
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """The choice is final: let plugins with a memory note it, and before it whoever works for it."""
         clock, took = self.meter.clock, self.meter.took
+        beside = () if query.extra is None else query.extra.beside
         for plugin in self._told["picked"]:
             began = clock()
-            if query.extra is not None:
-                for other in query.extra.beside:
-                    plugin.picked(query, other)
+            for other in beside:
+                plugin.picked(query, other)
             plugin.picked(query, endpoint)
             took("PreRequest", plugin.type, clock() - began)
 
@@ -421,9 +421,11 @@ class Profile(Scheduler):
             columns.append((scorer.type, weight, scores))
         began = clock()
         place = self.picker.pick(query, totals)
-        further = self.picker.further(query, totals, place) if self.picker.max_num_of_endpoints > 1 else ()
+        more: Sequence[Endpoint] = ()
+        if self.picker.max_num_of_endpoints > 1:
+            more = [kept[i] for i in self.picker.further(query, totals, place)]
         took("Picker", self.picker.type, clock() - began)
-        return Pick(place, kept, totals, columns, dropped, [kept[i] for i in further], self.unused)
+        return Pick(place, kept, totals, columns, dropped, more, self.unused)
 
     def probed(self, endpoints: Sequence[Endpoint]) -> None:
         """Ask only scorers whose inputs some endpoint tells, of those that have been heard at all.
