@@ -68,6 +68,6 @@ def send(profile: Profile, asked: Query, pool: Sequence[Endpoint]) -> tuple[Pick
     """What the director does: pick, charge the ledger, tell the scorers."""
     pick = profile.run(asked, pool)
     assert pick is not None
-    lease = Pool().lease(pick.endpoint, asked.request.prompt_tokens)
     profile.picked(asked, pick.endpoint)
+    lease = Pool().lease(pick.endpoint, asked.cost or asked.request.prompt_tokens, now=asked.now)
     return pick, lease
