@@ -14,6 +14,7 @@ from traceback import format_tb
 
 from epp.director import Director
 from epp.domain import Reason, Refused
+from epp.edge.status import Disconnected
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import BadMessage, decode, encode
@@ -25,10 +26,6 @@ log = logging.getLogger(__name__)
 
 Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[None]]
-
-
-class Disconnected(Exception):
-    """The peer is gone: nothing can be written to it."""
 
 
 class Defect(Exception):

@@ -114,6 +114,9 @@ class ProcessFamilies:
         self.surprises = Counter("onehop_surprise", "Defects of ours that were met.", ["type"])
         self.phases = Histogram("onehop_phase_seconds", "Where the time of a request goes.", _PHASE_S, ["phase"])
         self.leader = Gauge("onehop_leader", "1 while this replica holds the Lease.", ["lease"])
+        self.connections = Gauge("onehop_connections", "Open connections of gateways (native transport).")
+        text = "Connections that we ended because the peer went beyond a bound (native transport)."
+        self.breaches = Counter("onehop_connection_breaches", text, ["bound"])
         text = "1 while something is wrong that an operator must know of."
         self.conditions = Gauge("onehop_condition", text, ["condition"], read=conditions)
 
