@@ -25,8 +25,8 @@ def trailers(code: Code, text: str = "") -> bytes:
 
 
 def http_error(status: int) -> bytes:
-    """An answer to what is no gRPC."""
-    return b"\x08" + _text(b"%d" % status)
+    """An answer to what is no gRPC, of plain text."""
+    return b"\x08" + _text(b"%d" % status) + b"\x0f\x10" + _text(b"text/plain")
 
 
 def accepted_encodings() -> bytes:

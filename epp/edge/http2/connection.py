@@ -408,10 +408,10 @@ class Connection:
         if stream.id in self.streams and self.outbound.end(stream, answers.trailers(code, text)):
             self._ended(stream)
 
-    def decline(self, stream: Http2Stream, block: bytes) -> None:
-        """An answer of headers alone, instead of any other."""
-        self.outbound.answer(stream, block)
-        self._ended(stream)
+    def decline(self, stream: Http2Stream, block: bytes, body: bytes = b"") -> None:
+        """An answer of these headers and plain bytes, instead of any other."""
+        if stream.id in self.streams and self.outbound.answer(stream, block, body):
+            self._ended(stream)
 
     def abort(self, stream: Http2Stream, code: ErrorCode) -> None:
         """End a stream without an answer."""

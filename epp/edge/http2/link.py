@@ -30,6 +30,7 @@ LOOK_S_MAX, LOOK_S_MIN = 5.0, 0.005
 WRITE_BYTES_HIGH = 262_144  # more than that the socket is not given before it has taken it
 LINGER_S = 2.0  # for the last bytes of a connection to be taken
 _ALIVE, _LEAVE = b"alive? \0", b"leaving\0"
+_NOT_GRPC = b"This port speaks gRPC.\n"
 _UNKNOWN_ENCODING = answers.trailers(Code.UNIMPLEMENTED, "this grpc-encoding is not known here")
 
 
@@ -236,9 +237,9 @@ class Link(Protocol):
         head = stream.head
         method = self._served.methods.get(head.path.decode("latin-1"))
         if head.method != b"POST":
-            self._connection.decline(stream, answers.http_error(405))
+            self._connection.decline(stream, answers.http_error(405), b"" if head.method == b"HEAD" else _NOT_GRPC)
         elif not head.content_type.startswith(b"application/grpc"):
-            self._connection.decline(stream, answers.http_error(415))
+            self._connection.decline(stream, answers.http_error(415), _NOT_GRPC)
         elif method is None:
             self._connection.finish(stream, Code.UNIMPLEMENTED, "this method is not known here")
         elif head.encoding not in (b"identity", b"gzip"):

@@ -83,10 +83,14 @@ class Outbound:
         self.unsent += size
 
     def end(self, stream: Http2Stream, block: bytes) -> bool:
-        """The trailers with what is left to be sent before them; whether they went at once."""
+        """The trailers after what is left to be sent, or an end without any (b""); whether that went at once."""
         if stream.queue is not None:
             stream.ending = block
             return False
+        if not block:
+            self._frames.append(FRAME_HEADER.pack(0, 0, DATA, END_STREAM, stream.id))
+            stream.ended_by_us = True
+            return True
         if not stream.headed:  # trailers only
             stream.headed = True
             block = answers.GRPC + block
@@ -94,10 +98,19 @@ class Outbound:
         stream.ended_by_us = True
         return True
 
-    def answer(self, stream: Http2Stream, block: bytes) -> None:
-        """Response headers that are all of the answer."""
-        stream.headed = stream.ended_by_us = True
-        self._headers(stream, block, END_HEADERS | END_STREAM)
+    def answer(self, stream: Http2Stream, block: bytes, body: bytes) -> bool:
+        """An answer that is no gRPC; whether all of it went at once."""
+        stream.headed = True
+        if not body:
+            stream.ended_by_us = True
+            self._headers(stream, block, END_HEADERS | END_STREAM)
+            return True
+        self._headers(stream, block, END_HEADERS)
+        self._queue(stream).append(body)
+        stream.unsent += len(body)
+        self.unsent += len(body)
+        stream.ending = b""
+        return False
 
     def widen(self, increment: int) -> bool:
         """The connection's window; false where it grows too large."""
