@@ -13,7 +13,7 @@ KUBE := $(VENV)/kube
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
-	@echo "make test-matrix  every Envoy version in every wiring, about ten minutes; writes docs/envoy-matrix.md"
+	@echo "make test-matrix  every Envoy version in every wiring over both transports, about 20 minutes; writes docs/envoy-matrix.md"
 	@echo "make test-kube    our Kubernetes code and our chart against a real API server, which is built first (needs Go)"
 	@echo "make test-h2spec  our HTTP/2 against a conformance suite, which is built first (needs Go)"
 	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
@@ -26,7 +26,7 @@ test: check $(NEWEST)/.installed
 	ONEHOP_ENVOYS="$(NEWEST)" $(BIN)/python -m pytest $(ARGS)
 
 test-matrix: $(VENV)/.dev $(ENVOYS:%=%/.installed)
-	ONEHOP_ENVOYS="$(ENVOYS)" $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md $(ARGS)
+	ONEHOP_ENVOYS="$(ENVOYS)" ONEHOP_MATRIX_TRANSPORTS=both $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md $(ARGS)
 
 # With the tests of the chart, of which some skip in `make test` where helm or promtool is missing.
 test-kube: $(VENV)/.dev $(KUBE)/.gathered
