@@ -120,10 +120,11 @@ class Stream:
     async def _step(self, read: Read, write: Write) -> bool:
         """One message and its replies; false at the end. On its own, so that no body outlives its turn."""
         try:
-            data = await self._next(read)
+            data = await (self._next(read) if self._exchange.awaits_piece else read())
             if data is None:
                 return False
-            replies = await self._react(decode(data))
+            event = decode(data)
+            replies = self._respond(event) if event.side is Side.RESPONSE else await self._react(event)
             more = True
         except Refused as stalled:
             replies, more = self._refuse(stalled), False
@@ -132,9 +133,7 @@ class Stream:
         return more
 
     async def _next(self, read: Read) -> bytes | None:
-        """The next message; Refused when a body stands still. Other waits are for the gateway to end."""
-        if not self._exchange.awaits_piece:
-            return await read()
+        """The next piece of a request body; Refused when it stands still. Other waits are for the gateway to end."""
         try:
             async with timeout(self._shared.body_idle_s):
                 return await read()
@@ -142,8 +141,6 @@ class Stream:
             raise Refused(Reason.REQUEST_TIMEOUT, "the rest of the request body did not come in time") from None
 
     async def _react(self, event: Event) -> list[Reply]:
-        if event.side is Side.RESPONSE:
-            return self._respond(event)
         if isinstance(event, Headers):
             self._seen = event
         replies: list[Reply] = []

@@ -252,14 +252,15 @@ class Link(Protocol):
     def _write(self) -> bool:
         """Give the socket what it takes; whether something follows from that."""
         connection, transport, secure = self._connection, self._transport, self._secure
-        now = self._loop.time()
         if transport is None or transport.is_closing():
             return False
+        now = self._loop.time()
         if secure is not None:
             self._flush_secure(secure)
         if self._first or (secure is not None and not secure.shaken):
             return False
-        while not connection.outbound.held:
+        outbound = connection.outbound
+        while outbound.waits:
             data = connection.take(now)
             if not data:
                 break

@@ -133,8 +133,8 @@ class Outbound:
 
     @property
     def waits(self) -> bool:
-        """Whether something could go on as soon as the socket takes it."""
-        return bool(self._frames) or (bool(self._ready) and self.window > 0 and not self.held)
+        """Whether something can go to the socket now."""
+        return not self.held and bool(self._frames or (self._ready and self.window > 0))
 
     def take(self, now: float) -> bytes:
         """What goes to the socket now; ask again until it is nothing."""
