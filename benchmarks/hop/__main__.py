@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write everything there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hop-") as folder:
-        rows, memories = asyncio.run(_run(args, Path(folder)))
+        rows, memories = asyncio.run(_stoppable(args, Path(folder)))
     fill_added(rows)
     sys.stdout.write(tables(rows, memories))
     if args.json is not None:
@@ -78,6 +79,13 @@ def main() -> None:
         args.json.write_text(json.dumps(told, indent=1) + "\n")
     bad = [row for row in rows if set(row.statuses) - {"200"}]
     sys.exit(1 if bad else 0)
+
+
+async def _stoppable(args: argparse.Namespace, folder: Path) -> tuple[list[Row], list[Memory]]:
+    """Told to end, it ends every process that it started."""
+    running = asyncio.create_task(_run(args, folder))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await running
 
 
 async def _run(args: argparse.Namespace, folder: Path) -> tuple[list[Row], list[Memory]]:
