@@ -34,7 +34,7 @@ from epp.protocol.identity import source
 from epp.readiness import Readiness
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Profile
-from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
+from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
 from epp.telemetry import Telemetry
@@ -270,8 +270,8 @@ class App:
 
     def _prefix_blocks(self, endpoint: Endpoint) -> int:
         """The blocks of prompts that an endpoint is believed to hold, by the port that knows of most."""
-        scorers = [scorer for profile in self._profiles for scorer, _ in profile.scorers]
-        held = [s.index.used_blocks(endpoint) for s in scorers if isinstance(s, PrefixCacheScorer)]
+        producers = [producer for profile in self._profiles for producer in profile.producers]
+        held = [p.index.used_blocks(endpoint) for p in producers if isinstance(p, ApproxPrefixCacheProducer)]
         return max(held, default=0)
 
     @property

@@ -7,8 +7,11 @@ An expected refusal becomes an answer; a surprise becomes a plain pick, counted,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from traceback import format_tb
 
@@ -18,7 +21,20 @@ from epp.datastore.outages import Outages
 from epp.datastore.pool import Lease
 from epp.datastore.receipts import Receipts
 from epp.datastore.recent import Decided, Recent
-from epp.domain import DEFAULT_TENANT, Candidate, Choice, Chooser, Endpoint, Reason, Receipt, Refused, Request
+from epp.domain import (
+    DEFAULT_TENANT,
+    Candidate,
+    Choice,
+    Chooser,
+    Cost,
+    Endpoint,
+    Reason,
+    Receipt,
+    Refused,
+    Request,
+)
+from epp.flow.gate import Gate, Gone, Waits
+from epp.flow.ticket import Key, Room, Ticket
 from epp.outcome import Answered, Routed
 from epp.picking import Picking, next_best, within
 from epp.protocol import decision, openai
@@ -34,12 +50,13 @@ from epp.protocol.headers import (
     RETRY_ATTEMPT,
     REWRITE,
     SELECTED_MODEL,
+    SLO_TTFT,
     first,
 )
 from epp.protocol.identity import Source
 from epp.protocol.messages import Decide
 from epp.protocol.paths import path_of
-from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
+from epp.scheduling.framework import Answer, Query
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -76,9 +93,10 @@ DEFAULT_RULES = Rules()
 
 
 class Director:
-    """Decides one request at a time; all state is in the pool, the profile's plugins and the memories.
+    """Decides one request at a time; all state is in the pool, the gate, the profile's plugins and the memories.
 
-    `now` is monotonic; `wall` is the time of day, for what other processes are told.
+    Without a `gate` every request goes on at once. `now` is monotonic; `wall` is the time of day, for what other
+    processes are told.
     """
 
     def __init__(
@@ -92,6 +110,7 @@ class Director:
         wall: Callable[[], float],
         rng: Random,
         rules: Rules = DEFAULT_RULES,
+        gate: Gate | None = None,
     ) -> None:
         self._picking = picking
         self._pool = picking.pool
@@ -103,16 +122,27 @@ class Director:
         self._wall = wall
         self._rng = rng
         self._rules = rules
+        self._gate = gate
         self._recent = Recent()
         self._outages = Outages()
 
-    async def decide(self, ask: Decide, prefer: Endpoint | None = None) -> Routed | Answered:
-        """Where the request goes. `prefer` is where its headers already went, kept if it serves the chosen model."""
+    async def decide(
+        self, ask: Decide, prefer: Endpoint | None = None, waits: Callable[[float], Awaitable[None]] | None = None
+    ) -> Routed | Answered:
+        """Where the request goes. `prefer` is where its headers already went, kept if it serves the chosen model.
+
+        `waits` is called when the answer may take as many seconds.
+        """
         receipt = self._receipt(ask)
         try:
-            result = await self._decide(ask, receipt, prefer)
+            result = await self._decide(ask, receipt, prefer, waits)
         except Refused as refused:
             result = self._refuse(refused, receipt)
+        except (CancelledError, Gone):
+            receipt.outcome = "disconnected"
+            self._receipts.add(receipt)
+            self._telemetry.ended(receipt)
+            raise
         except Exception as surprise:
             result = self._fail_open(ask, receipt, surprise)
         receipt.decided_s = self._now() - receipt.time
@@ -136,11 +166,45 @@ class Director:
         if endpoint is None:
             return
         picked = routed.lease.endpoint
-        routed.lease.move(endpoint)
+        routed.lease.move(endpoint, self._now())
         if routed.query is not None:
             self._profile.moved(routed.query, picked, endpoint)
 
-    async def _decide(self, ask: Decide, receipt: Receipt, prefer: Endpoint | None) -> Routed | Answered:
+    def answered(self, routed: Routed) -> None:
+        """The first piece of the answer is here; that of a stream is its first token."""
+        receipt = routed.receipt
+        if receipt.stream and routed.query is not None and routed.lease is not None:
+            took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
+            self._profile.answered(routed.query, routed.lease.endpoint, took)
+
+    def ended(self, routed: Routed) -> None:
+        """The stream is over, for whatever reason; the receipt says how. The lease is closed."""
+        lease, receipt = routed.lease, routed.receipt
+        if lease is None:
+            return
+        lease.close(self._now())
+        if self._gate is not None and receipt.usage is not None:
+            usage = receipt.usage
+            self._gate.control.ended(receipt.tenant, receipt.priority, usage.completion, usage.cached, self._now())
+        if routed.query is not None and receipt.outcome != "superseded" and not lease.charged:
+            decided = receipt.decided_s or 0.0
+            first = receipt.first_answer_s if receipt.stream else None
+            answer = Answer(
+                seconds=(receipt.ended_s or 0.0) - decided,
+                first_s=None if first is None else first - decided,
+                status=receipt.status,
+                whole=receipt.outcome == "completed",
+                usage=receipt.usage,
+            )
+            self._profile.ended(routed.query, lease.endpoint, answer)
+
+    async def _decide(
+        self,
+        ask: Decide,
+        receipt: Receipt,
+        prefer: Endpoint | None,
+        waits: Callable[[float], Awaitable[None]] | None,
+    ) -> Routed | Answered:
         named = _model_in(ask.headers, REWRITE)
         request = openai.read(
             receipt.request_id,
@@ -159,17 +223,22 @@ class Director:
         before = self._before(ask)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
-        # From here to the lease nothing awaits.
         tried = before.tried if before else set()
         kept = before.endpoint if before and not tried else prefer
+        # One that is in the ledger already, by its headers or by another stream, has been let through.
+        room = await self._enter(ask, request, choice, receipt, waits) if kept is None else None
+        # From here to the lease nothing awaits.
+        self._pool.settle(self._now())
         chosen = self._picking.choose(
-            request, choice, receipt, self._now(), prefer=kept, tried=tried, aliases=self._chooser.aliases
+            request, choice, receipt, self._now(), prefer=kept, tried=tried, aliases=self._chooser.aliases, room=room
         )
         pick = chosen.pick
         receipt.pick, receipt.model = pick.best(EXPLAINED_MAX), chosen.candidate.model
+        receipt.cached_tokens = chosen.query.cached.get(pick.endpoint, 0)
+        receipt.hashed_tokens = chosen.query.hashed
         if self._rules.first_of_two:
             return self._pass_on(ask, request, receipt)
-        if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not pick.score(PrefixCacheScorer.type):
+        if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not chosen.query.cached.get(pick.endpoint):
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         receipt.picked = pick.endpoint.address
         destination = ",".join([receipt.picked, *next_best(pick, self._rules.fallbacks)])
@@ -179,7 +248,9 @@ class Director:
             lease = before.lease.join()
         else:
             self._profile.picked(chosen.query, pick.endpoint)
-            lease = self._pool.lease(pick.endpoint, request.prompt_tokens)  # last: what fails before it leaks nothing
+            cost = _cost(chosen.query, pick.endpoint, blind=not (ask.sees_answer and request.stream))
+            receipt.predicted_ttft_s = cost.ttft_s
+            lease = self._pool.lease(pick.endpoint, cost, now=self._now())  # last: what fails before it leaks nothing
         self._remember(ask, way, Decided(self._now(), choice, chosen.candidate, pick.endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, chosen.query)
@@ -207,6 +278,36 @@ class Director:
         if model is not None and model in self._chooser.aliases:
             return await self._chooser.choose(request)
         return Choice((Candidate(model),))
+
+    async def _enter(
+        self,
+        ask: Decide,
+        request: Request,
+        choice: Choice,
+        receipt: Receipt,
+        waits: Callable[[float], Awaitable[None]] | None,
+    ) -> Room:
+        """Through the gate, as soon as any of the models has room. Raises Refused."""
+        gate = self._gate
+        if gate is None:
+            return None
+        now = self._now()
+        timeouts = gate.control.settings.gateway
+        ticket = Ticket(
+            request,
+            Key(frozenset(c.model for c in choice.candidates), request.subset),
+            now,
+            slo_s=_slo_s(ask.headers),
+            wait_s_max=timeouts.wait_s(now - receipt.time) if ask.timed else None,
+        )
+        tell: Waits | None = None
+        if waits is not None and ask.timed and timeouts.extends:
+            tell = partial(waits, timeouts.message_s_max)
+        try:
+            entry = await gate.enter(ticket, tell)
+        finally:
+            receipt.waited_s = self._now() - now
+        return entry.room
 
     def _told(self, ask: Decide, request_id: str) -> Decision | None:
         """What the first stream decided about this request, if it said so. Raises Refused where it must have."""
@@ -281,7 +382,9 @@ class Director:
         return Routed(way, self._pool.lease(endpoint, 0), receipt)
 
     def _refuse(self, refused: Refused, receipt: Receipt) -> Answered:
-        return outcome.refuse(refused, receipt, self._outages.wait(refused.reason, self._now()))
+        lasted_s = self._outages.wait(refused.reason, self._now())
+        predicted_s = refused.retry_after_s
+        return outcome.refuse(refused, receipt, lasted_s if predicted_s is None else predicted_s)
 
     def _receipt(self, ask: Decide) -> Receipt:
         made_up = f"{self._rng.getrandbits(128):032x}"
@@ -300,6 +403,14 @@ class Director:
         )
 
 
+def _cost(query: Query, endpoint: Endpoint, *, blind: bool) -> Cost:
+    """What the ledger is charged: as the profile reckons, or all of the prompt that is not cached."""
+    if query.cost is not None:
+        return replace(query.cost, blind=blind)
+    prompt = query.request.prompt_tokens
+    return Cost(max(0, prompt - query.cached.get(endpoint, 0)), prompt, blind=blind)
+
+
 def _joins(lease: Lease) -> bool:
     """Whether one more may hold it: as many as one request can have streams, since clients may choose their ids."""
     return lease.charged and lease.holders < STREAMS_MAX
@@ -312,6 +423,15 @@ def _model_in(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
         message = f"a model in the header `{names[0]}` must have at most {openai.MODEL_LENGTH_MAX} characters"
         raise Refused(Reason.BAD_REQUEST, message)
     return model
+
+
+def _slo_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds within which the client wants its first token, if it says so."""
+    try:
+        slo_s = float(first(headers, SLO_TTFT) or "nan") / 1000
+    except ValueError:
+        return None
+    return slo_s if 0 < slo_s < math.inf else None
 
 
 def _key(ask: Decide, body: bytes) -> recent.Key:

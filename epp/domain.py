@@ -30,7 +30,14 @@ class Reason(Enum):
     UNSUPPORTED_MEDIA = ("unsupported_media_type", 415, None, None)
     BUFFERS_FULL = ("buffers_full", 503, 1, "rejected-saturated")
     SATURATED = ("saturated", 429, 1, "rejected-saturated")
+    SHED = ("shed", 429, 1, "rejected-saturated")
+    WAIT_TOO_LONG = ("wait_too_long", 429, 1, "rejected-saturated")
+    QUEUE_FULL = ("queue_full", 429, 1, "rejected-saturated")
+    QUEUE_TIMEOUT = ("queue_timeout", 429, 1, "rejected-ttl-expired")
+    DISPLACED = ("displaced", 429, 1, "evicted-queue-pressure")
+    EVICTED = ("evicted", 429, 1, "evicted")
     NO_ENDPOINTS = ("no_endpoints", 503, 1, "rejected-no-endpoints")
+    SHUTTING_DOWN = ("shutting_down", 503, 1, "rejected-shutting-down")
 
     def __init__(self, code: str, status: int, retry_after_s: int | None, dropped_reason: str | None) -> None:
         self.code = code
@@ -40,13 +47,19 @@ class Reason(Enum):
 
 
 class Refused(Exception):
-    """An expected refusal: the reason decides the status, the message is for the client and holds no prompt text."""
+    """An expected refusal: the reason decides the status, the message is for the client and holds no prompt text.
 
-    def __init__(self, reason: Reason, message: str, param: str | None = None) -> None:
+    `retry_after_s` is when waiting is predicted to have helped, None where nobody predicts.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.param = param
+        self.retry_after_s = retry_after_s
 
 
 class ConfigError(Exception):
@@ -84,11 +97,21 @@ class Request:
 
 
 @dataclass(slots=True, frozen=True)
+class Lora:
+    """What an engine says of its LoRA adapters: how many may run at once, which run, which are waited for."""
+
+    adapters_max: int | None = None
+    running: frozenset[str] = frozenset()
+    waiting: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, frozen=True)
 class Load:
     """One sample of what a model server says of itself; None where the series was missing.
 
     `waiting` and `running` count requests, `kv_usage` is a fraction, `at` the monotonic second of the sample; the
     tokens are those computed since the engine's start, the only count of them where a gateway shows no answers.
+    `cache_queries` and `cache_hits` are prompt tokens looked up and found in the prefix cache since then.
     """
 
     at: float
@@ -99,6 +122,9 @@ class Load:
     num_blocks: int | None = None
     prompt_tokens: float | None = None
     generated_tokens: float | None = None
+    cache_queries: float | None = None
+    cache_hits: float | None = None
+    lora: Lora | None = None
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -108,7 +134,9 @@ class Endpoint:
     `address` is `ip:port`, IPv6 in brackets. `models` maps every name the server answers to onto its base model (its
     own name for a base model, the parent for a LoRA adapter); None while the list is not known. Until then `declared`
     counts, the same as discovery was told it (a pod label, configuration); None: the endpoint accepts any model.
-    `inflight_*` is the ledger: only `Pool.lease` changes it.
+    The rest is the ledger, which only leases change: requests in flight; prompt tokens that are not cached and not yet
+    computed; tokens of context of the requests in flight; `work_s`, the predicted seconds of prefill outstanding, of
+    which the oldest request's share is `work_head_s`, begun at the monotonic second `work_since`.
     """
 
     name: str
@@ -120,11 +148,35 @@ class Endpoint:
     reachable: bool = True
     inflight_requests: int = 0
     inflight_tokens: int = 0
+    context_tokens: int = 0
+    work_s: float = 0.0
+    work_head_s: float = 0.0
+    work_since: float = 0.0
+    line: Any = field(default=None, repr=False)  # the ledger's own: who waits for prefill here
 
     @property
     def serves(self) -> Mapping[str, str] | None:
         """The names it answers to, from the best source there is; None when nobody has said."""
         return self.declared if self.models is None else self.models
+
+    def outstanding_s(self, now: float) -> float:
+        """Predicted seconds of prefill that are still to be done here."""
+        return self.work_s - min(max(0.0, now - self.work_since), self.work_head_s)
+
+
+@dataclass(slots=True, frozen=True)
+class Cost:
+    """What one request is thought to take: prompt tokens to be computed, all its tokens of context, seconds of prefill.
+
+    `blind` where the gateway will not show when the first token comes: then the prefill is over when it should be.
+    `ttft_s` is how long the first token is expected to take, None where nobody reckons.
+    """
+
+    tokens: int = 0
+    context: int = 0
+    work_s: float = 0.0
+    blind: bool = False
+    ttft_s: float | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -175,8 +227,9 @@ class Receipt:
 
     `pick` is rendered on demand: most receipts are never read. `rewrite` names the InferenceModelRewrite that applied,
     `first` the receipt of the same request's first stream, where two filters ask us in turn. `chosen_s` is when the
-    model was known, `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision
-    so that what is counted up then is counted down under the same name.
+    model was known, `waited_s` how long it waited for room from then on, `decided_s` when the endpoint was. `labels`
+    are the request's metric labels, fixed at the decision so that what is counted up then is counted down under the
+    same name.
     """
 
     id: str
@@ -196,6 +249,10 @@ class Receipt:
     choice: Choice | None = None
     excluded: dict[str | None, str] = field(default_factory=dict)
     pick: Explained | None = None
+    cached_tokens: int = 0
+    hashed_tokens: int = 0
+    predicted_ttft_s: float | None = None
+    waited_s: float | None = None
     picked: str | None = None
     model: str | None = None
     served: str | None = None

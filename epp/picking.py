@@ -12,6 +12,7 @@ from typing import Literal
 
 from epp.datastore.pool import Pool
 from epp.domain import Candidate, Choice, Endpoint, Reason, Receipt, Refused, Request
+from epp.flow.ticket import Key
 from epp.scheduling.framework import Pick, Profile, Query
 
 
@@ -43,10 +44,12 @@ class Picking:
         prefer: Endpoint | None,
         tried: set[Endpoint],
         aliases: frozenset[str],
+        room: Sequence[Endpoint] | None = None,
     ) -> Chosen:
         """The first candidate with an endpoint that can be reached; if there is none, the first with any.
 
-        `prefer` is kept if it will do; `tried` is left out while anyone else is there. Raises Refused.
+        `prefer` is kept if it will do; `tried` is left out while anyone else is there; where `room` is given, only
+        those in it are chosen. Raises Refused.
         """
         allowed = within(request.subset, self.pool.endpoints)
         endpoints = [e for e in allowed if e not in tried] or allowed
@@ -55,7 +58,7 @@ class Picking:
         drained = False
         for last_resort in (False, True):
             for candidate in choice.candidates:
-                able = _serving(candidate.model, endpoints)
+                able = _those_in(room, _serving(candidate.model, endpoints))
                 drained = drained or bool(able)
                 if last_resort or any(e.reachable for e in able):
                     found = self._run(request, candidate, now, _kept(prefer, able))
@@ -69,6 +72,16 @@ class Picking:
         if drained:
             raise Refused(Reason.SATURATED, "no endpoints available for the given request")
         raise self._not_served(request, choice, aliases)
+
+    def eligible(self, key: Key) -> Sequence[Endpoint] | None:
+        """The endpoints that could serve any of these models, as `choose` would see it; None where there are none."""
+        allowed = within(key.subset, self.pool.endpoints)
+        if not allowed:
+            return None
+        if len(key.models) == 1:
+            return _serving(next(iter(key.models)), allowed)
+        able = {id(e) for model in key.models for e in _serving(model, allowed)}
+        return [e for e in allowed if id(e) in able]
 
     def _run(self, request: Request, candidate: Candidate, now: float, endpoints: Sequence[Endpoint]) -> Chosen | None:
         query = Query(request, candidate, now, self.rng)
@@ -102,6 +115,13 @@ def next_best(pick: Pick, count: int) -> list[str]:
 
 def _kept(prefer: Endpoint | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:
     return [prefer] if prefer is not None and prefer.reachable and prefer in able else able
+
+
+def _those_in(room: Sequence[Endpoint] | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    if room is None:
+        return able
+    inside = {id(e) for e in room}
+    return [e for e in able if id(e) in inside]
 
 
 def _serving(model: str | None, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:

@@ -254,10 +254,13 @@ def measured(telemetry: Telemetry, over: Pool, prompt: bytes) -> Receipt:
     profile = default_profile()
     telemetry.measure(profile)
     query = Query(request("m", prompt), Candidate("m"), 0.0, Random(1))
+    profile.run(query, over.endpoints)
     profile.picked(query, over.endpoints[0])
-    pick = profile.run(Query(request("m", prompt), Candidate("m"), 0.0, Random(1)), over.endpoints)
+    again = Query(request("m", prompt), Candidate("m"), 0.0, Random(1))
+    pick = profile.run(again, over.endpoints)
     assert pick is not None
-    made = receipt(pick=pick, picked=pick.endpoint.address, prompt_tokens=len(prompt) // 4)
+    cached = again.cached.get(pick.endpoint, 0)
+    made = receipt(pick=pick, picked=pick.endpoint.address, cached_tokens=cached, hashed_tokens=again.hashed)
     telemetry.decided(made)
     return made
 
@@ -267,23 +270,24 @@ def test_plugins_are_timed_by_where_they_stand_and_what_they_are() -> None:
     telemetry = Telemetry(fleet(over))
     measured(telemetry, over, b"x" * 1024)
     name = "plugin_duration_seconds_count"
-    for point, plugin in [
-        ("Filter", "reachable-filter"),
-        ("Scorer", "prefix-cache-scorer"),
-        ("Picker", "max-score-picker"),
-        ("PreRequest", "prefix-cache-scorer"),
+    for point, plugin, times in [
+        ("DataProducer", "approx-prefix-cache-producer", 2),
+        ("Filter", "reachable-filter", 2),
+        ("Scorer", "prefix-cache-scorer", 2),
+        ("Picker", "max-score-picker", 2),
+        ("PreRequest", "approx-prefix-cache-producer", 1),
     ]:
         labels = {"extension_point": point, "plugin_type": plugin, "plugin_name": plugin}
 
-        assert value(telemetry, f"llm_d_epp_{name}", **labels) == 1
-        assert value(telemetry, f"inference_extension_{name}", **labels) == 1
+        assert value(telemetry, f"llm_d_epp_{name}", **labels) == times
+        assert value(telemetry, f"inference_extension_{name}", **labels) == times
 
 
 def test_the_prefix_index_tells_its_size_and_what_it_found() -> None:
     over = pool("a", "b")
     telemetry = Telemetry(fleet(over))
     measured(telemetry, over, b"x" * 1024)
-    labels = {"plugin_name": "prefix-cache-scorer", "plugin_type": "prefix-cache-scorer"}
+    labels = dict.fromkeys(("plugin_name", "plugin_type"), "approx-prefix-cache-producer")
 
     assert value(telemetry, "llm_d_epp_prefix_indexer_size", **labels) == 4
     assert value(telemetry, "llm_d_epp_prefix_indexer_hit_ratio_sum", **labels) == 1

@@ -74,6 +74,7 @@ class Receipts:
             "why": choice.reason if choice else "",
             "candidates": candidates,
             "endpoints": receipt.pick.explain() if receipt.pick else [],
+            "waited_s": receipt.waited_s,
             "picked": receipt.picked,
             "served": receipt.served,
             "decided_s": receipt.decided_s,

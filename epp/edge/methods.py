@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from epp.flow.gate import Gone
+
 Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[None]]
 # Ends well by returning, otherwise by raising `Failed`. A write raises `Disconnected` where the peer is gone.
@@ -26,6 +28,10 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+class Disconnected(Gone):
+    """The peer is gone: nothing can be written to it."""
 
 
 class Server(Protocol):

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
-from epp.edge.methods import DEFAULT_LIMITS, Limits, Method, Methods
-from epp.edge.status import Disconnected, Failed
+from epp.edge.methods import DEFAULT_LIMITS, Disconnected, Limits, Method, Methods
+from epp.edge.status import Failed
 from epp.edge.tls import Pair
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

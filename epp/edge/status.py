@@ -27,7 +27,3 @@ class Failed(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
-
-
-class Disconnected(Exception):
-    """The peer is gone: nothing can be written to it."""

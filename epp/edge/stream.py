@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError, timeout
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from traceback import format_tb
 
 from epp.director import Director
 from epp.domain import Reason, Refused
-from epp.edge.status import Disconnected
+from epp.edge.methods import Disconnected, Read, Write
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import BadMessage, decode, encode
 from epp.protocol.exchange import Buffers, Exchange
-from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
+from epp.protocol.messages import Body, Decide, Event, Extend, Headers, Reply, Side
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
-
-Read = Callable[[], Awaitable[bytes | None]]
-Write = Callable[[bytes], Awaitable[None]]
 
 
 class Defect(Exception):
@@ -124,7 +121,7 @@ class Stream:
             if data is None:
                 return False
             event = decode(data)
-            replies = self._respond(event) if event.side is Side.RESPONSE else await self._react(event)
+            replies = self._respond(event) if event.side is Side.RESPONSE else await self._react(event, write)
             more = True
         except Refused as stalled:
             replies, more = self._refuse(stalled), False
@@ -140,14 +137,14 @@ class Stream:
         except TimeoutError:
             raise Refused(Reason.REQUEST_TIMEOUT, "the rest of the request body did not come in time") from None
 
-    async def _react(self, event: Event) -> list[Reply]:
+    async def _react(self, event: Event, write: Write) -> list[Reply]:
         if isinstance(event, Headers):
             self._seen = event
         replies: list[Reply] = []
         try:
             for action in self._exchange.receive(event):
                 if isinstance(action, Decide):
-                    replies += await self._decide(action)
+                    replies += await self._decide(action, write)
                 else:
                     replies.append(action)
         except Refused as refused:
@@ -162,12 +159,17 @@ class Stream:
         self._telemetry.ended(answered.receipt)
         return self._exchange.answer(answered.immediate)
 
-    async def _decide(self, ask: Decide) -> list[Reply]:
+    async def _decide(self, ask: Decide, write: Write) -> list[Reply]:
         if not self._gathered:
             self._gathered = True
             self._telemetry.gathered(self._now() - self._began)
         before = self._routed
-        outcome = await self._director.decide(ask, before.lease.endpoint if before and before.lease else None)
+
+        async def extend(seconds: float) -> None:
+            await write(encode(Extend(seconds)))
+
+        prefer = before.lease.endpoint if before and before.lease else None
+        outcome = await self._director.decide(ask, prefer, extend)
         self._supersede()
         if isinstance(outcome, Routed):
             self._routed = outcome
@@ -223,20 +225,26 @@ class Stream:
             receipt.stream = receipt.stream or self._answer.is_stream
             self._answer_began = now
             if self._sees_no_body or event.end:
-                self._prefilled(routed)
+                if not (receipt.stream and self._settles_itself(routed)):
+                    self._prefilled(routed)
                 if not self._body_asked_for or event.end:
                     receipt.first_answer_s = now - receipt.time
 
     def _begin_pieces(self, routed: Routed, now: float) -> None:
         routed.receipt.first_answer_s = now - routed.receipt.time
         self._prefilled(routed)
+        self._director.answered(routed)
         self._last_piece = now
         if routed.receipt.stream:
             self._pace = self._telemetry.pace(routed.receipt)
 
     def _prefilled(self, routed: Routed) -> None:
         if routed.lease is not None:
-            routed.lease.prefilled()
+            routed.lease.prefilled(self._now())
+
+    def _settles_itself(self, routed: Routed) -> bool:
+        """Headers of a streamed answer come before its first token; the ledger knows better when that should be."""
+        return routed.lease is not None and routed.lease.blind
 
     def _close(self, outcome: str) -> None:
         self._exchange.close()
@@ -254,8 +262,7 @@ class Stream:
         self._end(routed, outcome)
 
     def _end(self, routed: Routed, outcome: str) -> None:
-        if routed.lease is not None:
-            routed.lease.close()
         routed.receipt.outcome = outcome
         routed.receipt.ended_s = self._now() - routed.receipt.time
+        self._director.ended(routed)
         self._telemetry.ended(routed.receipt)

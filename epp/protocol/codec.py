@@ -26,6 +26,7 @@ from epp.protocol.messages import (
     Chunk,
     Edits,
     Event,
+    Extend,
     Headers,
     HeadersReply,
     Immediate,
@@ -111,6 +112,8 @@ def encode(reply: Reply) -> bytes:
             return _TRAILERS[reply.side]
         case Immediate():
             return _immediate(reply)
+        case Extend():
+            return _duration(reply.seconds)
 
 
 def _common(edits: Edits) -> bytes:
@@ -162,6 +165,13 @@ def _immediate(reply: Immediate) -> bytes:
     if reply.details:
         answer += field(b"\x2a", reply.details.encode())
     return field(b"\x3a", answer)
+
+
+def _duration(seconds: float) -> bytes:
+    """`override_message_timeout`, to the millisecond."""
+    whole, rest = divmod(round(seconds * 1000), 1000)
+    duration = b"\x08" + varint(whole) if whole else b""
+    return field(b"\x52", duration + b"\x10" + varint(rest * 1_000_000) if rest else duration)
 
 
 def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:

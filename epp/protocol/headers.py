@@ -15,6 +15,8 @@ REWRITE = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")  # the 
 OBJECTIVE = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 FAIRNESS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 
+SLO_TTFT = ("x-llm-d-slo-ttft-ms", "x-slo-ttft-ms")
+
 PREFER = "prefer"
 IF_AVAILABLE = "if-available"  # of `Prefer` (RFC 7240): only if it need not be computed; llm-d's conditional decode
 
@@ -47,8 +49,7 @@ CONTROL = frozenset(
         "x-encoder-hosts-ports",
         "x-data-parallel-host-port",
         "x-kv-cache-source-host-port",
-        "x-llm-d-slo-ttft-ms",
-        "x-slo-ttft-ms",
+        *SLO_TTFT,
         "x-llm-d-slo-tpot-ms",
         "x-slo-tpot-ms",
     }

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.active_request import ActiveRequestScorer
+from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.plugins.kv_cache_utilization import KvCacheUtilizationScorer
 from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
@@ -32,6 +33,7 @@ def default_profile() -> Profile:
     """A profile of its own memory: one per pool."""
     return Profile(
         name="default",
+        producers=(ApproxPrefixCacheProducer(),),
         filters=(ReachableFilter(),),
         scorers=(
             (QueueScorer(), 1.0),

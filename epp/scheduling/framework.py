@@ -7,13 +7,13 @@ plugin and decision, never one per endpoint (Kubernetes scheduler framework; GIE
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
-from epp.domain import Candidate, Endpoint, Request
+from epp.domain import Candidate, Cost, Endpoint, Request, Usage
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +22,10 @@ class Query:
 
     `notes` keeps, by plugin, what a plugin worked out for this decision and needs again when the choice is final or
     turns out otherwise; the request's body is gone by then.
+
+    Producers work out what several plugins look at: `cached` is how many prompt tokens each endpoint is believed to
+    hold (those that hold none are left out) of the `hashed` tokens that were looked up. `cost` is what the request
+    takes at the endpoint finally picked, for the ledger; None leaves the whole prompt to be computed.
     """
 
     request: Request
@@ -29,9 +33,30 @@ class Query:
     now: float
     rng: Random
     notes: dict[int, Any] = field(default_factory=dict)
+    cached: Mapping[Endpoint, int] = field(default_factory=dict)
+    hashed: int = 0
+    cost: Cost | None = None
 
 
-Point = Literal["Filter", "Scorer", "Picker", "PreRequest"]  # the Go picker's names; the last is `picked`
+# The Go picker's names: a producer's work is `DataProducer`, `picked` is `PreRequest`.
+Point = Literal["DataProducer", "Filter", "Scorer", "Picker", "PreRequest"]
+
+
+HOOKS = ("picked", "moved", "answered", "ended", "relisted")
+
+
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """How a request went: seconds since the choice, seconds to the first token, HTTP status, tokens; None: not seen.
+
+    `status` None is a request that ended before any answer, `whole` false one whose answer was cut off.
+    """
+
+    seconds: float
+    first_s: float | None = None
+    status: int | None = None
+    whole: bool = True
+    usage: Usage | None = None
 
 
 class Meter(Protocol):
@@ -50,7 +75,34 @@ class Plugin(ABC):
     type: ClassVar[str]
 
 
-class Filter(Plugin):
+class Memory(Plugin):
+    """What a plugin that learns is told of a request's life; each does nothing unless a plugin has use for it."""
+
+    def picked(self, query: Query, endpoint: Endpoint) -> None:
+        """The choice is made."""
+
+    def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
+        """Another endpoint turned out to serve the request."""
+
+    def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
+        """The first token came, so many seconds after the choice. Not told where the gateway does not show it."""
+
+    def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
+        """The request is over."""
+
+    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
+        """The pool's endpoints, whenever the list changes, so that a memory of those that left can go."""
+
+
+class Producer(Memory):
+    """Works out facts about a request that several plugins look at, and writes them into the query."""
+
+    @abstractmethod
+    def produce(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
+        """Called once a decision, before any filter."""
+
+
+class Filter(Memory):
     """Narrows the endpoints."""
 
     @abstractmethod
@@ -58,24 +110,15 @@ class Filter(Plugin):
         """The endpoints that may go on, in the given order; an empty list means none may."""
 
 
-class Scorer(Plugin):
+class Scorer(Memory):
     """Rates the endpoints."""
 
     @abstractmethod
     def score(self, query: Query, endpoints: Sequence[Endpoint]) -> Sequence[float]:
         """One score per endpoint, 0 (worst) to 1 (best); the profile clamps what is outside."""
 
-    def picked(self, query: Query, endpoint: Endpoint) -> None:
-        """Told once the choice is made, so that a scorer with a memory (prefix affinity) can note it."""
 
-    def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
-        """Told when another endpoint turned out to serve the request."""
-
-    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
-        """Told the pool's endpoints whenever the list changes, so that a memory of those that left can go."""
-
-
-class Picker(Plugin):
+class Picker(Memory):
     """Makes the choice."""
 
     @abstractmethod
@@ -154,21 +197,33 @@ class Unmetered:
 
 @dataclass(slots=True)
 class Profile:
-    """A configured sentence: filters in order, scorers with weights, one picker."""
+    """A configured sentence: producers, filters in order, scorers with weights, one picker."""
 
     name: str
+    producers: Sequence[Producer] = field(default=(), kw_only=True)
     filters: Sequence[Filter] = ()
     scorers: Sequence[tuple[Scorer, float]] = ()
     picker: Picker = field(kw_only=True)
     meter: Meter = field(default_factory=Unmetered, kw_only=True, compare=False)
-    _noting: Sequence[Scorer] = field(init=False, repr=False, compare=False)
+    _told: Mapping[str, Sequence[Memory]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._noting = [scorer for scorer, _ in self.scorers if type(scorer).picked is not Scorer.picked]
+        self._told = {
+            hook: [p for p in self.plugins if getattr(type(p), hook) is not getattr(Memory, hook)] for hook in HOOKS
+        }
+
+    @property
+    def plugins(self) -> list[Memory]:
+        """Every part, in the order of its turn."""
+        return [*self.producers, *self.filters, *(scorer for scorer, _ in self.scorers), self.picker]
 
     def run(self, query: Query, endpoints: Sequence[Endpoint]) -> Pick | None:
         """The choice, or None when the filters leave no endpoint. Totals are sums of clamped score times weight."""
         clock, took = self.meter.clock, self.meter.took
+        for producer in self.producers:
+            began = clock()
+            producer.produce(query, endpoints)
+            took("DataProducer", producer.type, clock() - began)
         kept: Sequence[Endpoint] = endpoints
         dropped: list[tuple[Endpoint, str]] = []
         for step in self.filters:
@@ -196,19 +251,29 @@ class Profile:
         return Pick(place, kept, totals, columns, dropped)
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
-        """The choice is final: let scorers with a memory note it."""
+        """The choice is final: let plugins with a memory note it."""
         clock, took = self.meter.clock, self.meter.took
-        for scorer in self._noting:
+        for plugin in self._told["picked"]:
             began = clock()
-            scorer.picked(query, endpoint)
-            took("PreRequest", scorer.type, clock() - began)
+            plugin.picked(query, endpoint)
+            took("PreRequest", plugin.type, clock() - began)
 
     def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
-        """The request was served elsewhere: let scorers with a memory correct it."""
-        for scorer, _ in self.scorers:
-            scorer.moved(query, picked, served)
+        """The request was served elsewhere: let plugins with a memory correct it."""
+        for plugin in self._told["moved"]:
+            plugin.moved(query, picked, served)
+
+    def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
+        """The first token came: let plugins learn from when."""
+        for plugin in self._told["answered"]:
+            plugin.answered(query, endpoint, seconds)
+
+    def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
+        """The request is over: let plugins learn from how it went."""
+        for plugin in self._told["ended"]:
+            plugin.ended(query, endpoint, answer)
 
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
-        """The pool's list changed: let scorers with a memory forget the endpoints that left."""
-        for scorer, _ in self.scorers:
-            scorer.relisted(endpoints)
+        """The pool's list changed: let plugins with a memory forget the endpoints that left."""
+        for plugin in self._told["relisted"]:
+            plugin.relisted(endpoints)

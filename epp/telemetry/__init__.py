@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from epp.datastore.fleet import Fleet
 from epp.domain import Reason, Receipt
 from epp.scheduling.framework import Pick, Point, Profile
-from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
+from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.prefix import BYTES_PER_TOKEN
 from epp.telemetry.families import AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
 from epp.telemetry.labels import Labelling, Labels
@@ -41,7 +41,7 @@ _READS = {  # path -> what the Go picker calls the plugins that read it
     "/metrics": ("metrics-data-source", "core-metrics-extractor"),
     "/v1/models": ("models-data-source", "models-extractor"),
 }
-_PREFIX = (PrefixCacheScorer.type, PrefixCacheScorer.type)  # name and type
+_PREFIX = (ApproxPrefixCacheProducer.type, ApproxPrefixCacheProducer.type)  # name and type
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +185,9 @@ class Telemetry:
         endpoint = pick.endpoint if pick is not None else self._fleet.all.at(address)
         namespace, _, name = endpoint.name.rpartition("/") if endpoint else ("", "", "")
         self._pick.attempts.child("success", target, name, namespace, address.rpartition(":")[2]).inc()
-        ratio = pick.score(PrefixCacheScorer.type) if pick is not None else None
-        if ratio is not None:
-            self._pick.hit_ratio.child(*_PREFIX).observe(ratio)
-            self._pick.hit_bytes.child(*_PREFIX).observe(ratio * receipt.prompt_tokens * BYTES_PER_TOKEN)
+        if receipt.hashed_tokens:
+            self._pick.hit_ratio.child(*_PREFIX).observe(receipt.cached_tokens / receipt.hashed_tokens)
+            self._pick.hit_bytes.child(*_PREFIX).observe(receipt.cached_tokens * BYTES_PER_TOKEN)
 
     def _answered(self, receipt: Receipt, labels: Labels) -> None:
         first, ended = receipt.first_answer_s, receipt.ended_s
@@ -216,8 +215,8 @@ class Telemetry:
             self._answer.tpot.child(*labels).observe((receipt.ended_s - receipt.first_answer_s) / (tokens - 1))
 
     def _prefix_blocks(self) -> Rows:
-        scorers = [scorer for profile in self._profiles for scorer, _ in profile.scorers]
-        blocks = [len(scorer.index) for scorer in scorers if isinstance(scorer, PrefixCacheScorer)]
+        producers = [producer for profile in self._profiles for producer in profile.producers]
+        blocks = [len(p.index) for p in producers if isinstance(p, ApproxPrefixCacheProducer)]
         return [(_PREFIX, float(sum(blocks)))] if blocks else []
 
     def _conditions(self) -> Rows:

@@ -13,10 +13,9 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as envoy
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as envoy_grpc
 
 from epp.datastore.pool import Listed, Pool
-from epp.edge.methods import Limits, Read, Write
+from epp.edge.methods import Disconnected, Limits, Read, Write
 from epp.edge.processor import Processor
 from epp.edge.server import call
-from epp.edge.status import Disconnected
 from epp.edge.stream import Shared, Stream
 from epp.protocol.exchange import Buffers
 from epp.scheduling.default import default_profile

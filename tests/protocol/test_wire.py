@@ -16,6 +16,7 @@ from epp.protocol.messages import (
     BodyReply,
     Chunk,
     Edits,
+    Extend,
     HeadersReply,
     Immediate,
     Modes,
@@ -43,6 +44,7 @@ REPLIES = st.one_of(
     st.builds(BodyReply, SIDES, st.none() | BODIES, EDITS),
     st.builds(HeadersReply, SIDES, EDITS, MODES, st.booleans()),
     st.builds(TrailersReply, SIDES),
+    st.builds(Extend, st.sampled_from([0.001, 0.5, 1.0, 29.9995, 600.0])),
     st.builds(Immediate, st.sampled_from([200, 404, 503]), PAIRS, BODIES, TEXTS),
 )
 
@@ -127,6 +129,8 @@ def built(reply: Reply) -> envoy.ProcessingResponse:
             answer.status.code = reply.status
             answer.body, answer.details = reply.body, reply.details
             set_headers(answer.headers, reply.headers)
+        case Extend():
+            message.override_message_timeout.FromMilliseconds(round(reply.seconds * 1000))
     return message
 
 

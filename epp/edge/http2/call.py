@@ -11,8 +11,8 @@ from epp.edge.http2.drive import Drive, parked
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.stream import Http2Stream
-from epp.edge.methods import Method
-from epp.edge.status import Code, Disconnected, Failed
+from epp.edge.methods import Disconnected, Method
+from epp.edge.status import Code, Failed
 
 log = logging.getLogger(__name__)
 
