@@ -128,6 +128,7 @@ class Drive:
             self._wait(found)
         finally:
             _leave_task(loop, self)  # type: ignore[arg-type]
+            error = None  # its traceback holds this frame
 
     def _wait(self, found: Any) -> None:
         if found is _PARKED:
@@ -157,4 +158,9 @@ class Drive:
 
     def _end(self, error: BaseException | None) -> None:
         self._is_done = True
-        self._ended(error)
+        ended, self._ended = self._ended, _told  # whoever is told holds us: a cycle for each stream otherwise
+        ended(error)
+
+
+def _told(_: BaseException | None) -> None:
+    """Who was to be told has been."""

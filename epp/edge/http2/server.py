@@ -14,6 +14,7 @@ from epp.edge.methods import Methods
 
 BACKLOG = 4096
 POLL_S = 0.01
+LEAVE_S = 1.0  # for peers without streams to go by themselves
 CLOSE_S = 1.0  # for last words to be taken
 CONNECTIONS_MAX = 10_000  # of one port; the kernel turns away who comes after that, by our closing at once
 
@@ -61,13 +62,14 @@ class NativeServer:
     async def _drain(self, grace: float) -> None:
         for link in [*self._links]:
             link.leave()
-        await self._gone(grace)
+        await self._gone(min(grace, LEAVE_S))
+        await self._gone(grace - LEAVE_S, idle=True)
 
-    async def _gone(self, seconds: float) -> None:
-        """Until there is no connection any more, but no longer than that."""
+    async def _gone(self, seconds: float, *, idle: bool = False) -> None:
+        """Until there is no connection any more, or none that is not idle, but no longer than that."""
         clock = asyncio.get_running_loop().time
         ends = clock() + seconds
-        while self._links and clock() < ends:
+        while any(link.streams or not idle for link in self._links) and clock() < ends:
             await asyncio.sleep(POLL_S)
 
     def _link(self) -> asyncio.BaseProtocol:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -19,9 +20,12 @@ from hpack import Encoder
 from epp.edge import tls
 from epp.edge.health import Health
 from epp.edge.http2 import frames
+from epp.edge.http2.call import Call
+from epp.edge.http2.drive import Drive
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.server import NativeServer
+from epp.edge.http2.stream import Http2Stream
 from epp.edge.methods import Read, Write
 from tests.edge.http2.peer import HEADERS, PATH, Frame, message
 from tests.edge.until import until
@@ -438,6 +442,39 @@ async def test_a_server_that_stops_lets_streams_end_and_takes_no_more() -> None:
         assert site.ended == ["ended"]
         with pytest.raises(ConnectionError):
             await asyncio.open_connection("127.0.0.1", site.server.port)
+
+
+async def test_a_peer_without_streams_that_stays_does_not_hold_up_a_server_that_stops() -> None:
+    async with serving() as site:
+        client = await Client.connected(site)
+        await client.frame(frames.SETTINGS)
+        async with asyncio.timeout(60):
+            await site.server.stop(1000)
+        client.close()
+
+        assert site.counts.open == 0
+
+
+@pytest.mark.parametrize("how", ["end", "reset"])
+async def test_a_call_leaves_nothing_for_the_collector(how: str) -> None:
+    async with serving() as site:
+        client = await Client.connected(site)
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(1, 41, 2):
+                client.call(number, message(b"ask"), end=how == "end")
+            await until(lambda: site.reads == 20)
+            if how == "reset":
+                client.say(*(frames.reset(number, ErrorCode.CANCEL) for number in range(1, 41, 2)))
+            await until(lambda: len(site.ended) == 20)
+            await asyncio.sleep(0)
+            left = [thing for thing in gc.get_objects() if isinstance(thing, Call | Drive | Http2Stream)]
+        finally:
+            gc.enable()
+        client.close()
+
+        assert left == []
 
 
 async def test_a_server_that_has_waited_long_enough_cuts_what_is_open() -> None:
