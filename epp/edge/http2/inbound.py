@@ -48,33 +48,31 @@ class Inbound:
 
     def drop(self, stream: Http2Stream) -> None:
         """Nothing more of this stream."""
-        self.held -= stream.unread + stream.parts_bytes
-        stream.unread = stream.parts_bytes = 0
-        stream.parts = None
+        self.held -= stream.unread
+        stream.unread = 0
+        self._let_go(stream)
 
     def _go_on(self, stream: Http2Stream, data: bytes, at: int, stop: int, events: list[Event]) -> int:
         """More of a message that is half here; where the next one begins."""
         parts = stream.parts
         assert parts is not None
-        missing = (stream.wanted_bytes or PREFIX_BYTES) - stream.parts_bytes
+        missing = (PREFIX_BYTES if stream.wanted_bytes is None else stream.wanted_bytes) - stream.parts_bytes
         taken = min(missing, stop - at)
         parts.append(data[at : at + taken])
         stream.parts_bytes += taken
         self.held += taken
+        at += taken
         if taken < missing:
             return stop
-        if not stream.wanted_bytes:  # so much for its length
-            at += taken
+        if stream.wanted_bytes is None:  # so much for its length
             if not self._learn(stream, events):
                 return stop
-            if stream.parts_bytes < stream.wanted_bytes:
+            if stream.wanted_bytes:
                 return self._go_on(stream, data, at, stop, events) if at < stop else stop
-            taken = 0
-        whole = b"".join(parts)
-        self.held -= stream.parts_bytes
-        stream.parts, stream.parts_bytes, stream.wanted_bytes = None, 0, 0
-        self._whole(stream, whole[0], whole[PREFIX_BYTES:], events)
-        return at + taken
+        flag, whole = stream.is_compressed, b"".join(stream.parts or ())
+        self._let_go(stream)
+        self._whole(stream, flag, whole, events)
+        return at
 
     def _learn(self, stream: Http2Stream, events: list[Event]) -> bool:
         """How long the message will be that is half here; false if it is none that we take."""
@@ -87,9 +85,16 @@ class Inbound:
         if length > self._max or flag > 1:
             self._refuse(stream, flag, events)
             return False
-        stream.parts = [begin]
-        stream.wanted_bytes = PREFIX_BYTES + length
+        stream.parts = [begin[PREFIX_BYTES:]]
+        stream.parts_bytes -= PREFIX_BYTES
+        self.held -= PREFIX_BYTES
+        stream.wanted_bytes, stream.is_compressed = length, flag
         return True
+
+    def _let_go(self, stream: Http2Stream) -> None:
+        """The half message is whole, or nobody wants the rest."""
+        self.held -= stream.parts_bytes
+        stream.parts, stream.parts_bytes, stream.wanted_bytes = None, 0, None
 
     def _whole(self, stream: Http2Stream, flag: int, message: bytes, events: list[Event]) -> None:
         if flag:

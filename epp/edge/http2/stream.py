@@ -13,7 +13,8 @@ class Http2Stream:
 
     receive_window: what the peer may still send; unread: bytes of whole messages that wait to be read
     send_window: what we may still send; queue, unsent: what waits for that
-    parts, parts_bytes: of a message that is half here, of `wanted_bytes` once its length is known
+    parts, parts_bytes: of a message that is half here: its beginning until the length is known, then its content, of
+        which there will be `wanted_bytes`, compressed or not
     ending: the trailers that go when the queue is empty; in_turn: whether it stands among those that can go on
     """
 
@@ -27,6 +28,7 @@ class Http2Stream:
         "headed",
         "id",
         "in_turn",
+        "is_compressed",
         "parts",
         "parts_bytes",
         "queue",
@@ -46,7 +48,8 @@ class Http2Stream:
         self.got_bytes = 0
         self.parts: list[bytes] | None = None
         self.parts_bytes = 0
-        self.wanted_bytes = 0
+        self.wanted_bytes: int | None = None
+        self.is_compressed = 0
         self.queue: deque[bytes | memoryview] | None = None
         self.unsent = 0
         self.ending: bytes | None = None
