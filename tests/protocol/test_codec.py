@@ -181,3 +181,28 @@ def test_what_is_no_message_is_a_clear_error(data: bytes) -> None:
 def test_any_bytes_are_an_event_or_a_clear_error(data: bytes) -> None:
     with suppress(BadMessage):
         decode(data)
+
+
+def test_what_plugins_tell_stands_beside_the_destination_and_never_in_its_place() -> None:
+    metadata = {"envoy.lb": {"x-gateway-destination-endpoint": "evil", "tier": "gold"}, "billing": {"units": 0.0}}
+    edits = Edits(destination="10.0.0.1:80", metadata=metadata)
+    for reply in (HeadersReply(Side.REQUEST, edits), BodyReply(Side.REQUEST, None, edits)):
+        told = answered(reply).dynamic_metadata
+
+        assert {namespace: dict(told[namespace]) for namespace in told} == {
+            "envoy.lb": {"x-gateway-destination-endpoint": "10.0.0.1:80", "tier": "gold"},
+            "billing": {"units": 0.0},
+        }
+
+
+def test_the_last_piece_of_an_answer_may_tell_something() -> None:
+    metadata = {"envoy.lb": {"cost": 12.5}}
+    for reply in (
+        Chunk(Side.RESPONSE, b"x", True, metadata),
+        BodyReply(Side.RESPONSE, metadata=metadata),
+        TrailersReply(Side.RESPONSE, metadata),
+    ):
+        message = answered(reply)
+
+        assert dict(message.dynamic_metadata["envoy.lb"]) == {"cost": 12.5}
+        assert message.WhichOneof("response") is not None
