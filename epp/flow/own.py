@@ -8,7 +8,7 @@ request goes where its first token is predicted to come too late.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,29 +20,40 @@ from epp.flow.ticket import Room, Ticket
 TOO_LATE = "the endpoints are busy; the first token would come too late"
 
 
+class Wants(Protocol):
+    """What a request takes, wherever it goes."""
+
+    @property
+    def own_s(self) -> float:
+        """Predicted seconds of its prefill where most of it is cached."""
+
+    @property
+    def alone_s(self) -> float:
+        """Predicted seconds of its prefill where nothing is cached."""
+
+    @property
+    def tokens(self) -> float:
+        """The prompt tokens for which an endpoint must find room in its KV cache."""
+
+    @property
+    def extra(self) -> Mapping[Endpoint, float] | None:
+        """By endpoint, seconds of prefill more than where most is cached; None: it is the same everywhere."""
+
+    @property
+    def extra_elsewhere(self) -> float:
+        """The same, of all other endpoints."""
+
+
 class Reckoning(Protocol):
     """What a request meets at an endpoint. Nothing here changes any state."""
 
-    def own_s(self, request: Request, endpoints: Sequence[Endpoint]) -> float:
-        """Predicted seconds of the request's prefill where most of it is cached."""
+    def wants(self, request: Request, endpoints: Sequence[Endpoint]) -> Wants:
+        """What the request takes."""
 
-    def isolated_s(self, request: Request) -> float:
-        """Predicted seconds of its prefill where nothing is cached."""
-
-    def backlog_s(self, endpoint: Endpoint, now: float) -> float:
-        """Predicted seconds until a prompt sent now would begin to be computed."""
-
-    def room(self, request: Request, endpoints: Sequence[Endpoint]) -> float:
-        """The prompt tokens for which an endpoint must find room in its KV cache."""
-
-    def kv_pressure(self, endpoint: Endpoint, tokens: float, now: float) -> float:
-        """How full the KV cache would be with so many tokens more: 0 where it is easy, 1 where it is full."""
-
-    def extra_s(self, request: Request, endpoints: Sequence[Endpoint]) -> Sequence[float]:
-        """Seconds of prefill at each endpoint that would not be needed where most of the prompt is cached."""
-
-    def pace_s(self, endpoint: Endpoint, now: float) -> float:
-        """Seconds from token to token at an endpoint of late; 0 where it is not known."""
+    def meets(self, endpoints: Sequence[Endpoint], tokens: float, now: float) -> Sequence[tuple[float, float, float]]:
+        """At each endpoint: seconds until a prompt sent now would begin to be computed; how full the KV cache would be
+        with so many tokens more, 0 where it is easy and 1 where it is full; seconds from token to token of late, 0
+        where they are not known."""
 
 
 @dataclass(slots=True)
@@ -55,66 +66,69 @@ class OwnRule(Rule):
     def screen(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> None:
         """Work out what the ticket takes and by when it must be through."""
         request, settings = ticket.request, self.settings
-        ticket.own_s = self.reckoning.own_s(request, endpoints)
-        ticket.tokens = self.reckoning.room(request, endpoints)
+        wants = ticket.wants = self.reckoning.wants(request, endpoints)
+        ticket.own_s = wants.own_s
         slo_s = ticket.slo_s
         if slo_s is None:
-            slo_s = settings.slo_ttft_s + settings.slo_own_factor * self.reckoning.isolated_s(request)
+            slo_s = settings.slo_ttft_s + settings.slo_own_factor * wants.alone_s
         ticket.due_s = slo_s
         limits = settings.limits(settings.level(request.priority))
         ticket.deadline = ticket.arrived + limits.patience * slo_s - settings.slo_margin_s
 
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
+        settings = self.settings
+        level = settings.level(ticket.request.priority)
+        critical, ceiling = level == "critical", settings.limits(level).ceiling
+        beside = ceiling if critical else ceiling * settings.beside_critical
         latest_s = ticket.deadline - now - ticket.own_s
         seen: Sequence[Endpoint] = [e for e in endpoints if e.reachable] or endpoints
-        open_ = [e for e in seen if e.inflight_requests == 0 or self._fits(ticket, e, latest_s, now)]
+        pressure_s, tpot_s = settings.pressure_s, settings.slo_tpot_s
+        open_ = []
+        meets = self.reckoning.meets(seen, ticket.wants.tokens if ticket.wants else 0.0, now)
+        for e, (waits_s, full, pace_s) in zip(seen, meets, strict=True):
+            most = beside if e.inflight_critical else ceiling
+            if e.inflight_requests == 0 or (
+                waits_s <= most * pressure_s
+                and waits_s <= latest_s
+                and full <= most
+                and (critical or pace_s <= most * tpot_s)
+            ):
+                open_.append(e)
         if len(open_) == len(endpoints):
             return None
-        return self._worth(ticket, open_, seen, now) if open_ else open_
+        return self._worth(ticket, open_, now) if open_ else open_
 
-    def _worth(self, ticket: Ticket, open_: list[Endpoint], seen: Sequence[Endpoint], now: float) -> list[Endpoint]:
+    def _worth(self, ticket: Ticket, open_: list[Endpoint], now: float) -> list[Endpoint]:
         """Those where no more is computed again than a wait as long as this one has been is worth.
 
         What is cached at a busy endpoint is worth a wait, but no longer than it saves us and those that come later.
         """
-        extra = self.reckoning.extra_s(ticket.request, seen)
+        extra = None if ticket.wants is None else ticket.wants.extra
+        if ticket.wants is None or extra is None:
+            return open_
+        elsewhere = ticket.wants.extra_elsewhere
+        if any(not extra.get(e, elsewhere) for e in open_):
+            return open_
         most = (now - ticket.arrived) / self.settings.worth
-        worth = {id(e) for e, more in zip(seen, extra, strict=True) if more <= most}
-        return [e for e in open_ if id(e) in worth]
+        return [e for e in open_ if extra.get(e, elsewhere) <= most]
 
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
         if self.hopeless(ticket, endpoints, now):
-            wait_s = min(self.reckoning.backlog_s(e, now) for e in endpoints)
+            wait_s = min(waits_s for waits_s, _, _ in self.reckoning.meets(endpoints, 0.0, now))
             raise Refused(Reason.WAIT_TOO_LONG, TOO_LATE, retry_after_s=retry_after_s(wait_s))
         return ticket.deadline - ticket.own_s
 
     def hopeless(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> bool:
         latest_s = ticket.deadline - now - ticket.own_s
-        return all(self.reckoning.backlog_s(e, now) > latest_s for e in endpoints)
+        return all(waits_s > latest_s for waits_s, _, _ in self.reckoning.meets(endpoints, 0.0, now))
 
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         """The mean pressure, by the ceiling of the standard class."""
         if not endpoints:
             return 1.0
-        pressures = [max(self._load(e, 0.0, now), self._pace(e, now)) for e in endpoints]
-        return sum(pressures) / len(pressures) / self.settings.standard.ceiling
-
-    def _fits(self, ticket: Ticket, e: Endpoint, latest_s: float, now: float) -> bool:
-        reckoning, settings = self.reckoning, self.settings
-        level = settings.level(ticket.request.priority)
-        critical, ceiling = level == "critical", settings.limits(level).ceiling
-        if e.inflight_critical and not critical:
-            ceiling *= settings.beside_critical
-        backlog_s = reckoning.backlog_s(e, now)
-        if backlog_s > ceiling * settings.pressure_s or backlog_s > latest_s:
-            return False
-        if not critical and reckoning.pace_s(e, now) > ceiling * settings.slo_tpot_s:
-            return False
-        return reckoning.kv_pressure(e, ticket.tokens, now) <= ceiling
-
-    def _load(self, endpoint: Endpoint, tokens: float, now: float) -> float:
-        waiting = self.reckoning.backlog_s(endpoint, now) / self.settings.pressure_s
-        return max(waiting, self.reckoning.kv_pressure(endpoint, tokens, now))
-
-    def _pace(self, endpoint: Endpoint, now: float) -> float:
-        return self.reckoning.pace_s(endpoint, now) / self.settings.slo_tpot_s
+        settings = self.settings
+        worst = [
+            max(waits_s / settings.pressure_s, full, pace_s / settings.slo_tpot_s)
+            for waits_s, full, pace_s in self.reckoning.meets(endpoints, 0.0, now)
+        ]
+        return sum(worst) / len(worst) / settings.standard.ceiling

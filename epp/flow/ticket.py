@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from epp.domain import Cost, Endpoint, Request
 
@@ -64,10 +64,11 @@ class Ticket:
     """One request at the gate. `arrived` is when it became whole.
 
     `slo_s` is its own bound on the time to the first token, None where it names none; `wait_s_max` the longest wait
-    that its gateway bears, None where it bears any. The rest is the gate's: predicted seconds of its own prefill and KV
-    cache it needs in tokens, its SLO (`due_s`), by when its first token must come (`deadline`), bytes kept, by when it
-    must be through (`latest` is the last moment that may be put off to), whether it is `held` for want of any endpoint,
-    its place in the queues (`order` is 0 before it ever waited) and in the ledger.
+    that its gateway bears, None where it bears any. The rest is the gate's: predicted seconds of its own prefill and
+    whatever else the rule worked out of it (`wants`), its SLO (`due_s`), by when its first token must come
+    (`deadline`), bytes kept, by when it must be through (`latest` is the last moment that may be put off to), whether
+    it is `held` for want of any endpoint, its place in the queues (`order` is 0 before it ever waited) and in the
+    ledger.
     """
 
     request: Request
@@ -76,7 +77,7 @@ class Ticket:
     slo_s: float | None = None
     wait_s_max: float | None = None
     own_s: float = 0.0
-    tokens: float = 0.0
+    wants: Any = None
     due_s: float = 0.0
     deadline: float = math.inf
     bytes: int = 0

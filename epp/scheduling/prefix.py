@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from xxhash import xxh3_64
+from xxhash import xxh3_64_intdigest
 
 from epp.domain import Endpoint, Request
 
@@ -31,18 +31,20 @@ BYTES_MAX = FINE_BYTES + (BLOCKS_MAX - FINE_BLOCKS_MAX) * COARSE_BLOCK_BYTES
 
 
 def block_hashes(prompt: bytes, model: str | None) -> list[int]:
-    """One running hash at the end of every full block of the prompt, seeded with the model that will read it."""
-    running = xxh3_64((model or "").encode() + b"\0")
-    update, digest = running.update, running.intdigest
+    """One hash at the end of every full block of the prompt, each over its block and the hash before it.
+
+    The first is seeded with the model that will read the prompt.
+    """
+    running = xxh3_64_intdigest((model or "").encode() + b"\0")
     hashes = []
     fine_end = min(len(prompt), FINE_BYTES) - BLOCK_BYTES + 1
     for start in range(0, fine_end, BLOCK_BYTES):
-        update(prompt[start : start + BLOCK_BYTES])
-        hashes.append(digest())
+        running = xxh3_64_intdigest(prompt[start : start + BLOCK_BYTES], running)
+        hashes.append(running)
     coarse_end = min(len(prompt), BYTES_MAX) - COARSE_BLOCK_BYTES + 1
     for start in range(FINE_BYTES, coarse_end, COARSE_BLOCK_BYTES):
-        update(prompt[start : start + COARSE_BLOCK_BYTES])
-        hashes.append(digest())
+        running = xxh3_64_intdigest(prompt[start : start + COARSE_BLOCK_BYTES], running)
+        hashes.append(running)
     return hashes
 
 

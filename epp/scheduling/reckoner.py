@@ -36,6 +36,24 @@ class Prices:
                 raise ValueError(f"{name} must be finite and not negative")
 
 
+Meets = tuple[float, float, float]
+"""Seconds until a prompt sent now would begin to be computed, the requests of others included; how full the KV cache
+would be, 0 where it is easy and 1 where it is full; seconds from token to token of late, 0 where they are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """Predicted seconds of a request's prefill where most of it is cached, and where nothing is; the prompt tokens for
+    which room must be found in a KV cache; by endpoint, and at all others, how much more is to be computed there than
+    where most is cached (as a `shape`, in seconds)."""
+
+    own_s: float
+    alone_s: float
+    tokens: int
+    extra: Mapping[Endpoint, float] | None = None
+    extra_elsewhere: float = 0.0
+
+
 class Reckoner:
     """Speeds by endpoint, and what follows from them. `prefixes` tells what is cached where."""
 
@@ -50,32 +68,28 @@ class Reckoner:
     ) -> list[float]:
         """What a prompt of so many tokens costs at each endpoint, in seconds."""
         own, decodes, full = 1.0 + self.prices.arrivals, self.prices.decodes, self.prices.full
-        cold, speed, oldest = shape(prompt, 0), self.speed, now - FRESH_S
+        cold, known_of, oldest = shape(prompt, 0), self._speeds.get, now - FRESH_S
         costs = []
-        for e in endpoints:
-            known = speed(e)
-            fit = known.fit
+        for e in endpoints:  # a hundred of them a request: no calls here
+            known = known_of(e)
+            if known is None or known.load is not e.load:
+                known = self.speed(e)
             hit = cached.get(e, 0) if cached else 0
-            work = cold if not hit else shape_of(prompt, hit)
             waiting = e.work_s
             if waiting:
                 elapsed = now - e.work_since
                 waiting -= elapsed if elapsed < e.work_head_s else e.work_head_s
-            requests: float = e.inflight_requests
-            others = 1.0
-            load = e.load
-            if load is not None and load.at >= oldest:
-                requests += known.others - known.others_waiting
-                waiting += known.others_waiting * fit.a
-                if load.kv_usage is not None:
-                    held = load.kv_usage
-                    if load.num_blocks and load.block_size:
-                        held += (e.inflight_tokens + prompt - hit) / (load.num_blocks * load.block_size)
-                    others += KV_SLOWS * held
-                    if held > KV_DEAR:
-                        others += full * (held - KV_DEAR) / (KV_FULL - KV_DEAR)
-            others += decodes * requests
-            costs.append((waiting + own * (fit.a + fit.k * work)) * others)
+            fit, requests, others = known.fit, float(e.inflight_requests), 1.0
+            if known.sampled_at >= oldest:
+                if known.others:
+                    requests += known.others - known.others_waiting
+                    waiting += known.others_waiting * fit.a
+                held = known.held + (e.inflight_tokens + prompt - hit) * known.per_token
+                others += KV_SLOWS * held
+                if held > KV_DEAR:
+                    others += full * (held - KV_DEAR) / (KV_FULL - KV_DEAR)
+            work = fit.a + fit.k * (shape_of(prompt, hit) if hit else cold)
+            costs.append((waiting + own * work) * (others + decodes * requests))
         return costs
 
     def speed(self, endpoint: Endpoint) -> Speed:
@@ -101,60 +115,40 @@ class Reckoner:
 
     # What the gate asks.
 
-    def own_s(self, request: Request, endpoints: Sequence[Endpoint]) -> float:
-        """Seconds of the request's prefill where most of it is cached, if nothing else is to be done there."""
-        cached = self._most_cached(request, endpoints)
-        return self._pool.seconds(shape(max(1, request.prompt_tokens - cached), cached))
-
-    def isolated_s(self, request: Request) -> float:
-        """Seconds of the request's prefill where nothing of it is cached."""
-        return self._pool.seconds(shape(request.prompt_tokens, 0))
-
-    def backlog_s(self, endpoint: Endpoint, now: float) -> float:
-        """Predicted seconds until a prompt sent now would begin to be computed, the requests of others included.
-
-        Where nobody tells when prefills are over, the engine's own queue is the only sign that it has fallen behind.
-        """
-        waits_s = endpoint.outstanding_s(now)
-        load = endpoint.load
-        if load is None or now - load.at > FRESH_S:
-            return waits_s
-        known = self.speed(endpoint)
-        return max(waits_s + known.others_waiting * known.fit.a, (load.waiting or 0.0) * known.fit.a)
-
-    def extra_s(self, request: Request, endpoints: Sequence[Endpoint]) -> list[float]:
-        """Seconds of prefill at each endpoint that would not be needed where most of the prompt is cached."""
-        prompt, cached = request.prompt_tokens, self._cached(request, endpoints)
+    def wants(self, request: Request, endpoints: Sequence[Endpoint]) -> Wants:
+        """What a request takes, wherever it goes."""
+        cached = self._cached(request, endpoints)
+        prompt = request.prompt_tokens
+        hit = min(max(cached.values(), default=0), max(0, prompt - 1))
+        alone_s = self._pool.seconds(shape(prompt, 0))
+        own_s = self._pool.seconds(shape_of(prompt, hit)) if hit else alone_s
         if not cached:
-            return [0.0] * len(endpoints)
-        shapes = [shape_of(prompt, cached.get(e, 0)) for e in endpoints]
-        least = min(shapes)
-        return [self.speed(e).fit.k * (one - least) for e, one in zip(endpoints, shapes, strict=True)]
+            return Wants(own_s, alone_s, prompt)
+        k, least = self._pool.k, shape_of(prompt, hit)
+        extra = {e: k * (shape_of(prompt, tokens) - least) for e, tokens in cached.items()}
+        return Wants(own_s, alone_s, prompt - hit, extra, k * (shape(prompt, 0) - least))
 
-    def room(self, request: Request, endpoints: Sequence[Endpoint]) -> float:
-        """The prompt tokens for which an endpoint must find room in its KV cache."""
-        return request.prompt_tokens - self._most_cached(request, endpoints)
-
-    def kv_pressure(self, endpoint: Endpoint, tokens: float, now: float) -> float:
-        """How full the KV cache would be with so many tokens more: 0 where it is easy, 1 where it is full."""
-        load = endpoint.load
-        if load is None or now - load.at > FRESH_S or load.kv_usage is None:
-            return 0.0
-        held = load.kv_usage
-        if load.num_blocks and load.block_size:
-            held += (endpoint.inflight_tokens + tokens) / (load.num_blocks * load.block_size)
-        return (held - KV_EASY) / (KV_FULL - KV_EASY)
-
-    def pace_s(self, endpoint: Endpoint, now: float) -> float:
-        """Seconds from token to token at an endpoint of late; 0 where it is not known."""
-        load = endpoint.load
-        if load is None or now - load.at > FRESH_S:
-            return 0.0
-        return self.speed(endpoint).pace_s
-
-    def _most_cached(self, request: Request, endpoints: Sequence[Endpoint]) -> int:
-        most = max(self._cached(request, endpoints).values(), default=0)
-        return min(most, max(0, request.prompt_tokens - 1))
+    def meets(self, endpoints: Sequence[Endpoint], tokens: float, now: float) -> list[Meets]:
+        """What a request that needs room for so many tokens would meet at each endpoint."""
+        known_of, oldest = self._speeds.get, now - FRESH_S
+        found = []
+        for e in endpoints:
+            known = known_of(e)
+            if known is None or known.load is not e.load:
+                known = self.speed(e)
+            waits_s = e.work_s
+            if waits_s:
+                elapsed = now - e.work_since
+                waits_s -= elapsed if elapsed < e.work_head_s else e.work_head_s
+            if known.sampled_at < oldest:
+                found.append((waits_s, 0.0, 0.0))
+                continue
+            # Where nobody tells when prefills are over, the engine's own queue is the only sign that it fell behind.
+            a = known.fit.a
+            waits_s = max(waits_s + known.others_waiting * a, known.waiting * a)
+            held = known.held + (e.inflight_tokens + tokens) * known.per_token
+            found.append((waits_s, (held - KV_EASY) / (KV_FULL - KV_EASY), known.pace_s))
+        return found
 
     def _cached(self, request: Request, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, int]:
         """By the model it names; of an alias nobody has cached anything."""

@@ -11,6 +11,8 @@ endpoint was busy, also where a step finishes several prompts at once.
 
 from __future__ import annotations
 
+from math import inf
+
 from epp.domain import Load
 
 TOKEN_S = 22.0e-6  # Llama-3-8B in bf16 on an H100 (kernel profiles published with Vidur)
@@ -67,11 +69,16 @@ class Fit:
 class Speed:
     """One endpoint's, and how many requests of others it has: what the engine counts and the ledger does not."""
 
-    __slots__ = ("_seconds", "_tokens", "done_at", "fit", "load", "others", "others_waiting", "pace_s")
+    __slots__ = (
+        *("_seconds", "_tokens", "done_at", "fit", "held", "load", "others", "others_waiting"),
+        *("pace_s", "per_token", "sampled_at", "waiting"),
+    )
 
     def __init__(self, fit: Fit) -> None:
         self.fit = fit
         self.others = self.others_waiting = 0.0
+        # Of the last sample: its moment, requests waiting, the part of the KV cache in use, and a token's part of it.
+        self.sampled_at, self.waiting, self.held, self.per_token = -inf, 0.0, 0.0, 0.0
         self.done_at = 0.0  # when it finished a prompt last
         self.pace_s = 0.0  # seconds from token to token, over the last two seconds or so; 0: not known, or idle
         self.load: Load | None = None  # the sample that was looked at last
@@ -86,7 +93,10 @@ class Speed:
         """Learn from the engine's counters, where there is a new sample of them and so many requests of ours."""
         before, self.load = self.load, load
         if load is None:
+            self.sampled_at = -inf
             return
+        self.sampled_at, self.waiting, self.held = load.at, load.waiting or 0.0, load.kv_usage or 0.0
+        self.per_token = 1.0 / (load.num_blocks * load.block_size) if load.num_blocks and load.block_size else 0.0
         self._look_at_others(load, inflight, first=before is None)
         if before is not None:
             self._look_at_pace(before, load)
