@@ -9,8 +9,7 @@ from typing import ClassVar
 from epp.domain import Cost, Endpoint
 from epp.plugin import duration
 from epp.scheduling.framework import Foreseen, Producer, Query
-from epp.scheduling.reckoner import Reckoner
-from epp.scheduling.speed import shape
+from epp.scheduling.reckoner import Reckoner, shape_of
 
 
 @dataclass(slots=True)
@@ -43,10 +42,11 @@ class PredictedLatencyProducer(Producer):
         """Fills `foreseen` of the query."""
         now, factor, reckoner = query.now, self.slo_buffer_factor, self._reckoner
         foreseen = {}
-        for e in endpoints:
+        for e, (wait_s, _, pace_s) in zip(
+            endpoints, reckoner.meets(endpoints, query.request.prompt_tokens, now), strict=True
+        ):
             work_s = reckoner.speed(e).fit.seconds(_shape(query, e))
-            pace_s = reckoner.pace_s(e, now)
-            foreseen[e] = Foreseen((e.outstanding_s(now) + work_s) * factor, pace_s * factor if pace_s else None)
+            foreseen[e] = Foreseen((wait_s + work_s) * factor, pace_s * factor if pace_s else None)
         query.foreseen = foreseen
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
@@ -73,7 +73,4 @@ class PredictedLatencyProducer(Producer):
 
 
 def _shape(query: Query, endpoint: Endpoint) -> float:
-    """At least one token is always computed."""
-    prompt = query.request.prompt_tokens
-    hit = min(query.cached.get(endpoint, 0), max(0, prompt - 1))
-    return shape(prompt - hit, hit)
+    return shape_of(query.request.prompt_tokens, query.cached.get(endpoint, 0))
