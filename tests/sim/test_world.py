@@ -95,6 +95,12 @@ def test_a_turn_waits_for_the_answer_before_it() -> None:
     assert other.arrived == one.ended > 0.1
 
 
+def test_a_request_that_no_cache_can_hold_is_an_error() -> None:
+    (flight,) = make.world([make.alone(40_000)], spec=make.fleet(1, gpu="l4")).run()
+
+    assert (flight.end, flight.reason, flight.ttft_s) == ("error", "too long", None)
+
+
 def test_adapters_are_models_of_their_own() -> None:
     asks = [Arrival(i * 0.01, Ask(100, 5, (i * 10, i * 10 + 1), adapter=ADAPTERS[i % 6])) for i in range(60)]
     world = make.world(asks, "default", shape=make.shape(adapters=ADAPTERS))
