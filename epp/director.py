@@ -10,12 +10,12 @@ import logging
 import math
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from traceback import format_tb
 
-from epp import outcome
+from epp import candidates, outcome
 from epp.datastore import recent
 from epp.datastore.outages import Outages
 from epp.datastore.pool import Lease
@@ -33,8 +33,9 @@ from epp.domain import (
     Refused,
     Request,
 )
+from epp.flow.eviction import Running
 from epp.flow.gate import Gate, Gone, Waits
-from epp.flow.ticket import Key, Room, Ticket
+from epp.flow.ticket import Room, Ticket
 from epp.outcome import Answered, Routed
 from epp.picking import Picking, next_best, within
 from epp.protocol import decision, openai
@@ -147,6 +148,7 @@ class Director:
             result = self._fail_open(ask, receipt, surprise)
         receipt.decided_s = self._now() - receipt.time
         self._receipts.add(receipt)
+        self._telemetry.chose(receipt)
         if not isinstance(result, Routed) or result.lease is not None:  # else the second stream counts the request
             self._telemetry.decided(receipt)
         return result
@@ -154,8 +156,21 @@ class Director:
     def refuse(self, ask: Decide, refused: Refused) -> Answered:
         """The answer to a request that the exchange itself gave up on."""
         receipt = self._receipt(ask)
+        answered = self._refuse(refused, receipt)
         self._receipts.add(receipt)
-        return self._refuse(refused, receipt)
+        return answered
+
+    def may_evict(self, routed: Routed, evict: Callable[[], None]) -> None:
+        """The stream can cut the request off: `evict` is called when others need its place more, if ever."""
+        if self._gate is None or routed.lease is None or routed.lease.holders > 1:
+            return
+        running = Running(routed.receipt.priority, self._now(), routed.lease, evict)
+        if self._gate.control.evictions.add(running):
+            routed.running = running
+
+    def evicted(self, routed: Routed) -> Answered:
+        """What the client is told whose request was cut off."""
+        return self._refuse(Refused(Reason.EVICTED, "request evicted by flow control"), routed.receipt)
 
     def served(self, routed: Routed, address: str) -> None:
         """The gateway says who answered: if it went elsewhere, the ledger and the scorers' memories follow."""
@@ -173,19 +188,24 @@ class Director:
     def answered(self, routed: Routed) -> None:
         """The first piece of the answer is here; that of a stream is its first token."""
         receipt = routed.receipt
+        if receipt.stream and self._gate is not None and receipt.slo_ttft_s is not None:
+            took_s = receipt.first_answer_s or 0.0
+            self._gate.control.first_token(receipt.priority, took_s, receipt.slo_ttft_s, self._now())
         if receipt.stream and routed.query is not None and routed.lease is not None:
             took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
             self._profile.answered(routed.query, routed.lease.endpoint, took)
+            self._telemetry.foretold(receipt, took)
 
     def ended(self, routed: Routed) -> None:
         """The stream is over, for whatever reason; the receipt says how. The lease is closed."""
         lease, receipt = routed.lease, routed.receipt
         if lease is None:
             return
+        if self._gate is not None and routed.running is not None:
+            self._gate.control.evictions.remove(routed.running)
         lease.close(self._now())
         if self._gate is not None and receipt.usage is not None:
-            usage = receipt.usage
-            self._gate.control.ended(receipt.tenant, receipt.priority, usage.completion, usage.cached, self._now())
+            self._gate.control.generated(receipt.tenant, receipt.priority, receipt.usage, self._now())
         if routed.query is not None and receipt.outcome != "superseded" and not lease.charged:
             decided = receipt.decided_s or 0.0
             first = receipt.first_answer_s if receipt.stream else None
@@ -195,6 +215,7 @@ class Director:
                 status=receipt.status,
                 whole=receipt.outcome == "completed",
                 usage=receipt.usage,
+                fault=receipt.fault,
             )
             self._profile.ended(routed.query, lease.endpoint, answer)
 
@@ -223,6 +244,13 @@ class Director:
         before = self._before(ask)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
+        if choice.refusal is not None:
+            raise choice.refusal
+        if choice.answer is not None:
+            return outcome.answered(choice.answer, request, receipt, int(self._wall()))
+        choice = candidates.fitting(choice, request, receipt)
+        if before is not None:
+            choice = candidates.first(before.candidate, choice)
         tried = before.tried if before else set()
         kept = before.endpoint if before and not tried else prefer
         # One that is in the ledger already, by its headers or by another stream, has been let through.
@@ -237,12 +265,14 @@ class Director:
         receipt.cached_tokens = chosen.query.cached.get(pick.endpoint, 0)
         receipt.hashed_tokens = chosen.query.hashed
         if self._rules.first_of_two:
-            return self._pass_on(ask, request, receipt)
+            return self._pass_on(ask, request, receipt, chosen.candidate, pick.endpoint)
         if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not chosen.query.cached.get(pick.endpoint):
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         receipt.picked = pick.endpoint.address
         destination = ",".join([receipt.picked, *next_best(pick, self._rules.fallbacks)])
-        way = outcome.route(ask.headers, request, destination, receipt.model, receipt)
+        edits = chosen.candidate.edits_at(pick.endpoint)
+        way = outcome.route(ask.headers, request, destination, receipt.model, receipt, edits=edits)
+        way = outcome.with_headers(way, chosen.candidate.headers, ask.headers)
         way.scores = pick.scores() if self._rules.scores else None
         if before and _joins(before.lease) and before.lease.endpoint is pick.endpoint:
             lease = before.lease.join()
@@ -253,7 +283,7 @@ class Director:
             cost.critical = self._gate is not None and self._gate.control.settings.level(request.priority) == "critical"
             receipt.predicted_ttft_s = cost.ttft_s
             lease = self._pool.lease(pick.endpoint, cost, now=self._now())  # last: what fails before it leaks nothing
-        self._remember(ask, way, Decided(self._now(), choice, chosen.candidate, pick.endpoint, lease, tried))
+        self._remember(ask, way, Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, chosen.query)
 
@@ -279,6 +309,8 @@ class Director:
             model = rewritten.model
         if model is not None and model in self._chooser.aliases:
             return await self._chooser.choose(request)
+        if self._chooser.guards:
+            return await self._chooser.check(request, model)
         return Choice((Candidate(model),))
 
     async def _enter(
@@ -290,25 +322,23 @@ class Director:
         waits: Callable[[float], Awaitable[None]] | None,
     ) -> Room:
         """Through the gate, as soon as any of the models has room. Raises Refused."""
-        gate = self._gate
+        gate, now = self._gate, self._now()
+        self._picking.wants(choice, now)
         if gate is None:
             return None
-        now = self._now()
         timeouts = gate.control.settings.gateway
-        ticket = Ticket(
-            request,
-            Key(frozenset(c.model for c in choice.candidates), request.subset),
-            now,
-            slo_s=_slo_s(ask.headers),
-            wait_s_max=timeouts.wait_s(now - receipt.time) if ask.timed else None,
-        )
+        slo_s = _slo_s(ask.headers)
+        wait_s_max = timeouts.wait_s(now - receipt.time) if ask.timed else None
         tell: Waits | None = None
         if waits is not None and ask.timed and timeouts.extends:
             tell = partial(waits, timeouts.message_s_max)
-        try:
-            entry = await gate.enter(ticket, tell)
-        finally:
-            receipt.waited_s = self._now() - now
+        with self._picking.waiting(choice, request.subset, now) as key:
+            ticket = Ticket(request, key, now, slo_s=slo_s, wait_s_max=wait_s_max)
+            try:
+                entry = await gate.enter(ticket, tell)
+            finally:
+                receipt.waited_s = self._now() - now
+                receipt.slo_ttft_s = ticket.due_s
         return entry.room
 
     def _told(self, ask: Decide, request_id: str) -> Decision | None:
@@ -325,9 +355,12 @@ class Director:
         same = found is not None and found.about == decision.about(request_id, ask.headers, ask.body or b"")
         return found if same else None
 
-    def _pass_on(self, ask: Decide, request: Request, receipt: Receipt) -> Routed:
+    def _pass_on(
+        self, ask: Decide, request: Request, receipt: Receipt, candidate: Candidate, likely: Endpoint
+    ) -> Routed:
         """The model is chosen, the endpoint is for the second stream to choose; so nothing is leased."""
-        way = outcome.route(ask.headers, request, None, receipt.model, receipt)
+        way = outcome.route(ask.headers, request, None, receipt.model, receipt, edits=candidate.edits_at(likely))
+        way = outcome.with_headers(way, candidate.headers, ask.headers)
         signer, choice = self._rules.signer, receipt.choice
         if signer is not None and choice is not None:
             body = way.body if way.body is not None else ask.body or b""
@@ -366,13 +399,17 @@ class Director:
             return
         self._recent.note(_key(ask, ask.body), decided)
         if way.body is not None:
-            self._recent.note(_key(ask, way.body), decided)
+            # What was edited once is not edited again.
+            plain = replace(decided, choice=decided.choice.unedited(), candidate=decided.candidate.unedited())
+            self._recent.note(_key(ask, way.body), plain)
 
     def _fail_open(self, ask: Decide, receipt: Receipt, surprise: Exception) -> Routed | Answered:
         """A defect: send the request as it is to the least busy endpoint. Its text may hold a prompt: not logged."""
         if self._telemetry.surprise(surprise):
             where = "".join(format_tb(surprise.__traceback__)[-2:])
             log.error("surprise %s, request %s goes on by a plain pick\n%s", type(surprise).__name__, receipt.id, where)
+        if self._chooser.closed and receipt.choice is None:
+            return self._refuse(Refused(Reason.GUARD_UNKNOWN, "the request could not be checked"), receipt)
         if self._rules.first_of_two:
             return Routed(outcome.plain_route(ask.headers, None, receipt), None, receipt)
         endpoints = within(ask.subset if self._rules.subsets else None, self._pool.endpoints)

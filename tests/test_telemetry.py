@@ -9,7 +9,7 @@ import pytest
 
 from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Listed, Pool
-from epp.domain import Candidate, Choice, Receipt, Usage
+from epp.domain import Candidate, Choice, Exclusion, Receipt, Spilled, SpillReason, Usage
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Query
 from epp.telemetry import Build, Telemetry
@@ -300,3 +300,35 @@ def test_a_scrape_can_be_taken_in_parts(telemetry: Telemetry) -> None:
 
     assert len(parts) > 20
     assert b"".join(parts) == telemetry.text()
+
+
+def test_what_was_left_for_another_model_counts_by_both_and_the_reason(telemetry: Telemetry) -> None:
+    telemetry.chose(receipt(spill=Spilled("m", "n", SpillReason.WAIT)))
+    telemetry.chose(receipt(spill=Spilled("m", None, SpillReason.HELD_SHARE), excluded={"m": Exclusion.TOOLS}))
+
+    assert value(telemetry, "onehop_spill_total", **{"from": "m", "to": "n", "reason": "wait"}) == 1
+    assert value(telemetry, "onehop_spill_total", **{"from": "m", "to": "", "reason": "held_share"}) == 1
+    assert value(telemetry, "onehop_candidate_excluded_total", model="m", reason="tools") == 1
+
+
+def test_excluded_names_that_clients_make_up_share_one_label(telemetry: Telemetry) -> None:
+    for n in range(50):
+        telemetry.chose(receipt(excluded={f"made-up-{n}": Exclusion.NO_ENDPOINT}))
+
+    assert value(telemetry, "onehop_candidate_excluded_total", model="other", reason="no_endpoint") == 50
+
+
+def test_the_first_token_is_compared_with_what_was_predicted(telemetry: Telemetry) -> None:
+    telemetry.foretold(receipt(predicted_ttft_s=0.5), 0.75)
+    telemetry.foretold(receipt(predicted_ttft_s=None), 9.0)
+
+    assert value(telemetry, "onehop_ttft_ratio_sum", target_model_name="m") == 1.5
+    assert value(telemetry, "onehop_ttft_ratio_count", target_model_name="m") == 1
+
+
+def test_receipts_count_by_what_became_of_them(telemetry: Telemetry) -> None:
+    telemetry.receipt("stored")
+    telemetry.receipt("gave_way")
+
+    assert value(telemetry, "onehop_receipt_total", fate="stored") == 1
+    assert value(telemetry, "onehop_receipt_total", fate="gave_way") == 1

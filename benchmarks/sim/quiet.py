@@ -37,7 +37,13 @@ class NoAliases:
     """A semantic stage with nothing to choose: every request names its model."""
 
     aliases: frozenset[str] = frozenset()
+    guards = False
+    closed = False
 
     async def choose(self, request: Request) -> Choice:
         """Not asked, as there are no aliases."""
         return Choice((Candidate(request.model),))
+
+    async def check(self, request: Request, model: str | None) -> Choice:
+        """Not asked, as there are no guards."""
+        return Choice((Candidate(model),))

@@ -28,7 +28,7 @@ from benchmarks.workloads.workload import PLAIN, Arrival, Ask, Shape
 from epp.datastore.objects import Objective, PoolRef
 from epp.datastore.policies import Policies
 from epp.datastore.pool import Pool
-from epp.datastore.receipts import Receipts
+from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director
 from epp.flow.settings import FlowSettings
 from epp.picking import Picking
@@ -122,7 +122,7 @@ class World:
             picking=picking,
             gate=self._gate,
             chooser=NoAliases(),
-            receipts=Receipts(kept_max=RECEIPTS_KEPT),
+            receipts=Receipts(keeping=Keeping(RECEIPTS_KEPT)),
             telemetry=QuietTelemetry(self.pool),
             now=now,
             wall=now,

@@ -220,7 +220,7 @@ class Pool:
         identity = item.pod or item.name, item.address
         endpoint = self._known.get(identity)
         if endpoint is None:
-            endpoint = self._known[identity] = Endpoint(item.name, item.address)
+            endpoint = self._known[identity] = Endpoint(item.name, item.address, limited=True)
         endpoint.labels, endpoint.declared = item.labels, item.declared
         return endpoint
 

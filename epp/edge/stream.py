@@ -7,7 +7,7 @@ receipt gets an outcome.
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError, timeout
+from asyncio import CancelledError, Timeout, get_running_loop, timeout
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from traceback import format_tb
@@ -20,6 +20,7 @@ from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import BadMessage, decode, encode
 from epp.protocol.exchange import Buffers, Exchange
 from epp.protocol.messages import Body, Decide, Event, Extend, Headers, Reply, Side
+from epp.protocol.upstream import fault
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,10 @@ Write = Callable[[bytes], Awaitable[None]]
 
 class Disconnected(Gone):
     """The peer is gone: nothing can be written to it."""
+
+
+class _Evicted(Exception):
+    """The request is to end, so that others find room."""
 
 
 class Defect(Exception):
@@ -76,6 +81,8 @@ class Stream:
         self._body_asked_for = False
         self._answer_began: float | None = None
         self._answer_work_s = 0.0
+        self._evicted = False
+        self._interruptible: Timeout | None = None
         self._pace: Callable[[float], None] | None = None
         self._last_piece = 0.0
 
@@ -129,6 +136,8 @@ class Stream:
                 return False
             replies = await self._react(decode(data), write)
             more = True
+        except _Evicted:
+            replies, more = self._end_for_others(), False
         except Refused as stalled:
             replies, more = self._refuse(stalled), False
         for reply in replies:
@@ -136,14 +145,38 @@ class Stream:
         return more
 
     async def _next(self, read: Read) -> bytes | None:
-        """The next message; Refused when a body stands still. Other waits are for the gateway to end."""
-        if not self._exchange.awaits_piece:
+        """The next message; Refused when a body stands still. Other waits are for the gateway to end.
+
+        Raises _Evicted when the request is to make room for others.
+        """
+        idle_s = self._shared.body_idle_s if self._exchange.awaits_piece else None
+        runs = self._routed is not None and self._routed.running is not None and not self._exchange.answered
+        if idle_s is None and not runs:
             return await read()
+        if self._evicted:
+            raise _Evicted
         try:
-            async with timeout(self._shared.body_idle_s):
+            async with timeout(idle_s) as self._interruptible:
                 return await read()
         except TimeoutError:
+            if self._evicted:
+                raise _Evicted from None
             raise Refused(Reason.REQUEST_TIMEOUT, "the rest of the request body did not come in time") from None
+        finally:
+            self._interruptible = None
+
+    def _evict(self) -> None:
+        """Others need the place; called from their tasks."""
+        self._evicted = True
+        if self._interruptible is not None:
+            self._interruptible.reschedule(get_running_loop().time())
+
+    def _end_for_others(self) -> list[Reply]:
+        routed, self._routed = self._routed, None
+        assert routed is not None
+        answered = self._director.evicted(routed)
+        self._end(routed, answered.receipt.outcome)
+        return self._exchange.answer(answered.immediate)
 
     async def _react(self, event: Event, write: Write) -> list[Reply]:
         if event.side is Side.RESPONSE:
@@ -183,6 +216,7 @@ class Stream:
         self._supersede()
         if isinstance(outcome, Routed):
             self._routed = outcome
+            self._director.may_evict(outcome, self._evict)
             replies = self._exchange.routed(outcome.route)
             outcome.route.body = None  # an answer may run for minutes; the replies carry the body
             return replies
@@ -232,6 +266,7 @@ class Stream:
                 self._last_piece = now
         elif isinstance(event, Headers):
             receipt.status = self._exchange.status
+            receipt.fault = fault(receipt.status, event.attributes)
             receipt.stream = receipt.stream or self._answer.is_stream
             self._answer_began = now
             if self._sees_no_body or event.end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from random import Random
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +12,8 @@ from epp.flow.control import Control, Eligible
 from epp.flow.forecast import Forecast, LedgerForecast
 from epp.flow.gate import Gate, Observer
 from epp.flow.guard import Guard
+from epp.flow.limits import StaticLimit, UsageLimits
+from epp.flow.own import OwnRule, Reckoning
 from epp.flow.rules import LegacyRule, PressureRule, ProbabilisticRule, Rule, SaturationRule
 from epp.flow.saturation import Saturation, Utilization
 from epp.flow.settings import BandSettings, FlowSettings, GatewayTimeouts, OrderName, ShareName
@@ -32,55 +35,76 @@ LLMD_BYTES_MAX = 10**9
 LLMD_REQUESTS_MAX = 5000
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a gate stands: whose ledger it books in, which endpoints serve what, the clock, and who counts."""
+
+    ledger: Ledger
+    eligible: Eligible
+    now: Callable[[], float]
+    observer: Observer | None = None
+
+    def gate(self, settings: FlowSettings, rule: Rule, forecast: Forecast, guard: Guard | None = None) -> Gate:
+        """A gate here."""
+        control = Control(
+            settings=settings,
+            rule=rule,
+            forecast=forecast,
+            ledger=self.ledger,
+            eligible=self.eligible,
+            guard=guard,
+        )
+        return Gate(control, self.now, self.observer)
+
+
 def own_gate(
-    *,
-    ledger: Ledger,
-    eligible: Eligible,
-    now: Callable[[], float],
+    place: Place,
     settings: FlowSettings | None = None,
+    *,
+    reckoning: Reckoning | None = None,
     forecast: Forecast | None = None,
-    guard: Guard | None = None,
-    observer: Observer | None = None,
 ) -> Gate:
-    """OneHop's default: each class up to its pressure, by the forecast, and waits that its SLO allows."""
+    """OneHop's default: each class up to its pressure, and waits that its SLO allows.
+
+    By the `reckoning` that the choice of an endpoint goes by; where that does not reckon in seconds, by a forecast.
+    """
     settings = settings or FlowSettings()
     forecast = forecast or LedgerForecast(settings.pressure_s)
-    rule = PressureRule(settings, forecast, guard)
-    control = Control(settings=settings, rule=rule, forecast=forecast, ledger=ledger, eligible=eligible)
-    return Gate(control, now, observer)
+    if reckoning is not None:
+        return place.gate(settings, OwnRule(settings, reckoning), forecast)
+    guard = Guard() if settings.guarded else None
+    return place.gate(settings, PressureRule(settings, forecast, guard), forecast, guard)
 
 
 def llmd_gate(
+    place: Place,
     *,
-    ledger: Ledger,
-    eligible: Eligible,
-    now: Callable[[], float],
     flow_control: bool,
+    settings: FlowSettings | None = None,
     saturation: Saturation | None = None,
-    ceiling: float = 1.0,
+    limits: UsageLimits | None = None,
     admitter: Mapping[str, Any] | None = None,
     rng: Random | None = None,
-    settings: FlowSettings | None = None,
-    observer: Observer | None = None,
 ) -> Gate:
     """What an `EndpointPickerConfig` says: with its gate `flowControl`, or the legacy admission without it.
 
-    `ceiling` is the static usage limit; `admitter` the parameters of a probabilistic admitter, None where there is
-    none.
+    `admitter` holds the parameters of a probabilistic admitter, None where there is none.
     """
     saturation = saturation or Utilization()
-    rule: Rule = SaturationRule(saturation, ceiling) if flow_control else LegacyRule(saturation)
+    settings = settings or llmd_settings()
+    if not flow_control:
+        settings = replace(settings, hold_s=0.0, evict=False)  # without it nobody waits, whatever the section says
+    rule: Rule = SaturationRule(saturation, limits or StaticLimit()) if flow_control else LegacyRule(saturation)
     if admitter is not None:
-        rule = probabilistic(admitter, rule, rng or Random())
-    control = Control(
-        settings=settings or llmd_settings(), rule=rule, forecast=LedgerForecast(), ledger=ledger, eligible=eligible
-    )
-    return Gate(control, now, observer)
+        rule = probabilistic(admitter, rule, rng or Random(), saturation)
+    return place.gate(settings, rule, LedgerForecast())
 
 
-def probabilistic(parameters: Mapping[str, Any], then: Rule, rng: Random) -> ProbabilisticRule:
+def probabilistic(
+    parameters: Mapping[str, Any], then: Rule, rng: Random, saturation: Saturation | None = None
+) -> ProbabilisticRule:
     """The admitter before another rule, with the parameters as they are called in the file. Raises ValueError."""
-    watch = Utilization(
+    watch = saturation or Utilization(
         waiting_max=parameters.get("queueDepthThreshold", 5.0), kv_max=parameters.get("kvCacheUtilThreshold", 0.8)
     )
     return ProbabilisticRule(watch, rng, then, power=parameters.get("power", 5.0), k=parameters.get("k", 300.0))

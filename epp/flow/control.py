@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from epp.domain import Cost, Endpoint, Reason, Refused
+from epp.domain import Cost, Endpoint, Reason, Refused, Usage
+from epp.flow.eviction import Evictions, Running
 from epp.flow.forecast import Forecast, least_busy
+from epp.flow.guard import Guard
 from epp.flow.heap import Heap
 from epp.flow.queues import Band, Line, Queues
 from epp.flow.rules import Rule, retry_after_s
@@ -20,6 +22,7 @@ from epp.flow.share import OUTPUT_WEIGHT
 from epp.flow.ticket import Key, Ledger, Room, State, Ticket
 
 Eligible = Callable[[Key], Sequence[Endpoint] | None]
+ANYTHING = Key(frozenset({None}))
 FULL = "too many requests wait already"
 
 
@@ -30,13 +33,22 @@ class Control:
     """
 
     def __init__(
-        self, *, settings: FlowSettings, rule: Rule, forecast: Forecast, ledger: Ledger, eligible: Eligible
+        self,
+        *,
+        settings: FlowSettings,
+        rule: Rule,
+        forecast: Forecast,
+        ledger: Ledger,
+        eligible: Eligible,
+        guard: Guard | None = None,
     ) -> None:
         self.settings = settings
+        self.guard = guard
         self.rule = rule
         self.queues = Queues(settings)
+        self.evictions = Evictions(settings)
         self.closing = False
-        self.dropped: list[tuple[Ticket, Refused]] = []  # displaced by others; the caller takes them and tells them
+        self.dropped: list[tuple[Ticket, Refused]] = []  # displaced by others; `expire` gives them back
         self._forecast = forecast
         self._ledger = ledger
         self._eligible = eligible
@@ -48,6 +60,7 @@ class Control:
         """
         request = ticket.request
         ticket.own_s, ticket.bytes = self._forecast.own_s(request), len(request.body)
+        ticket.due_s = self.settings.due_s(ticket.slo_s, ticket.own_s)
         endpoints = self._eligible(ticket.key)
         try:
             if endpoints is None and self.settings.hold_s:
@@ -82,12 +95,31 @@ class Control:
         """Those that go on now, best first, each booked already."""
         self._ledger.settle(now)
         released: list[Ticket] = []
-        shut: set[Key] = set()  # for these a higher priority found no room, so no lower one will
         seen: dict[Key, Sequence[Endpoint]] = {}
+        shut: set[Key] = set()  # for these nobody is there, or a higher priority found no room, so no lower one will
+        for key in self.queues.waited_for():
+            endpoints = self._eligible(key)
+            if endpoints is None:
+                shut.add(key)
+            else:
+                seen[key] = endpoints
         for band in self.queues.bands:
+            for key, line in band.lines.items():
+                self._regime(line, seen.get(key), now)
             if band.requests:
                 self._release_band(band, seen, shut, released, now)
         return released
+
+    def evict(self, now: float) -> list[Running]:
+        """Those in flight that are to be cut off for the first who waits, where that is allowed."""
+        if not len(self.evictions):
+            return []
+        for band in self.queues.bands:
+            for key in band.lines:
+                found = self.evictions.choose(band.priority, self._eligible(key) or (), now)
+                if found:
+                    return found
+        return []
 
     def redeem(self, ticket: Ticket, now: float) -> Room:
         """The endpoints that a released request may go to, read anew. Its booking is given back: take a lease at once.
@@ -139,10 +171,24 @@ class Control:
         settles = self._ledger.settles_at()
         return deadline if deadline is None or settles is None else min(deadline, settles)
 
-    def ended(self, tenant: str, priority: int, completion: int, cached: int, now: float) -> None:
+    def fullness(self, now: float) -> float:
+        """How full all endpoints are together, by the rule's own measure."""
+        return self.rule.fullness(self._eligible(ANYTHING) or (), now)
+
+    def stale(self, now: float) -> int:
+        """How many of them are judged by the ledger alone."""
+        return self.rule.stale(self._eligible(ANYTHING) or (), now)
+
+    def generated(self, tenant: str, priority: int, usage: Usage, now: float) -> None:
         """A request of the tenant is over: what it generated counts too, less what of its prompt was cached."""
         share = self.queues.band(priority).share
-        share.served(share.tenant(tenant), max(0.0, OUTPUT_WEIGHT * completion - cached), now)
+        tokens = max(0.0, OUTPUT_WEIGHT * usage.completion - usage.cached)
+        share.served(share.tenant(tenant), tokens, now)
+
+    def first_token(self, priority: int, took_s: float, due_s: float, now: float) -> None:
+        """A request got its first token after so long, of the time that it was due in."""
+        if self.guard is not None and self.settings.level(priority) == "critical":
+            self.guard.saw(took_s > due_s, now)
 
     def _through(self, ticket: Ticket, now: float) -> Room:
         ticket.state = State.THROUGH
@@ -218,7 +264,10 @@ class Control:
         released: list[Ticket],
         now: float,
     ) -> None:
-        ready = self._ready(band, seen, shut, now)
+        ready: Heap[Line] = Heap()
+        for key, line in band.lines.items():
+            if key not in shut:
+                ready.push(line, line.next()[0])
         left = {key: self.rule.at_once(endpoints) for key, endpoints in seen.items()}
         while ready:
             line = ready.first()
@@ -232,41 +281,19 @@ class Control:
                 if endpoints and self.rule.hopeless(ticket, endpoints, now):
                     self._drop(ticket, State.REFUSED, now)
                     self.dropped.append((ticket, self._late(ticket)))
-                    if line:
-                        ready.push(line, line.next()[0])
-                    else:
-                        ready.remove(line)
-                    continue
-                shut.add(line.key)
-                ready.remove(line)
+                    _again(ready, line)
+                else:
+                    shut.add(line.key)
+                    ready.remove(line)
                 continue
             left[line.key] -= 1
             self._let_go(ticket, room or endpoints, now)
             released.append(ticket)
-            if line:
-                ready.push(line, line.next()[0])
-            else:
-                ready.remove(line)
+            _again(ready, line)
 
-    def _ready(self, band: Band, seen: dict[Key, Sequence[Endpoint]], shut: set[Key], now: float) -> Heap[Line]:
-        """The lines of a band that somebody could serve, by who is next in each."""
-        ready: Heap[Line] = Heap()
-        for key, line in list(band.lines.items()):
-            if key in shut:
-                continue
-            endpoints = seen.get(key)
-            if endpoints is None:
-                endpoints = self._eligible(key)
-            self._regime(line, endpoints is None, now)
-            if endpoints is None:
-                shut.add(key)
-            elif line:
-                seen[key] = endpoints
-                ready.push(line, line.next()[0])
-        return ready
-
-    def _regime(self, line: Line, empty: bool, now: float) -> None:
+    def _regime(self, line: Line, endpoints: Sequence[Endpoint] | None, now: float) -> None:
         """Time to wait counts anew when the last endpoint goes, and when the first comes."""
+        empty = endpoints is None
         if line.held == (line.count if empty else 0):
             return
         for ticket in list(line):
@@ -275,6 +302,8 @@ class Control:
             ticket.held = empty
             line.held += 1 if empty else -1
             ticket.arrived = now
+            if endpoints:
+                self.rule.screen(ticket, endpoints, now)
             most_s = self.settings.hold_s if empty else self.settings.wait_s_max
             self.queues.until(ticket, min(now + most_s, ticket.latest))
 
@@ -286,7 +315,17 @@ class Control:
         if room:
             tokens = ticket.request.prompt_tokens
             there = min(room, key=least_busy(self._forecast, now))
-            ticket.booking = self._ledger.lease(there, Cost(tokens, tokens, ticket.own_s), now=now)
+            critical = self.settings.level(ticket.request.priority) == "critical"
+            cost = Cost(tokens, tokens, ticket.own_s, critical=critical)
+            ticket.booking = self._ledger.lease(there, cost, now=now)
+
+
+def _again(ready: Heap[Line], line: Line) -> None:
+    """A line's next has gone: it has another, or none."""
+    if line:
+        ready.push(line, line.next()[0])
+    else:
+        ready.remove(line)
 
 
 def _some(room: Room) -> bool:

@@ -50,19 +50,22 @@ class LedgerForecast:
 
     def pressure(self, endpoint: Endpoint, now: float) -> float:
         """The worst of: prefill to be done, KV cache in use, requests that the engine says wait."""
-        pressure = self.backlog_s(endpoint, now) / self.pressure_s
+        # Asked of every endpoint for every request: comparisons, since max() takes as long as all the rest.
+        worst = self.backlog_s(endpoint, now) / self.pressure_s
         load = endpoint.load
         if load is None or now - load.at > self.fresh_s:
-            return pressure
-        if load.kv_usage is not None:
-            pressure = max(pressure, load.kv_usage / KV_FULL)
-        if load.waiting is not None:
-            pressure = max(pressure, load.waiting / QUEUE_FULL)
-        return pressure
+            return worst
+        kv_usage, waiting = load.kv_usage, load.waiting
+        if kv_usage is not None and kv_usage > worst * KV_FULL:
+            worst = kv_usage / KV_FULL
+        if waiting is not None and waiting > worst * QUEUE_FULL:
+            worst = waiting / QUEUE_FULL
+        return worst
 
     def backlog_s(self, endpoint: Endpoint, now: float) -> float:
         """As the ledger reckons; by its tokens where nobody reckons seconds."""
-        return max(endpoint.outstanding_s(now), endpoint.inflight_tokens / self.tokens_per_s)
+        by_tokens = endpoint.inflight_tokens / self.tokens_per_s
+        return max(endpoint.outstanding_s(now), by_tokens) if endpoint.work_s else by_tokens
 
     def ttft_s(self, request: Request, endpoint: Endpoint, now: float) -> float:
         """What is there, then its own."""

@@ -18,6 +18,7 @@ from epp.flow.ticket import Room, Ticket
 
 DISPATCHED = "dispatched"
 GONE = "cancelled"
+ENQUEUED = "enqueued"
 
 Waits = Callable[[], Awaitable[None]]
 
@@ -29,14 +30,32 @@ class Gone(Exception):
 class Observer(Protocol):
     """Counts what becomes of requests."""
 
-    def passed_gate(self, ticket: Ticket, outcome: str, waited_s: float) -> None:
+    def judged(self, ticket: Ticket, outcome: str, seconds: float) -> None:
+        """A request was judged when it came, which took so long; `outcome` as below, or `enqueued`."""
+
+    def looked(self, seconds: float) -> None:
+        """The queues were looked through, which took so long."""
+
+    def passed(self, ticket: Ticket, outcome: str, waited_s: float) -> None:
         """`outcome` is `dispatched`, `cancelled` or the code of a refusal."""
+
+    def evicted(self, priority: int) -> None:
+        """A request in flight is told to end."""
 
 
 class Unobserved:
     """Counts nothing."""
 
-    def passed_gate(self, ticket: Ticket, outcome: str, waited_s: float) -> None:
+    def judged(self, ticket: Ticket, outcome: str, seconds: float) -> None:
+        """Not counted."""
+
+    def looked(self, seconds: float) -> None:
+        """Not counted."""
+
+    def passed(self, ticket: Ticket, outcome: str, waited_s: float) -> None:
+        """Not counted."""
+
+    def evicted(self, priority: int) -> None:
         """Not counted."""
 
 
@@ -74,11 +93,12 @@ class Gate:
         try:
             room = self.control.arrive(ticket, now)
         except Refused as refused:
-            self._observer.passed_gate(ticket, refused.reason.code, 0.0)
+            self._judged(ticket, refused.reason.code, now)
             raise
         if not ticket.waits:
-            self._observer.passed_gate(ticket, DISPATCHED, 0.0)
+            self._judged(ticket, DISPATCHED, now)
             return Entry(room)
+        self._observer.judged(ticket, ENQUEUED, self._now() - now)
         outcome = GONE
         self._loop = asyncio.get_running_loop()
         waiter = self._waiters[ticket] = self._loop.create_future()
@@ -99,7 +119,7 @@ class Gate:
             if not waiter.cancel() and not waiter.cancelled():
                 waiter.exception()  # seen: it may have come together with the end of the client
             self.control.leave(ticket, self._now())
-            self._observer.passed_gate(ticket, outcome, self._now() - now)
+            self._observer.passed(ticket, outcome, self._now() - now)
         return Entry(room, self._now() - now)
 
     def wake(self) -> None:
@@ -113,6 +133,19 @@ class Gate:
         self._tell(self.control.close(self._now()))
         self._set_timer()
 
+    def fullness(self) -> float:
+        """How full the endpoints are together, by the rule's own measure."""
+        return self.control.fullness(self._now())
+
+    def stale(self) -> int:
+        """How many of them are judged by the ledger alone."""
+        return self.control.stale(self._now())
+
+    def _judged(self, ticket: Ticket, outcome: str, began: float) -> None:
+        """It was through, or out, at once."""
+        self._observer.judged(ticket, outcome, self._now() - began)
+        self._observer.passed(ticket, outcome, 0.0)
+
     def _look_now(self) -> None:
         self._due = False
         self._look()
@@ -123,8 +156,12 @@ class Gate:
             self._tell(self.control.expire(now))
             for ticket in self.control.release(now):
                 self._let(ticket)
+            for running in self.control.evict(now):
+                self._observer.evicted(running.priority)
+                running.evict()
             self._tell(self.control.expire(now))  # those that were found to come too late
             self._set_timer()
+            self._observer.looked(self._now() - now)
         except Exception as surprise:  # a defect of a rule or a forecast: nobody may wait for ever because of it
             for waiter in self._waiters.values():
                 if not waiter.done():

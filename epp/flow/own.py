@@ -38,6 +38,9 @@ class Reckoning(Protocol):
     def kv_pressure(self, endpoint: Endpoint, tokens: float, now: float) -> float:
         """How full the KV cache would be with so many tokens more: 0 where it is easy, 1 where it is full."""
 
+    def extra_s(self, request: Request, endpoints: Sequence[Endpoint]) -> Sequence[float]:
+        """Seconds of prefill at each endpoint that would not be needed where most of the prompt is cached."""
+
     def pace_s(self, endpoint: Endpoint, now: float) -> float:
         """Seconds from token to token at an endpoint of late; 0 where it is not known."""
 
@@ -57,6 +60,7 @@ class OwnRule(Rule):
         slo_s = ticket.slo_s
         if slo_s is None:
             slo_s = settings.slo_ttft_s + settings.slo_own_factor * self.reckoning.isolated_s(request)
+        ticket.due_s = slo_s
         limits = settings.limits(settings.level(request.priority))
         ticket.deadline = ticket.arrived + limits.patience * slo_s - settings.slo_margin_s
 
@@ -67,7 +71,19 @@ class OwnRule(Rule):
         latest_s = ticket.deadline - now - ticket.own_s
         seen: Sequence[Endpoint] = [e for e in endpoints if e.reachable] or endpoints
         open_ = [e for e in seen if e.inflight_requests == 0 or self._fits(ticket, e, limits, critical, latest_s, now)]
-        return None if len(open_) == len(endpoints) else open_
+        if len(open_) == len(endpoints):
+            return None
+        return self._worth(ticket, open_, seen, now) if open_ else open_
+
+    def _worth(self, ticket: Ticket, open_: list[Endpoint], seen: Sequence[Endpoint], now: float) -> list[Endpoint]:
+        """Those where no more is computed again than a wait as long as this one has been is worth.
+
+        What is cached at a busy endpoint is worth a wait, but no longer than it saves us and those that come later.
+        """
+        extra = self.reckoning.extra_s(ticket.request, seen)
+        most = (now - ticket.arrived) / self.settings.worth
+        worth = {id(e) for e, more in zip(seen, extra, strict=True) if more <= most}
+        return [e for e in open_ if id(e) in worth]
 
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
         if self.hopeless(ticket, endpoints, now):

@@ -237,8 +237,8 @@ class Queues:
             if key.meets(ticket.key)
         )
 
-    def keys(self) -> set[Key]:
-        """What is waited for."""
+    def waited_for(self) -> set[Key]:
+        """The sets of candidates that something waits for."""
         return {key for band in self._sorted for key in band.lines}
 
     def _forget(self) -> None:

@@ -11,23 +11,30 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from epp.domain import Endpoint, Reason, Refused
-from epp.flow.forecast import Forecast
+from epp.flow.forecast import FRESH_S, Forecast
 from epp.flow.guard import Guard
+from epp.flow.limits import StaticLimit, UsageLimits
 from epp.flow.saturation import Saturation
 from epp.flow.settings import FlowSettings
 from epp.flow.ticket import Room, Ticket
 
 UNBOUNDED = sys.maxsize
+PRIORITIES_MAX = 64  # as many as there are bands
+# Of what its class may find. With none of it a tenth of the standard class ends late at twice what engines can do, and
+# so much of their work is for nobody; with all of it too many are refused (tests/flow/test_overload.py).
+FOUND = 0.5
 RETRY_S_MAX = 60  # nobody is told to stay away for longer, however long the line
 SATURATED = "the endpoints are busy; this request would have to wait for too long"
 
 
 class Rule(ABC):
     """Judges one request against the endpoints that could serve it, of which there is at least one."""
+
+    detector: str = "onehop"
 
     def screen(  # noqa: B027  # most rules have nothing to say here
         self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float
@@ -52,6 +59,10 @@ class Rule(ABC):
     @abstractmethod
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         """How full the endpoints are together, for the gauge."""
+
+    def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
+        """How many of the endpoints are judged by the ledger alone, for want of a fresh sample."""
+        return sum(e.load is None or now - e.load.at > FRESH_S for e in endpoints)
 
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
         """How many may be let go on at one event, where the rule does not see those it has just let go."""
@@ -84,14 +95,13 @@ class PressureRule(Rule):
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
         settings = self.settings
         limits = settings.limits(settings.level(ticket.request.priority))
-        slo_s = ticket.slo_s
-        if slo_s is None:
-            slo_s = settings.slo_ttft_s + settings.slo_own_factor * ticket.own_s
+        slo_s = ticket.due_s
         rate = max(self.forecast.service_rate(), 1e-3)
         wait_s = self._excess_s(ticket, endpoints, now) / rate + ahead_s / (len(endpoints) * rate)
-        if now - ticket.arrived + wait_s + ticket.own_s > limits.patience * slo_s:
+        after_s = ticket.own_s + self._found_s(ticket, now)
+        if now - ticket.arrived + wait_s + after_s > limits.patience * slo_s:
             raise Refused(Reason.WAIT_TOO_LONG, SATURATED, retry_after_s=retry_after_s(wait_s))
-        return ticket.arrived + slo_s - ticket.own_s
+        return ticket.arrived + slo_s - after_s
 
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         """The mean pressure, by the ceiling of the standard class."""
@@ -105,6 +115,11 @@ class PressureRule(Rule):
         ceiling = self.settings.limits(level).ceiling
         return ceiling if self.guard is None or level == "critical" else ceiling * self.guard.factor(now)
 
+    def _found_s(self, ticket: Ticket, now: float) -> float:
+        """Seconds of prefill that a request is expected to find at its endpoint when it is let go."""
+        ceiling = self._ceiling(ticket, now)
+        return 0.0 if math.isinf(ceiling) else FOUND * ceiling * self.settings.pressure_s
+
     def _excess_s(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> float:
         """Seconds of prefill by which the least busy endpoint is above what the class may fill it to."""
         if self.settings.level(ticket.request.priority) == "critical" and math.isinf(self.settings.critical.ceiling):
@@ -116,13 +131,23 @@ class PressureRule(Rule):
 
 @dataclass(slots=True)
 class SaturationRule(Rule):
-    """The Go picker's flow control: nobody goes on while the endpoints together are at `ceiling` or above."""
+    """The Go picker's flow control: who goes on while the endpoints together are below a ceiling, by priority.
+
+    Which priorities there are is learned from the requests that come, up to `PRIORITIES_MAX`.
+    """
 
     saturation: Saturation
-    ceiling: float = 1.0
+    limits: UsageLimits = field(default_factory=StaticLimit)
+    _known: set[int] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self.detector = self.saturation.type
 
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
-        return None if self.saturation.of(endpoints, now) < self.ceiling else ()
+        full, priority = self.saturation.of(endpoints, now), ticket.request.priority
+        if len(self._known) < PRIORITIES_MAX:
+            self._known.add(priority)
+        return None if full < self.limits.ceiling(priority, self._known, full) else ()
 
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
         return math.inf
@@ -130,6 +155,9 @@ class SaturationRule(Rule):
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
         """One for each endpoint: samples do not show who was let go since, and all would be at once."""
         return UNBOUNDED if self.saturation.counts_ours else len(endpoints)
+
+    def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
+        return self.saturation.stale(endpoints, now)
 
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         return self.saturation.of(endpoints, now)
@@ -141,6 +169,9 @@ class LegacyRule(Rule):
 
     saturation: Saturation
 
+    def __post_init__(self) -> None:
+        self.detector = self.saturation.type
+
     def screen(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> None:
         if ticket.request.priority < 0 and self.saturation.of(endpoints, now) >= 1.0:
             raise Refused(Reason.SHED, "system saturated, sheddable request dropped")
@@ -150,6 +181,9 @@ class LegacyRule(Rule):
 
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
         raise AssertionError("nobody waits by this rule")
+
+    def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
+        return self.saturation.stale(endpoints, now)
 
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         return self.saturation.of(endpoints, now)
@@ -169,6 +203,7 @@ class ProbabilisticRule(Rule):
     def __post_init__(self) -> None:
         if self.power <= 0 or self.k < 0:
             raise ValueError("power must be above 0 and k must not be negative")
+        self.detector = self.then.detector
 
     def screen(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> None:
         if ticket.request.priority < 0:
@@ -185,6 +220,9 @@ class ProbabilisticRule(Rule):
 
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
         return self.then.at_once(endpoints)
+
+    def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
+        return self.then.stale(endpoints, now)
 
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
         return self.then.fullness(endpoints, now)

@@ -91,10 +91,12 @@ class FlowSettings:
 
     Priorities from `critical_from` on are critical, those below `sheddable_below` may be shed. A request without an SLO
     of its own has `slo_ttft_s` plus `slo_own_factor` times its own prefill. `pressure_s` of prefill waiting at an
-    endpoint are a pressure of 1; what is critical goes only where no more than `critical_backlog_s` wait.
+    endpoint are a pressure of 1; what is critical goes only where no more than `critical_backlog_s` wait, and these are
+    to be less than its SLO.
 
     `evict` allows requests in flight that may be shed to be cut off for others, `evicted_at_once` at a time, and again
-    only when these have ended or `evict_grace_s` have passed.
+    only when these have ended or `evict_grace_s` have passed. With `guarded` the ceilings follow how critical requests
+    fare (`guard.py`).
     """
 
     requests_max: int = 10_000
@@ -116,7 +118,9 @@ class FlowSettings:
     slo_own_factor: float = 2.0
     slo_tpot_s: float = 0.1
     slo_margin_s: float = 0.2
+    worth: float = 1.0
     pressure_s: float = 1.0
+    guarded: bool = False
     evict: bool = False
     evicted_at_once: int = 2
     evict_grace_s: float = 10.0
@@ -139,6 +143,10 @@ class FlowSettings:
         if named is not None:
             return named
         return self.negative_band if priority < 0 and self.negative_band is not None else self.band
+
+    def due_s(self, slo_s: float | None, own_s: float) -> float:
+        """The SLO of a request, its own or by its own prefill."""
+        return self.slo_ttft_s + self.slo_own_factor * own_s if slo_s is None else slo_s
 
     def level(self, priority: int) -> Level:
         """The class of a priority."""

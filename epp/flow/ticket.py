@@ -65,8 +65,9 @@ class Ticket:
 
     `slo_s` is its own bound on the time to the first token, None where it names none; `wait_s_max` the longest wait
     that its gateway bears, None where it bears any. The rest is the gate's: predicted seconds of its own prefill and KV
-    cache it needs in tokens, by when its first token must come (`deadline`), bytes kept, by when it must be through (`latest` is the last moment that may be put off to), whether it is `held` for want
-    of any endpoint, its place in the queues (`order` is 0 before it ever waited) and in the ledger.
+    cache it needs in tokens, its SLO (`due_s`), by when its first token must come (`deadline`), bytes kept, by when it
+    must be through (`latest` is the last moment that may be put off to), whether it is `held` for want of any endpoint,
+    its place in the queues (`order` is 0 before it ever waited) and in the ledger.
     """
 
     request: Request
@@ -76,6 +77,7 @@ class Ticket:
     wait_s_max: float | None = None
     own_s: float = 0.0
     tokens: float = 0.0
+    due_s: float = 0.0
     deadline: float = math.inf
     bytes: int = 0
     expires: float = 0.0
@@ -85,6 +87,7 @@ class Ticket:
     rank: float = 0.0
     order: int = 0
     booking: Booking | None = None
+    labels: tuple[str, str, str, str] | None = None  # of metrics, fixed when it is first counted
     since: float = 0.0
 
     @property

@@ -63,7 +63,10 @@ def decode(data: bytes) -> Event:
         case "response_headers":
             head = message.response_headers
             served = _served(message)
-            return Headers(Side.RESPONSE, _headers(head.headers), head.end_of_stream, modes, served=served)
+            told = _texts(message) if message.attributes else None
+            return Headers(
+                Side.RESPONSE, _headers(head.headers), head.end_of_stream, modes, served=served, attributes=told
+            )
         case "request_trailers":
             return Trailers(Side.REQUEST, modes)
         case "response_trailers":

@@ -17,6 +17,16 @@ FAIRNESS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 
 SLO_TTFT = ("x-llm-d-slo-ttft-ms", "x-slo-ttft-ms")
 
+NEVER_DEGRADE = "x-onehop-never-degrade"
+SESSION = (  # what clients, vSR and the Go picker call a conversation, the plainest name first
+    "x-session-id",
+    "x-conversation-id",
+    "x-claude-code-session-id",
+    "x-session-affinity",
+    "session-id",
+    "session_id",
+)
+
 PREFER = "prefer"
 IF_AVAILABLE = "if-available"  # of `Prefer` (RFC 7240): only if it need not be computed; llm-d's conditional decode
 
@@ -28,6 +38,8 @@ VSR_MODEL = "x-vsr-selected-model"
 VSR_DECISION = "x-vsr-selected-decision"
 VSR_CATEGORY = "x-vsr-selected-category"
 CLASSIFICATION = "x-onehop-classification"
+FAST_RESPONSE = "x-vsr-fast-response"
+RESPONSE_PATH = "x-vsr-response-path"
 RECEIPT = "x-onehop-receipt"
 DECISION = "x-onehop-decision"  # from our first stream of a request to our second, signed
 
@@ -42,6 +54,7 @@ CONTROL = frozenset(
         *FAIRNESS,
         *OBJECTIVE,
         DECISION,
+        NEVER_DEGRADE,
         "x-llm-d-video-fps",
         "x-llm-d-video-duration-seconds",
         "x-llm-d-video-resolution",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
+from epp.scheduling.plugins.health import HealthFilter
 from epp.scheduling.plugins.least_work import LeastWorkScorer
 from epp.scheduling.plugins.near_best import NearBestPicker
 from epp.scheduling.plugins.reachable import ReachableFilter
@@ -21,7 +22,7 @@ def default_profile() -> Profile:
     return Profile(
         name="default",
         producers=(prefixes,),
-        filters=(ReachableFilter(),),
+        filters=(ReachableFilter(), HealthFilter()),
         scorers=((scorer, 1.0),),
         picker=NearBestPicker(),
     )

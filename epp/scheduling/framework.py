@@ -13,7 +13,7 @@ from heapq import nlargest
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
-from epp.domain import Candidate, Cost, Endpoint, Request, Usage
+from epp.domain import Candidate, Cost, Endpoint, Fault, Request, Usage
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +49,8 @@ HOOKS = ("picked", "moved", "answered", "ended", "relisted")
 class Answer:
     """How a request went: seconds since the choice, seconds to the first token, HTTP status, tokens; None: not seen.
 
-    `status` None is a request that ended before any answer, `whole` false one whose answer was cut off.
+    `status` None is a request that ended before any answer, `whole` false one whose answer was cut off, `fault` how the
+    endpoint failed, if it did.
     """
 
     seconds: float
@@ -57,6 +58,7 @@ class Answer:
     status: int | None = None
     whole: bool = True
     usage: Usage | None = None
+    fault: Fault | None = None
 
 
 class Meter(Protocol):
@@ -109,9 +111,15 @@ class Filter(Memory):
     def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """The endpoints that may go on, in the given order; an empty list means none may."""
 
+    def why(self, query: Query, endpoint: Endpoint) -> str:
+        """Why it left that one out, for the receipt."""
+        return self.type
+
 
 class Scorer(Memory):
-    """Rates the endpoints."""
+    """Rates the endpoints. `inputs` are the fields of `Load` without which it could only read zeros."""
+
+    inputs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def score(self, query: Query, endpoints: Sequence[Endpoint]) -> Sequence[float]:
@@ -128,13 +136,17 @@ class Picker(Memory):
 
 @dataclass(slots=True)
 class Pick:
-    """A choice among endpoints, by its place among them, and how it came about (rendered only when asked)."""
+    """A choice among endpoints, by its place among them, and how it came about (rendered only when asked).
+
+    `unused` are scorers that were not asked, with the reason.
+    """
 
     place: int
     endpoints: Sequence[Endpoint]
     totals: Sequence[float]
     columns: Sequence[tuple[str, float, Sequence[float]]]
     dropped: Sequence[tuple[Endpoint, str]] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -158,7 +170,12 @@ class Pick:
             [self.totals[place] for place in places],
             [(name, weight, [scores[place] for place in places]) for name, weight, scores in self.columns],
             self.dropped[:count],
+            self.unused,
         )
+
+    def size(self) -> tuple[int, int]:
+        """Rows and scores in each, of what `explain` tells."""
+        return len(self.endpoints) + len(self.dropped), len(self.columns)
 
     def scores(self) -> dict[str, float]:
         """The weighted total of every endpoint that was scored, by its address."""
@@ -197,7 +214,10 @@ class Unmetered:
 
 @dataclass(slots=True)
 class Profile:
-    """A configured sentence: producers, filters in order, scorers with weights, one picker."""
+    """A configured sentence: producers, filters in order, scorers with weights, one picker.
+
+    `unused` are the scorers that have nothing to go by and are not asked, by type, with the reason.
+    """
 
     name: str
     producers: Sequence[Producer] = field(default=(), kw_only=True)
@@ -205,9 +225,12 @@ class Profile:
     scorers: Sequence[tuple[Scorer, float]] = ()
     picker: Picker = field(kw_only=True)
     meter: Meter = field(default_factory=Unmetered, kw_only=True, compare=False)
+    unused: Mapping[str, str] = field(init=False, default_factory=dict, compare=False)
     _told: Mapping[str, Sequence[Memory]] = field(init=False, repr=False, compare=False)
+    _asked: Sequence[tuple[Scorer, float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self._asked = tuple(self.scorers)
         self._told = {
             hook: [p for p in self.plugins if getattr(type(p), hook) is not getattr(Memory, hook)] for hook in HOOKS
         }
@@ -232,13 +255,13 @@ class Profile:
             took("Filter", step.type, clock() - began)
             if len(left) != len(kept):
                 stay = set(map(id, left))
-                dropped += [(e, step.type) for e in kept if id(e) not in stay]
+                dropped += [(e, step.why(query, e)) for e in kept if id(e) not in stay]
             kept = left
         if not kept:
             return None
         totals = [0.0] * len(kept)
         columns = []
-        for scorer, weight in self.scorers:
+        for scorer, weight in self._asked:
             began = clock()
             raw = scorer.score(query, kept)
             took("Scorer", scorer.type, clock() - began)
@@ -248,7 +271,23 @@ class Profile:
         began = clock()
         place = self.picker.pick(query, totals)
         took("Picker", self.picker.type, clock() - began)
-        return Pick(place, kept, totals, columns, dropped)
+        return Pick(place, kept, totals, columns, dropped, self.unused)
+
+    def probed(self, endpoints: Sequence[Endpoint]) -> None:
+        """Ask only scorers whose inputs some endpoint tells, of those that have been heard at all.
+
+        To be called when the list, or what an endpoint tells, has changed; so it costs no request anything.
+        """
+        probes = [e.probe for e in endpoints if e.probe is not None]
+        found = {signal for probe in probes for signal in probe.found}
+        asked, unused = [], {}
+        for scorer, weight in self.scorers:
+            lacking = [signal for signal in scorer.inputs if signal not in found] if probes else []
+            if lacking:
+                unused[scorer.type] = f"no endpoint tells {', '.join(lacking)}"
+            else:
+                asked.append((scorer, weight))
+        self._asked, self.unused = asked, unused
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """The choice is final: let plugins with a memory note it."""

@@ -7,23 +7,66 @@ asking changes nothing but the memory of speeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
 
 from epp.domain import Endpoint, Request
 from epp.scheduling.prefix import Prefixes
 from epp.scheduling.speed import Fit, Speed, shape
 
 FRESH_S = 2.0  # for how long a sample of an engine counts
-KV_EASY, KV_FULL = 0.8, 0.97  # parts of the KV cache: below the first there is no pressure, at the second it is 1
+KV_EASY, KV_FULL = 0.85, 0.99  # parts of the KV cache: below the first there is no pressure, at the second it is 1
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a second of a request's own work costs others, as in `plugins/least_work.py`."""
+
+    arrivals: float = 3.0
+    decodes: float = 0.2
+    full: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("arrivals", "decodes", "full"):
+            if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} must be finite and not negative")
 
 
 class Reckoner:
     """Speeds by endpoint, and what follows from them. `prefixes` tells what is cached where."""
 
-    def __init__(self, prefixes: Prefixes | None = None) -> None:
+    def __init__(self, prices: Prices | None = None, prefixes: Prefixes | None = None) -> None:
+        self.prices = prices or Prices()
         self.prefixes = prefixes
         self._pool = Fit()
         self._speeds: dict[Endpoint, Speed] = {}
+
+    def costs(
+        self, prompt: int, cached: Mapping[Endpoint, int], endpoints: Sequence[Endpoint], now: float
+    ) -> list[float]:
+        """What a prompt of so many tokens costs at each endpoint, in seconds."""
+        own, decodes, full = 1.0 + self.prices.arrivals, self.prices.decodes, self.prices.full
+        cold, speed, oldest = shape(prompt, 0), self.speed, now - FRESH_S
+        costs = []
+        for e in endpoints:
+            fit = speed(e).fit
+            hit = cached.get(e, 0) if cached else 0
+            work = cold if not hit else shape_of(prompt, hit)
+            waiting = e.work_s
+            if waiting:
+                elapsed = now - e.work_since
+                waiting -= elapsed if elapsed < e.work_head_s else e.work_head_s
+            others = 1.0 + decodes * e.inflight_requests
+            load = e.load
+            if load is not None and load.kv_usage is not None and load.at >= oldest:
+                held = load.kv_usage
+                if load.num_blocks and load.block_size:
+                    held += (e.inflight_tokens + prompt - hit) / (load.num_blocks * load.block_size)
+                if held > KV_EASY:
+                    others += full * (held - KV_EASY) / (KV_FULL - KV_EASY)
+            costs.append((waiting + own * (fit.a + fit.k * work)) * others)
+        return costs
 
     def speed(self, endpoint: Endpoint) -> Speed:
         """What is known of an endpoint; of one that is new, what is known of the others."""
@@ -61,6 +104,15 @@ class Reckoner:
         """Predicted seconds until a prompt sent now would begin to be computed."""
         return endpoint.outstanding_s(now)
 
+    def extra_s(self, request: Request, endpoints: Sequence[Endpoint]) -> list[float]:
+        """Seconds of prefill at each endpoint that would not be needed where most of the prompt is cached."""
+        prompt, cached = request.prompt_tokens, self._cached(request, endpoints)
+        if not cached:
+            return [0.0] * len(endpoints)
+        shapes = [shape_of(prompt, cached.get(e, 0)) for e in endpoints]
+        least = min(shapes)
+        return [self.speed(e).fit.k * (one - least) for e, one in zip(endpoints, shapes, strict=True)]
+
     def room(self, request: Request, endpoints: Sequence[Endpoint]) -> float:
         """The prompt tokens for which an endpoint must find room in its KV cache."""
         return request.prompt_tokens - self._most_cached(request, endpoints)
@@ -83,7 +135,15 @@ class Reckoner:
         return self.speed(endpoint).pace_s
 
     def _most_cached(self, request: Request, endpoints: Sequence[Endpoint]) -> int:
-        if self.prefixes is None:
-            return 0
-        cached = self.prefixes.cached(request, request.model, endpoints)
-        return min(max(cached.values(), default=0), max(0, request.prompt_tokens - 1))
+        most = max(self._cached(request, endpoints).values(), default=0)
+        return min(most, max(0, request.prompt_tokens - 1))
+
+    def _cached(self, request: Request, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, int]:
+        """By the model it names; of an alias nobody has cached anything."""
+        return {} if self.prefixes is None else self.prefixes.cached(request, request.model, endpoints)
+
+
+def shape_of(prompt: int, hit: int) -> float:
+    """At least one token is always computed: the next one is sampled from its output."""
+    hit = min(hit, max(0, prompt - 1))
+    return shape(prompt - hit, hit)

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from epp.datastore.pool import Pool
 from epp.domain import Endpoint, Request
+from epp.flow.build import Place
 from epp.flow.control import Control
 from epp.flow.forecast import LedgerForecast
 from epp.flow.gate import Gate
 from epp.flow.rules import PressureRule, Rule
-from epp.flow.settings import FlowSettings
+from epp.flow.settings import ClassSettings, FlowSettings
 from epp.flow.ticket import Key, Room, Ticket
 from epp.picking import Picking
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.max_score import MaxScorePicker
 
+# What the tests of the pressure rule reckon with, whatever the default is.
+PRESSURES = FlowSettings(
+    critical=ClassSettings(math.inf, 1.5),
+    standard=ClassSettings(0.8, 1.0),
+    sheddable=ClassSettings(0.35, 0.5),
+    critical_backlog_s=1.5,
+    pressure_s=1.5,
+)
 TOKENS_PER_S = 1000.0  # a thousand tokens are a second of prefill
 
 
@@ -54,11 +64,11 @@ class Slots(Rule):
 
 
 def forecast(settings: FlowSettings | None = None) -> LedgerForecast:
-    return LedgerForecast((settings or FlowSettings()).pressure_s, TOKENS_PER_S)
+    return LedgerForecast((settings or PRESSURES).pressure_s, TOKENS_PER_S)
 
 
 def pressure_rule(settings: FlowSettings | None = None) -> PressureRule:
-    settings = settings or FlowSettings()
+    settings = settings or PRESSURES
     return PressureRule(settings, forecast(settings))
 
 
@@ -73,7 +83,19 @@ def control(over: Pool, rule: Rule | None = None, settings: FlowSettings | None 
     )
 
 
-def gate(over: Pool, now: Callable[[], float], rule: Rule | None = None, settings: FlowSettings | None = None) -> Gate:
-    made = Gate(control(over, rule, settings), now)
+def place(over: Pool, now: Callable[[], float], observer: Any = None) -> Place:
+    """Where a gate of `epp.flow.build` stands."""
+    return Place(over, Picking(over, Profile("test", picker=MaxScorePicker()), Random(1)).eligible, now, observer)
+
+
+def gate(
+    over: Pool,
+    now: Callable[[], float],
+    rule: Rule | None = None,
+    settings: FlowSettings | None = None,
+    observer: Any = None,
+) -> Gate:
+    """A gate that is woken when room comes free."""
+    made = Gate(control(over, rule, settings), now, observer)
     over.on_room = made.wake
     return made

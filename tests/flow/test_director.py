@@ -177,7 +177,8 @@ def test_the_clients_own_slo_is_what_its_wait_is_measured_by() -> None:
 
         assert isinstance(late, Answered)
         assert late.receipt.outcome == "queue_timeout"
-        assert 3.9 < loop_now() < 4.0  # what it still had to do itself would not fit any more
+        # What it still had to do itself, and what it would have found at its endpoint, would not fit any more.
+        assert 3.3 < loop_now() < 3.4
 
     virtual.run(main())
 

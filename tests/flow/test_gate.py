@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from epp.datastore.pool import Lease, Pool
-from epp.domain import Reason, Refused
+from epp.domain import Cost, Reason, Refused
 from epp.flow.gate import Entry, Gate
 from epp.flow.settings import BandSettings, FlowSettings
 from epp.flow.ticket import Ticket
@@ -122,6 +122,27 @@ def test_a_queue_is_released_by_the_first_of_its_candidates_that_has_room() -> N
     run(main)
 
 
+@pytest.mark.parametrize(("priority", "first"), [(0, "waiting"), (-1, "waiting"), (1, "newcomer")])
+def test_nobody_overtakes_who_waits_but_by_priority(priority: int, first: str) -> None:
+    async def main() -> None:
+        over = pool("a", models=TWO)
+        gate = make.gate(over, now)
+        held = await through(gate, over, make.ticket())
+        waiting = asyncio.create_task(through(gate, over, make.ticket("waiting", arrived=1.0)))
+        await settle()
+        newcomer = asyncio.create_task(through(gate, over, make.ticket("new", arrived=2.0, priority=priority)))
+        held.close()  # the newcomer runs before the gate looks at this
+        await settle()
+
+        assert (waiting.done(), newcomer.done()) == (first == "waiting", first == "newcomer")
+        for task in (waiting, newcomer):
+            if task.done():
+                task.result().close()
+            task.cancel()
+
+    run(main)
+
+
 @pytest.mark.parametrize("moment", ["waiting", "booked"])
 def test_who_gives_up_leaves_nothing_and_the_next_is_let_go(moment: str) -> None:
     async def main() -> None:
@@ -214,6 +235,56 @@ def test_nobody_there_is_waited_for_where_that_is_asked_for_and_time_counts_anew
         assert now() == 55.0
         assert late.value.reason is Reason.QUEUE_TIMEOUT
         tasks[0].result().close()
+
+    run(main)
+
+
+def test_when_the_last_endpoint_goes_all_that_wait_are_held_whatever_their_priority() -> None:
+    async def main() -> None:
+        over = pool("a", models=TWO)
+        gate = make.gate(over, now, settings=FlowSettings(wait_s_max=5.0, hold_s=60.0))
+        held = await through(gate, over, make.ticket())
+        tasks = [asyncio.create_task(gate.enter(make.ticket(priority=priority))) for priority in (1, 0, -1)]
+        await asyncio.sleep(1)
+        over.endpoints = ()
+        gate.wake()
+        with pytest.raises(Refused) as late:
+            await tasks[2]
+
+        assert now() == 61.0
+        assert late.value.reason is Reason.NO_ENDPOINTS
+        await settle()
+        assert all(isinstance(task.exception(), Refused) for task in tasks)
+        held.close()
+
+    run(main)
+
+
+def test_a_first_token_makes_room() -> None:
+    async def main() -> None:
+        over = pool("a", models=TWO)
+        gate = make.gate(over, now, make.pressure_rule())
+        lease = over.lease(over.endpoints[0], 1500)
+        waiting = asyncio.create_task(gate.enter(make.ticket()))
+        await asyncio.sleep(0.25)
+        lease.prefilled(now())
+        await waiting
+
+        assert now() == 0.25
+        lease.close()
+
+    run(main)
+
+
+def test_a_prefill_that_nobody_shows_us_makes_room_when_it_should_be_over() -> None:
+    async def main() -> None:
+        over = pool("a", models=TWO)
+        gate = make.gate(over, now, make.pressure_rule())
+        lease = over.lease(over.endpoints[0], Cost(1500, 1500, 0.75, blind=True), now=now())
+        await gate.enter(make.ticket())
+
+        assert now() == 0.75
+        lease.close()
 
     run(main)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from semantic.asked import Asked
 from semantic.classifier import Classifier
 from semantic.config import ConfigError, read_config
 from semantic.router import SemanticRouter
+from semantic.signals.domain_only import DomainSignals
 from tests.semantic.conftest import HeldModel
 from tests.semantic.test_config import BASE
 
@@ -28,14 +30,24 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SemanticRouter]
     made = SemanticRouter.load(path)
     yield made
     made.close()
+    made.signals.close()
 
 
 def over(held: HeldModel, text: str = BASE, threshold: float = 0.4) -> SemanticRouter:
-    return SemanticRouter(read_config(text), Classifier(held), threshold)
+    return SemanticRouter(read_config(text), DomainSignals(Classifier(held), threshold))
+
+
+def close(router: SemanticRouter) -> None:
+    router.close()
+    router.signals.close()
+
+
+def ask(*turns: tuple[str, str]) -> Asked:
+    return Asked(turns=turns)
 
 
 async def test_the_canonical_request_goes_to_the_small_model(router: SemanticRouter) -> None:
-    choice = await router.choose([("user", "What is 2+2 * (5-1)?")], LONG_S)
+    choice = await router.choose(ask(("user", "What is 2+2 * (5-1)?")), LONG_S)
 
     assert choice.models == ("small", "big")
     assert (choice.decision, choice.category, choice.classification) == ("maths", "math", "full")
@@ -44,7 +56,7 @@ async def test_the_canonical_request_goes_to_the_small_model(router: SemanticRou
 
 
 async def test_a_category_without_a_decision_goes_to_the_default_model(router: SemanticRouter) -> None:
-    choice = await router.choose([("user", "Who won the battle of Waterloo and what followed?")], LONG_S)
+    choice = await router.choose(ask(("user", "Who won the battle of Waterloo and what followed?")), LONG_S)
 
     assert choice.models == ("big",)
     assert choice.decision is None
@@ -53,7 +65,7 @@ async def test_a_category_without_a_decision_goes_to_the_default_model(router: S
 
 
 async def test_without_text_of_a_user_classification_is_skipped(router: SemanticRouter) -> None:
-    choice = await router.choose([("system", "Answer in French.")], LONG_S)
+    choice = await router.choose(ask(("system", "Answer in French.")), LONG_S)
 
     assert choice.models == ("big",)
     assert (choice.classification, choice.category, choice.confidence) == ("skipped", None, None)
@@ -62,9 +74,9 @@ async def test_without_text_of_a_user_classification_is_skipped(router: Semantic
 async def test_after_the_deadline_the_default_model_answers(held: HeldModel) -> None:
     router = over(held)
     held.open.clear()
-    choice = await router.choose([("user", "What is 2+2 * (5-1)?")], 0.01)
+    choice = await router.choose(ask(("user", "What is 2+2 * (5-1)?")), 0.01)
     held.open.set()
-    router.close()
+    close(router)
 
     assert choice.models == ("big",)
     assert choice.classification == "degraded"
@@ -72,8 +84,8 @@ async def test_after_the_deadline_the_default_model_answers(held: HeldModel) -> 
 
 async def test_when_the_model_fails_the_default_model_answers(held: HeldModel) -> None:
     router = over(held)
-    choice = await router.choose([("user", "broken")], LONG_S)
-    router.close()
+    choice = await router.choose(ask(("user", "broken")), LONG_S)
+    close(router)
 
     assert choice.models == ("big",)
     assert choice.classification == "degraded"
@@ -81,8 +93,8 @@ async def test_when_the_model_fails_the_default_model_answers(held: HeldModel) -
 
 async def test_a_catch_all_still_applies_when_the_category_is_unknown(held: HeldModel) -> None:
     router = over(held, BASE.replace("global:", f"{CATCH_ALL}global:"))
-    choice = await router.choose([("user", "broken")], LONG_S)
-    router.close()
+    choice = await router.choose(ask(("user", "broken")), LONG_S)
+    close(router)
 
     assert choice.models == ("big-law", "big")
     assert (choice.decision, choice.classification) == ("rest", "degraded")
@@ -90,8 +102,8 @@ async def test_a_catch_all_still_applies_when_the_category_is_unknown(held: Held
 
 async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(held: HeldModel) -> None:
     router = over(held, threshold=0.95)
-    choice = await router.choose([("user", "math")], LONG_S)
-    router.close()
+    choice = await router.choose(ask(("user", "math")), LONG_S)
+    close(router)
 
     assert (choice.category, choice.decision, choice.models) == ("other", None, ("big",))
     assert "below the threshold of 0.95" in choice.reason
@@ -100,29 +112,44 @@ async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(
 async def test_the_threshold_of_the_file_wins(held: HeldModel) -> None:
     block = "global: {model_catalog: {modules: {classifier: {domain: {threshold: 0.2}}}}}\n"
     router = over(held, BASE.split("global:")[0] + block, threshold=0.95)
-    choice = await router.choose([("user", "math")], LONG_S)
-    router.close()
+    choice = await router.choose(ask(("user", "math")), LONG_S)
+    close(router)
 
     assert choice.decision == "maths"
 
 
 async def test_prompts_reach_neither_reason_nor_log(router: SemanticRouter, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    choice = await router.choose([("user", "canary-4711 please explain the canary-4711 rule of torts")], LONG_S)
+    choice = await router.choose(ask(("user", "canary-4711 please explain the canary-4711 rule of torts")), LONG_S)
 
     assert "canary" not in repr(choice)
     assert "canary" not in caplog.text
 
 
 async def test_many_at_once_share_batches(router: SemanticRouter) -> None:
-    before = router.classifier.counts.batches
+    assert isinstance(router.signals, DomainSignals)
+    counts = router.signals.classifier.counts
+    before = counts.batches
     asked = [
-        router.choose([("user", f"How many apples are {n} apples and {n + 3} apples?")], LONG_S) for n in range(40)
+        router.choose(ask(("user", f"How many apples are {n} apples and {n + 3} apples?")), LONG_S) for n in range(40)
     ]
     choices = await asyncio.gather(*asked)
 
     assert {choice.classification for choice in choices} == {"full"}
-    assert router.classifier.counts.batches - before < 20
+    assert counts.batches - before < 20
+
+
+async def test_a_turn_without_words_of_its_own_stays_with_its_model(held: HeldModel) -> None:
+    router = over(held)
+    first = await router.choose(ask(("user", "math")), LONG_S)
+    batches = len(held.batches)
+    turns = (("user", "math"), ("assistant", "4"), ("user", "and why?"))
+    again = await router.choose(ask(*turns), LONG_S)
+    close(router)
+
+    assert again.models == first.models
+    assert (again.decision, again.category, again.classification) == ("maths", "math", "skipped")
+    assert len(held.batches) == batches
 
 
 def test_a_mistake_in_the_file_stops_the_load(tmp_path: Path) -> None:
@@ -136,3 +163,18 @@ def test_a_mistake_in_the_file_stops_the_load(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SemanticRouter.load(tmp_path / "none.yaml")
+
+
+async def test_the_choice_says_what_is_lost_by_each_further_model(held: HeldModel) -> None:
+    scored = BASE.replace("{name: small}]", "{name: small, quality_score: 0.75}]").replace(
+        "modelCards: [{name: big,", "modelCards: [{name: big, quality_score: 0.7,"
+    )
+    router = over(held, scored.replace("priority: 10", "priority: 10\n      never_degrade: true"))
+    choice = await router.choose(ask(("user", "math")), LONG_S)
+    plain = over(held)
+    unscored = await plain.choose(ask(("user", "math")), LONG_S)
+    close(router)
+    close(plain)
+
+    assert (choice.models, choice.margins, choice.never_degrade) == (("small", "big"), (0.0, 0.05), True)
+    assert (unscored.margins, unscored.never_degrade) == ((0.0, 1.0), False)

@@ -1,0 +1,1 @@
+"""What is seen in a text: the seam (`api.py`) and who stands behind it."""
