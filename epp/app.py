@@ -6,15 +6,12 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
-
-import grpc
 
 from epp.admission import gate_of
 from epp.chooser import DefaultModelChooser, SemanticChooser
@@ -28,8 +25,9 @@ from epp.edge import admin, tls
 from epp.edge.classify_api import ClassifyApi
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.health import Health
+from epp.edge.methods import Server
+from epp.edge.processor import Processor
 from epp.edge.scrape import Scraper
-from epp.edge.server import Limits, Processor, listen
 from epp.edge.stream import Shared, Stream
 from epp.flow.gate import Gate
 from epp.leaving import Leaving, outlook_of
@@ -47,6 +45,7 @@ from epp.scheduling.spill import Spill, SpillRules
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
 from epp.telemetry import Telemetry
+from epp.transport import Transport
 
 if TYPE_CHECKING:
     from epp.kubernetes import Kubernetes
@@ -191,33 +190,26 @@ class App:
         self._conditions["discovery"] = lambda: found.last_error
         return found
 
-    async def _listen(self, closing: AsyncExitStack) -> list[grpc.aio.Server]:
+    async def _listen(self, closing: AsyncExitStack) -> list[Server]:
         """A server for each ext_proc port, and one for health."""
         settings = self._settings
         self._stage = stage = await self._semantic(closing)
         buffers = Buffers(settings.body_bytes_max, settings.body_bytes_total_max)
-        credentials = self._credentials()
-        host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
-        limits = Limits(settings.grpc_max_recv_msg_size, settings.grpc_max_send_msg_size, settings.streams_max)
+        transport = Transport(settings, self._certificates, self.telemetry)
         namespace = self._kubernetes.namespace if self._kubernetes else ""
         servers = []
         for scope in scopes(settings, self.fleet, namespace):
-            processor = self._processor(scope, stage, buffers, limits)
+            processor = self._processor(scope, stage, buffers)
             self._processors.append(processor)
-
-            def add_processor(server: grpc.aio.Server, processor: Processor = processor) -> None:
-                server.add_generic_rpc_handlers((processor.handler(),))
-
-            tls_of = None if scope.plaintext else credentials
-            address = f"{host}:{scope.port}"
-            servers.append(listen(address, add_processor, self.health.add_to, tls=tls_of, limits=limits)[0])
+            methods = {**processor.methods(), **self.health.methods()}
+            servers.append(transport.listen(scope.port, methods, plaintext=scope.plaintext))
         self._conditions["streams"] = lambda: {
             "open": sum(p.open for p in self._processors),
             "turned_away": sum(p.turned_away for p in self._processors),
         }
-        return [*servers, listen(f"{host}:{settings.grpc_health_port}", self.health.add_to)[0]]
+        return [*servers, transport.listen(settings.grpc_health_port, self.health.methods(), plaintext=True)]
 
-    def _processor(self, scope: Scope, stage: SemanticStage | None, buffers: Buffers, limits: Limits) -> Processor:
+    def _processor(self, scope: Scope, stage: SemanticStage | None, buffers: Buffers) -> Processor:
         settings = self._settings
         profile, rng = default_profile(), Random()
         spill = Spill(SpillRules(settings.spill_wait, settings.spill_share_max, settings.spill_margin_max))
@@ -260,7 +252,7 @@ class App:
         def new_stream() -> Stream:
             return Stream(director, self.telemetry, self._now, shared)
 
-        return Processor(new_stream, self.telemetry, limits.streams_max)
+        return Processor(new_stream, self.telemetry, settings.streams_max)
 
     async def _semantic(self, closing: AsyncExitStack) -> SemanticStage | None:
         """The semantic stage, loaded off the loop; without a configuration there is none."""
@@ -280,17 +272,6 @@ class App:
         if stage is None:
             return DefaultModelChooser(pool, self._settings.default_model)
         return SemanticChooser(lambda: stage.router, self._settings.classify_deadline, pool)
-
-    def _credentials(self) -> grpc.ServerCredentials | None:
-        settings = self._settings
-        if not settings.secure_serving:
-            return None
-        if self._certificates is not None:
-            certificates = self._certificates
-            return tls.credentials(lambda: certificates.pair)
-        pair = tls.self_signed([socket.gethostname(), *settings.tls_names.split(",")])
-        log.info("the certificate of the ext_proc port is self-signed: clients cannot verify it by an authority")
-        return tls.credentials(lambda: pair)
 
     async def _serve_http(self, closing: AsyncExitStack) -> None:
         settings = self._settings
@@ -317,7 +298,7 @@ class App:
         while not (self._scraper.settled or self.stop.is_set()) and self._now() < ends:
             await asyncio.sleep(POLL_S)
 
-    async def _drain(self, servers: list[grpc.aio.Server], tasks: asyncio.TaskGroup) -> None:
+    async def _drain(self, servers: list[Server], tasks: asyncio.TaskGroup) -> None:
         """Not ready first, serving on until gateways look elsewhere; then only open streams, within the timeout."""
         self.health.set(ready=False)
         timeout = self._settings.drain_timeout

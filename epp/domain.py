@@ -203,7 +203,7 @@ class Endpoint:
     `address` is `ip:port`, IPv6 in brackets. `models` maps every name the server answers to onto its base model (its
     own name for a base model, the parent for a LoRA adapter); None while the list is not known. Until then `declared`
     counts, the same as discovery was told it (a pod label, configuration); None: the endpoint accepts any model.
-    The rest is the ledger, which only leases change: requests in flight, and the critical among them; prompt tokens that
+    The rest is the ledger, which only leases change: requests in flight, the critical among them; prompt tokens that
     are not cached and not yet computed; tokens of context of the requests in flight; `work_s`, the predicted seconds of
     prefill outstanding, of which the oldest request's share is `work_head_s`, begun at the second `work_since`.
     An endpoint that fails requests is ejected until the second `ejected_until`; while it is `limited`, as a new one is,

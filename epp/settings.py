@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from epp import picker_flags
+from epp import http2_limits, picker_flags
 from epp.datastore import selectors
 from epp.datastore.membership import Naming
 from epp.domain import ConfigError
@@ -100,6 +100,9 @@ NameSource = Annotated[str, AfterValidator(name_source)]
 OnePool = Annotated[PoolPort, BeforeValidator(lambda value: pool_port(value) if isinstance(value, str) else value)]
 Pools = Annotated[tuple[OnePool, ...], NoDecode, BeforeValidator(listed)]
 Served = Annotated[tuple[Annotated[tuple[str, str], BeforeValidator(served)], ...], NoDecode, BeforeValidator(listed)]
+Http2Bounds = Annotated[
+    tuple[Annotated[tuple[str, float], BeforeValidator(http2_limits.bound)], ...], NoDecode, BeforeValidator(listed)
+]
 TargetPorts = Annotated[tuple[int, ...], NoDecode, BeforeValidator(ports)]
 
 
@@ -212,6 +215,18 @@ class Settings(BaseSettings):
         64 * 2**20, description="largest ext_proc message we read; Envoy sends a whole buffered body in one"
     )
     grpc_max_send_msg_size: Bytes = Field(64 * 2**20, description="largest ext_proc message we write")
+    transport: Literal["grpc", "native"] = Field(
+        "native", description="what carries the gRPC ports: grpcio, or our own HTTP/2"
+    )
+    detect_tls: bool = Field(False, description="take TLS and plaintext on the same ext_proc port (native transport)")
+    max_connection_age: SecondsOrNone = Field(
+        0.0,
+        description="how long until a gateway's connection is asked to make way, give or take a tenth, so that load"
+        " spreads over new replicas; its open streams go on; 0 is never (native transport)",
+    )
+    http2_limit: Http2Bounds = Field(
+        (), description=f"NAME=VALUE, repeatable: a bound of each connection (native transport): {http2_limits.NAMES}"
+    )
     streams_max: int = Field(
         40_000, gt=0, lt=2**31, description="ext_proc streams open at once; one more gets RESOURCE_EXHAUSTED"
     )
@@ -273,7 +288,7 @@ class Settings(BaseSettings):
         return Naming(self.model_label or "", tuple((model, selectors.parse(text)) for model, text in self.serves))
 
 
-REPEATABLE = ("pool", "serves")
+REPEATABLE = ("pool", "serves", "http2_limit")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -350,6 +365,12 @@ def _check_together(settings: Settings) -> None:
     if settings.tls_cipher_suites and settings.tls_min_version == "VersionTLS13":
         raise ConfigError("--tls-cipher-suites", "has no effect with --tls-min-version=VersionTLS13")
     _check_source(settings)
+    http2_limits.check(settings.http2_limit)
+    for name in ("detect_tls", "max_connection_age", "http2_limit"):
+        if settings.transport == "grpc" and getattr(settings, name):
+            raise ConfigError(_flag(name), "has no effect with --transport=grpc; leave one of them out")
+    if settings.detect_tls and not settings.secure_serving:
+        raise ConfigError("--detect-tls", "has no effect with --secure-serving=false; leave one of them out")
     if settings.admin_token is None and not is_loopback(settings.admin_address):
         raise ConfigError(
             "--admin-address",

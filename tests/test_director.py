@@ -438,10 +438,9 @@ async def test_after_a_retry_the_prefix_is_looked_for_where_it_was_served() -> N
     again = await decider.decide(Decide({**POST, "x-request-id": "2"}, chat(text=long + "two"), None))
 
     assert isinstance(again, Routed)
-    assert again.receipt.pick is not None
-    scores = {row["address"]: row["scores"]["prefix-cache-scorer"] for row in again.receipt.pick.explain()}
-    assert scores[other.address] > 0.5
-    assert scores[there.receipt.picked] == 0
+    assert again.query is not None
+    assert again.query.cached[other] > 0.5 * again.query.hashed
+    assert again.query.cached.keys() == {other}
 
 
 async def test_a_receipt_of_thousands_of_endpoints_keeps_the_best() -> None:

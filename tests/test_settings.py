@@ -61,6 +61,18 @@ def test_durations_are_gos(text: str, expected: float) -> None:
         (["--unknown-model=maybe"], "--unknown-model: Input should be 'refuse' or 'forward'"),
         (["--lenient=perhaps"], "--lenient: Input should be a valid boolean"),
         (["--admin-address=9091"], "--admin-address: Value error, '9091' is not host:port"),
+        (["--transport=h3"], "--transport: Input should be 'grpc' or 'native'"),
+        (["--transport=grpc", "--max-connection-age=1h"], "--max-connection-age: has no effect with --transport=grpc"),
+        (["--transport=grpc", "--detect-tls"], "--detect-tls: has no effect with --transport=grpc"),
+        (["--detect-tls", "--secure-serving=false"], "--detect-tls: has no effect with --secure-serving=false"),
+        (["--http2-limit=pings=5"], "--http2-limit: Value error, 'pings' is none of refused_burst"),
+        (["--http2-limit=pings_burst=x"], "--http2-limit: Value error, 'x' is not a number that pings_burst can be"),
+        (
+            ["--http2-limit=pings_burst=1.5"],
+            "--http2-limit: Value error, '1.5' is not a number that pings_burst can be",
+        ),
+        (["--http2-limit=pings_burst=0"], "--http2-limit: pings_burst must be more than 0"),
+        (["--http2-limit=streams_max=5"], "--http2-limit: Value error, 'streams_max' is none of"),
         (["--tls-min-version=VersionTLS11"], "--tls-min-version: Input should be 'VersionTLS12' or 'VersionTLS13'"),
         (["--tls-min-version=1.2"], "--tls-min-version: Input should be 'VersionTLS12' or 'VersionTLS13'"),
         (["--tls-cipher-suites=TLS_AES_128_GCM_SHA256"], "those of TLS 1.3 cannot be chosen"),
@@ -188,3 +200,10 @@ def test_a_mistake_in_the_environment_is_reported_as_one(monkeypatch: pytest.Mon
 
     with pytest.raises(ConfigError, match="metrics-port"):
         parse([])
+
+
+def test_bounds_of_connections_are_read_by_name_and_may_be_repeated() -> None:
+    settings = parse(["--http2-limit=pings_burst=5", "--http2-limit", "keepalive_s=2.5"])
+
+    assert settings.http2_limit == (("pings_burst", 5), ("keepalive_s", 2.5))
+    assert settings.transport == "native"

@@ -273,8 +273,8 @@ def test_plugins_are_timed_by_where_they_stand_and_what_they_are() -> None:
     for point, plugin, times in [
         ("DataProducer", "approx-prefix-cache-producer", 2),
         ("Filter", "reachable-filter", 2),
-        ("Scorer", "prefix-cache-scorer", 2),
-        ("Picker", "max-score-picker", 2),
+        ("Scorer", "least-work-scorer", 2),
+        ("Picker", "near-best-picker", 2),
         ("PreRequest", "approx-prefix-cache-producer", 1),
     ]:
         labels = {"extension_point": point, "plugin_type": plugin, "plugin_name": plugin}

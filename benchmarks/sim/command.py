@@ -61,7 +61,8 @@ def _workload(given: argparse.Namespace) -> Workload:
 def _job(given: argparse.Namespace, workload: Workload, fleet: FleetSpec, policy: str) -> Job:
     slo = Slo(given.slo_ttft, given.slo_prefill_factor, given.slo_tpot)
     scrape_s = given.scrape_ms / 1e3
-    return Job(workload, fleet, policy, given.admission, 0.0, 0, given.mix, scrape_s, slo, given.requests)
+    admission = given.admission or policies.own_admission(policy)
+    return Job(workload, fleet, policy, admission, 0.0, 0, given.mix, scrape_s, slo, given.requests)
 
 
 def _rate(given: argparse.Namespace, job: Job) -> tuple[float | None, float | None, float]:
@@ -96,7 +97,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--policy", action="append", metavar="NAME", help="several times or with commas: " + ", ".join(policies.names())
     )
-    parser.add_argument("--admission", choices=list(policies.ADMISSIONS), default="none")
+    parser.add_argument(
+        "--admission",
+        choices=list(policies.ADMISSIONS),
+        default=None,
+        help="each policy's own by default: our gate for ours, the Go picker's for llm-d's, none for the others",
+    )
     parser.add_argument(
         "--mix", type=_mix, default=(0.0, 1.0, 0.0), metavar="C,S,L", help="shares of critical, standard, sheddable"
     )

@@ -36,6 +36,13 @@ ADMISSIONS: Mapping[str, Callable[[], Admission | None]] = {
 """What stands before the picker; our own gate stands inside it."""
 
 
+def own_admission(policy: str) -> str:
+    """What stands before a policy where it comes from, by default."""
+    if policy == OURS:
+        return OWN_GATE
+    return "llm-d-legacy" if policy.startswith("llm-d-") else "none"
+
+
 def names() -> list[str]:
     """What `--policy` takes."""
     return [OURS, *BASELINES]

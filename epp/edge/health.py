@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+
+from epp.edge.methods import Methods, Read, Write
+from epp.edge.status import Code, Failed
 
 EXT_PROC = "envoy.service.ext_proc.v3.ExternalProcessor"
 HEALTH_NAMES = ("", "inference-extension", "liveness", "readiness", EXT_PROC)
+_HEALTH = "/grpc.health.v1.Health"
 
-_Context = grpc.aio.ServicerContext[Any, Any]
 _State = health_pb2.HealthCheckResponse
 
 
-class Health(health_pb2_grpc.HealthServicer):
+class Health:
     """The health of this process; not ready until told so."""
 
     def __init__(self) -> None:
@@ -37,30 +40,32 @@ class Health(health_pb2_grpc.HealthServicer):
         self._closed = True
         self._tell()
 
-    def add_to(self, server: grpc.aio.Server) -> None:
-        """Serve health on this server."""
-        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+    def methods(self) -> Methods:
+        """What a transport serves."""
+        return {f"{_HEALTH}/Check": self._check, f"{_HEALTH}/List": self._list, f"{_HEALTH}/Watch": self._watch}
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: _Context) -> _State:  # noqa: N802  # gRPC's
+    async def _check(self, read: Read, write: Write) -> None:
         """The state of one name."""
-        if request.service not in HEALTH_NAMES:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service '{request.service}' is known here")
-        return self._state(request.service)
+        name = await _asked(read)
+        if name not in HEALTH_NAMES:
+            raise Failed(Code.NOT_FOUND, f"no service '{name}' is known here")
+        await write(self._state(name).SerializeToString())
 
-    async def List(self, _: Any, context: _Context) -> Any:  # noqa: N802
+    async def _list(self, read: Read, write: Write) -> None:
         """The states of all names."""
+        await read()
         answer: Any = health_pb2.HealthListResponse()  # type: ignore[attr-defined]  # newer than the type stubs
         for name in HEALTH_NAMES:
             answer.statuses[name].CopyFrom(self._state(name))
-        return answer
+        await write(answer.SerializeToString())
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:  # noqa: N802
+    async def _watch(self, read: Read, write: Write) -> None:
         """The state of one name now and at each change."""
-        told = None
+        name, told = await _asked(read), None
         while not self._closed:
-            changed, state = self._changed, self._state(request.service)
+            changed, state = self._changed, self._state(name)
             if state != told:
-                await context.write(state)
+                await write(state.SerializeToString())
                 told = state
             await changed.wait()
 
@@ -72,3 +77,14 @@ class Health(health_pb2_grpc.HealthServicer):
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+async def _asked(read: Read) -> str:
+    """The name in the one message of a request."""
+    message = await read()
+    if message is None:
+        raise Failed(Code.INVALID_ARGUMENT, "a request without a message")
+    try:
+        return health_pb2.HealthCheckRequest.FromString(message).service
+    except DecodeError:
+        raise Failed(Code.INVALID_ARGUMENT, "not a HealthCheckRequest") from None

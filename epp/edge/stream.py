@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError, Timeout, get_running_loop, timeout
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from traceback import format_tb
 
 from epp.director import Director
 from epp.domain import Reason, Refused
-from epp.flow.gate import Gone
+from epp.edge.methods import Disconnected, Read, Write
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import BadMessage, decode, encode
@@ -24,13 +24,6 @@ from epp.protocol.upstream import fault
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
-
-Read = Callable[[], Awaitable[bytes | None]]
-Write = Callable[[bytes], Awaitable[None]]
-
-
-class Disconnected(Gone):
-    """The peer is gone: nothing can be written to it."""
 
 
 class _Evicted(Exception):
@@ -131,10 +124,12 @@ class Stream:
     async def _step(self, read: Read, write: Write) -> bool:
         """One message and its replies; false at the end. On its own, so that no body outlives its turn."""
         try:
-            data = await self._next(read)
+            plain = not self._exchange.awaits_piece and (self._routed is None or self._routed.running is None)
+            data = await (read() if plain or self._exchange.answered else self._next(read))
             if data is None:
                 return False
-            replies = await self._react(decode(data), write)
+            event = decode(data)
+            replies = self._respond(event) if event.side is Side.RESPONSE else await self._react(event, write)
             more = True
         except _Evicted:
             replies, more = self._end_for_others(), False
@@ -150,9 +145,6 @@ class Stream:
         Raises _Evicted when the request is to make room for others.
         """
         idle_s = self._shared.body_idle_s if self._exchange.awaits_piece else None
-        runs = self._routed is not None and self._routed.running is not None and not self._exchange.answered
-        if idle_s is None and not runs:
-            return await read()
         if self._evicted:
             raise _Evicted
         try:
@@ -179,8 +171,6 @@ class Stream:
         return self._exchange.answer(answered.immediate)
 
     async def _react(self, event: Event, write: Write) -> list[Reply]:
-        if event.side is Side.RESPONSE:
-            return self._respond(event)
         if isinstance(event, Headers):
             self._seen = event
         replies: list[Reply] = []

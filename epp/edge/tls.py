@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Iterable
+import os
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import grpc
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -36,6 +39,7 @@ log = logging.getLogger(__name__)
 CERTIFICATE, KEY = "tls.crt", "tls.key"
 FILE_BYTES_MAX = 1 << 20
 SETTLE_LOOKS_MAX = 10
+TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # what HTTP/2 does not forbid (RFC 9113, appendix A)
 SELF_SIGNED_FOR = timedelta(days=3650)  # as the Go picker's; a restart makes a new one
 
 _Identity = tuple[tuple[int, int, int, int, int], ...]
@@ -156,24 +160,60 @@ class PairFolder:
         return tuple(found)
 
 
-def credentials(current: Callable[[], Pair]) -> grpc.ServerCredentials:
-    """Credentials that ask for the current pair at each handshake; ALPN is gRPC's own, `h2`."""
-    served = current()
+class Contexts:
+    """Called for each handshake: a server's context with the current pair. Raises OSError or `ssl.SSLError` never
+    after it was made, since a pair was read before it is current.
 
-    def changed() -> grpc.ServerCertificateConfiguration | None:
-        # On a thread of gRPC's; None keeps what it has.
-        nonlocal served
-        pair = current()
-        if pair is served:
-            return None
-        served = pair
-        return _configuration(pair)
+    `minimum` is `VersionTLS12` or `VersionTLS13`; `suites` are those of TLS 1.2 by IANA's names and commas.
+    """
 
-    return grpc.dynamic_ssl_server_credentials(_configuration(served), changed)  # type: ignore[arg-type]  # None is fine
+    def __init__(self, current: Callable[[], Pair], minimum: str = "VersionTLS12", suites: str | None = None) -> None:
+        self._current = current
+        self._minimum = ssl.TLSVersion.TLSv1_3 if minimum == "VersionTLS13" else ssl.TLSVersion.TLSv1_2
+        self._ciphers = TLS12_CIPHERS if suites is None else ":".join(map(_openssl_name, suites.split(",")))
+        self._pair = current()
+        self._made = self._make()
+
+    def __call__(self) -> ssl.SSLContext:
+        pair = self._current()
+        if pair is not self._pair:
+            self._pair = pair
+            self._made = self._make()
+        return self._made
+
+    def _make(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = self._minimum
+        context.set_ciphers(self._ciphers)
+        context.set_alpn_protocols(["h2"])
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        with _as_files(self._pair) as (chain, key):
+            context.load_cert_chain(chain, key)
+        return context
 
 
-def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:
-    return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)])
+@contextmanager
+def _as_files(pair: Pair) -> Iterator[tuple[Path, Path]]:
+    """The pair where `ssl` can read it: in memory where the system has files there, else in a folder of our own."""
+    if hasattr(os, "memfd_create"):
+        with open(os.memfd_create("chain"), "wb") as chain, open(os.memfd_create("key"), "wb") as key:  # noqa: PTH123
+            for file, content in ((chain, pair.chain), (key, pair.key)):
+                file.write(content)
+                file.flush()
+            yield Path(f"/proc/self/fd/{chain.fileno()}"), Path(f"/proc/self/fd/{key.fileno()}")
+        return
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / CERTIFICATE).write_bytes(pair.chain)
+        (folder / KEY).write_bytes(pair.key)
+        yield folder / CERTIFICATE, folder / KEY
+
+
+def _openssl_name(suite: str) -> str:
+    """`TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` is `ECDHE-RSA-AES128-GCM-SHA256` to OpenSSL."""
+    exchange, _, cipher = suite.removeprefix("TLS_").partition("_WITH_")
+    cipher = cipher.replace("AES_128", "AES128").replace("AES_256", "AES256").replace("POLY1305_SHA256", "POLY1305")
+    return f"{exchange}-{cipher}".replace("_", "-")
 
 
 def _read(path: Path) -> bytes:

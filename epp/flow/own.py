@@ -14,7 +14,7 @@ from typing import Protocol
 
 from epp.domain import Endpoint, Reason, Refused, Request
 from epp.flow.rules import Rule, retry_after_s
-from epp.flow.settings import ClassSettings, FlowSettings
+from epp.flow.settings import FlowSettings
 from epp.flow.ticket import Room, Ticket
 
 TOO_LATE = "the endpoints are busy; the first token would come too late"
@@ -65,12 +65,9 @@ class OwnRule(Rule):
         ticket.deadline = ticket.arrived + limits.patience * slo_s - settings.slo_margin_s
 
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
-        settings = self.settings
-        level = settings.level(ticket.request.priority)
-        limits, critical = settings.limits(level), level == "critical"
         latest_s = ticket.deadline - now - ticket.own_s
         seen: Sequence[Endpoint] = [e for e in endpoints if e.reachable] or endpoints
-        open_ = [e for e in seen if e.inflight_requests == 0 or self._fits(ticket, e, limits, critical, latest_s, now)]
+        open_ = [e for e in seen if e.inflight_requests == 0 or self._fits(ticket, e, latest_s, now)]
         if len(open_) == len(endpoints):
             return None
         return self._worth(ticket, open_, seen, now) if open_ else open_
@@ -102,11 +99,10 @@ class OwnRule(Rule):
         pressures = [max(self._load(e, 0.0, now), self._pace(e, now)) for e in endpoints]
         return sum(pressures) / len(pressures) / self.settings.standard.ceiling
 
-    def _fits(
-        self, ticket: Ticket, e: Endpoint, limits: ClassSettings, critical: bool, latest_s: float, now: float
-    ) -> bool:
+    def _fits(self, ticket: Ticket, e: Endpoint, latest_s: float, now: float) -> bool:
         reckoning, settings = self.reckoning, self.settings
-        ceiling = limits.ceiling
+        level = settings.level(ticket.request.priority)
+        critical, ceiling = level == "critical", settings.limits(level).ceiling
         if e.inflight_critical and not critical:
             ceiling *= settings.beside_critical
         backlog_s = reckoning.backlog_s(e, now)

@@ -1,5 +1,8 @@
 """`ext_proc` protobuf bytes to events, replies to bytes. No state, no decisions.
 
+Replies are written as bytes (`wire.py`), since they have few fields and are many; messages are read by the protobuf
+library, but for bodies that come alone.
+
 Header values are read from `raw_value`, else `value` (agentgateway fills the latter for pseudo headers); written as
 `raw_value` with OVERWRITE_IF_EXISTS_OR_ADD, since the default action appends. A reply's oneof is always set, an unset
 one is an error for Envoy.
@@ -7,11 +10,15 @@ one is an error for Envoy.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from struct import Struct as Packed
+
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from epp.protocol.headers import DESTINATION, ENVOY_LB, SCORES, SERVED, SUBSET, SUBSET_NAMESPACE
 from epp.protocol.messages import (
+    NO_EDITS,
     BadMessage,
     Body,
     BodyMode,
@@ -29,19 +36,32 @@ from epp.protocol.messages import (
     Trailers,
     TrailersReply,
 )
+from epp.protocol.wire import body_of, field, nested, varint
 from protos.gen import ext_proc_pb2 as pb
 
 __all__ = ["BadMessage", "decode", "encode"]
 
-OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+_DOUBLE = Packed("<d")
+# By side: the tags of what answers headers and bodies, of a piece that goes on, innermost first, and whole trailers.
+_HEADERS, _BODY, _TRAILERS = (b"\x0a", b"\x12"), (b"\x1a", b"\x22"), (b"\x2a\x00", b"\x32\x00")
+_CHUNK = tuple((b"\x1a", b"\x1a", b"\x0a", tag) for tag in _BODY)
+_BODIES = ((0x2A, Side.RESPONSE), (0x22, Side.REQUEST))  # by the tag of a message that is a body and nothing else
 
 
 def decode(data: bytes) -> Event:
     """One `ProcessingRequest`. Raises `BadMessage`."""
+    for tag, side in _BODIES:
+        plain = body_of(data, tag)
+        if plain is not None:
+            return Body(side, plain[0], plain[1])
     try:
         message = pb.ProcessingRequest.FromString(data)
     except DecodeError as broken:
         raise BadMessage("not a ProcessingRequest") from broken
+    return _event(message)
+
+
+def _event(message: pb.ProcessingRequest) -> Event:
     modes = _modes(message.protocol_config) if message.HasField("protocol_config") else None
     match message.WhichOneof("request"):
         case "request_body":
@@ -77,71 +97,99 @@ def decode(data: bytes) -> Event:
 
 def encode(reply: Reply) -> bytes:
     """One `ProcessingResponse`."""
-    message = pb.ProcessingResponse()
     match reply:
         case Chunk():
-            body = message.request_body if reply.side is Side.REQUEST else message.response_body
-            streamed = body.response.body_mutation.streamed_response
-            streamed.body = reply.data
-            streamed.end_of_stream = reply.end
+            content = b"\x0a" + varint(len(reply.data)) if reply.data else b""
+            return nested(_CHUNK[reply.side], content, reply.data, b"\x10\x01" if reply.end else b"")
         case BodyReply():
-            body = message.request_body if reply.side is Side.REQUEST else message.response_body
-            body.response.SetInParent()
+            mutation = b"" if reply.body is None else b"\x1a\x02\x10\x01"  # clear_body
             if reply.body:
-                body.response.body_mutation.body = reply.body
-            elif reply.body is not None:
-                body.response.body_mutation.clear_body = True
-            _edit(message, body.response, reply.edits)
+                inner = b"\x0a" + varint(len(reply.body))
+                mutation = nested((b"\x1a",), inner, reply.body)
+            common = nested((b"\x0a", _BODY[reply.side]), b"", mutation, _common(reply.edits))
+            return common + _metadata(reply.edits)
         case HeadersReply():
-            head = message.request_headers if reply.side is Side.REQUEST else message.response_headers
-            head.response.SetInParent()
-            _edit(message, head.response, reply.edits)
-            if reply.override is not None:
-                message.mode_override.request_body_mode = _wire(reply.override.request)
-                message.mode_override.response_body_mode = _wire(reply.override.response)
-                if reply.skip_response:
-                    message.mode_override.response_header_mode = pb.ProcessingMode.SKIP
+            common = nested((b"\x0a", _HEADERS[reply.side]), b"", _common(reply.edits))
+            return common + _metadata(reply.edits) + _override(reply)
         case TrailersReply():
-            (message.request_trailers if reply.side is Side.REQUEST else message.response_trailers).SetInParent()
+            return _TRAILERS[reply.side]
         case Immediate():
-            answer = message.immediate_response
-            answer.status.code = reply.status
-            answer.body = reply.body
-            answer.details = reply.details
-            _set_headers(answer.headers, reply.headers)
+            return _immediate(reply)
         case Extend():
-            message.override_message_timeout.FromMilliseconds(round(reply.seconds * 1000))
-    return message.SerializeToString()
+            return _duration(reply.seconds)
 
 
-def _edit(message: pb.ProcessingResponse, common: pb.CommonResponse, edits: Edits) -> None:
-    if edits.set or edits.remove:
-        _set_headers(common.header_mutation, edits.set)
-        common.header_mutation.remove_headers.extend(edits.remove)
+def _common(edits: Edits) -> bytes:
+    """What a `CommonResponse` has beside a body."""
+    if edits is NO_EDITS:
+        return b""
+    headers = _set_headers(edits.set)
+    headers += b"".join([field(b"\x12", name.encode()) for name in edits.remove])
     if edits.destination is not None:
-        _set_headers(common.header_mutation, [(DESTINATION, edits.destination)])
-        lb = message.dynamic_metadata.fields[ENVOY_LB].struct_value
-        lb.fields[DESTINATION].string_value = edits.destination
-        for address, score in (edits.scores or {}).items():
-            lb.fields[SCORES].struct_value.fields[address].number_value = score
-    common.clear_route_cache = edits.clear_route_cache
+        headers += _set_headers([(DESTINATION, edits.destination)])
+    common = field(b"\x12", headers) if headers else b""
+    return common + b"\x28\x01" if edits.clear_route_cache else common
 
 
-def _set_headers(mutation: pb.HeaderMutation, headers: object) -> None:
-    for name, value in headers:  # type: ignore[attr-defined]  # pairs; checked where they are made
-        option = mutation.set_headers.add()
-        option.header.key = name
-        option.header.raw_value = value.encode()
-        option.append_action = OVERWRITE
+def _metadata(edits: Edits) -> bytes:
+    """The destination for the load balancer, with the scores beside it."""
+    if edits.destination is None:
+        return b""
+    values = _struct_field(DESTINATION, field(b"\x1a", edits.destination.encode()))
+    if edits.scores:
+        scores = [_struct_field(address, b"\x11" + _DOUBLE.pack(score)) for address, score in edits.scores.items()]
+        values += _struct_field(SCORES, field(b"\x2a", b"".join(scores)))
+    return field(b"\x42", _struct_field(ENVOY_LB, field(b"\x2a", values)))
+
+
+def _struct_field(name: str, value: bytes) -> bytes:
+    return field(b"\x0a", field(b"\x0a", name.encode()) + field(b"\x12", value))
+
+
+def _override(reply: HeadersReply) -> bytes:
+    """`mode_override`: response headers and both bodies, what is not asked for left out."""
+    if reply.override is None:
+        return b""
+    modes = b"\x10\x02" if reply.skip_response else b""
+    if reply.override.request:
+        modes += b"\x18" + varint(reply.override.request)
+    if reply.override.response:
+        modes += b"\x20" + varint(reply.override.response)
+    return field(b"\x4a", modes)
+
+
+def _immediate(reply: Immediate) -> bytes:
+    answer = field(b"\x0a", b"\x08" + varint(reply.status))
+    headers = _set_headers(reply.headers)
+    if headers:
+        answer += field(b"\x12", headers)
+    if reply.body:
+        answer += field(b"\x1a", reply.body)
+    if reply.details:
+        answer += field(b"\x2a", reply.details.encode())
+    return field(b"\x3a", answer)
+
+
+def _duration(seconds: float) -> bytes:
+    """`override_message_timeout`, to the millisecond."""
+    whole, rest = divmod(round(seconds * 1000), 1000)
+    duration = b"\x08" + varint(whole) if whole else b""
+    return field(b"\x52", duration + b"\x10" + varint(rest * 1_000_000) if rest else duration)
+
+
+def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Options of a `HeaderMutation`, each with OVERWRITE_IF_EXISTS_OR_ADD (2)."""
+    options = []
+    for name, value in headers:
+        raw = value.encode()
+        header = field(b"\x0a", name.encode()) + (field(b"\x1a", raw) if raw else b"")
+        options.append(field(b"\x0a", field(b"\x0a", header) + b"\x18\x02"))
+    return b"".join(options)
 
 
 def _headers(headers: pb.HeaderMap) -> dict[str, str]:
     """Lower-case names; of a repeated header the last value wins, as in the reference picker."""
     return {h.key.lower(): h.raw_value.decode("utf-8", "replace") if h.raw_value else h.value for h in headers.headers}
-
-
-def _wire(mode: BodyMode) -> pb.ProcessingMode.BodySendMode:
-    return pb.ProcessingMode.BodySendMode.Value(mode.name)  # type: ignore[return-value]  # the stub says int subclass
 
 
 def _modes(config: pb.ProtocolConfiguration) -> Modes:

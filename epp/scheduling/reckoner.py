@@ -1,7 +1,8 @@
 """What requests will meet at endpoints, in seconds: the default policy chooses by it, and the gate lets in by it.
 
-Everything is reckoned from the ledger, which is never stale, by speeds that are learned (`speed.py`); of the engine's
-own samples only the KV cache in use and the pace of decoding count, and only while they are fresh. Must stay true:
+Everything is reckoned from the ledger, which is never stale, by speeds that are learned (`speed.py`); the engine's own
+samples tell what the ledger cannot: the KV cache in use, the pace of decoding, and the requests that others sent there.
+They count only while they are fresh. Must stay true:
 asking changes nothing but the memory of speeds.
 """
 
@@ -16,6 +17,8 @@ from epp.scheduling.prefix import Prefixes
 from epp.scheduling.speed import Fit, Speed, shape
 
 FRESH_S = 2.0  # for how long a sample of an engine counts
+KV_SLOWS = 0.5  # a full KV cache makes a step of decoding longer by about so much
+KV_DEAR = 0.75  # the part of the KV cache from which on a request costs more
 KV_EASY, KV_FULL = 0.85, 0.99  # parts of the KV cache: below the first there is no pressure, at the second it is 1
 
 
@@ -50,21 +53,28 @@ class Reckoner:
         cold, speed, oldest = shape(prompt, 0), self.speed, now - FRESH_S
         costs = []
         for e in endpoints:
-            fit = speed(e).fit
+            known = speed(e)
+            fit = known.fit
             hit = cached.get(e, 0) if cached else 0
             work = cold if not hit else shape_of(prompt, hit)
             waiting = e.work_s
             if waiting:
                 elapsed = now - e.work_since
                 waiting -= elapsed if elapsed < e.work_head_s else e.work_head_s
-            others = 1.0 + decodes * e.inflight_requests
+            requests: float = e.inflight_requests
+            others = 1.0
             load = e.load
-            if load is not None and load.kv_usage is not None and load.at >= oldest:
-                held = load.kv_usage
-                if load.num_blocks and load.block_size:
-                    held += (e.inflight_tokens + prompt - hit) / (load.num_blocks * load.block_size)
-                if held > KV_EASY:
-                    others += full * (held - KV_EASY) / (KV_FULL - KV_EASY)
+            if load is not None and load.at >= oldest:
+                requests += known.others - known.others_waiting
+                waiting += known.others_waiting * fit.a
+                if load.kv_usage is not None:
+                    held = load.kv_usage
+                    if load.num_blocks and load.block_size:
+                        held += (e.inflight_tokens + prompt - hit) / (load.num_blocks * load.block_size)
+                    others += KV_SLOWS * held
+                    if held > KV_DEAR:
+                        others += full * (held - KV_DEAR) / (KV_FULL - KV_DEAR)
+            others += decodes * requests
             costs.append((waiting + own * (fit.a + fit.k * work)) * others)
         return costs
 
@@ -73,8 +83,8 @@ class Reckoner:
         found = self._speeds.get(endpoint)
         if found is None:
             found = self._speeds[endpoint] = Speed(Fit(self._pool.a, self._pool.k))
-        if endpoint.load is not found._load:
-            found.look(endpoint.load)
+        if endpoint.load is not found.load:
+            found.look(endpoint.load, endpoint.inflight_requests)
         return found
 
     def computed(self, endpoint: Endpoint, shape_s: float, sent_at: float, now: float) -> None:
@@ -101,8 +111,16 @@ class Reckoner:
         return self._pool.seconds(shape(request.prompt_tokens, 0))
 
     def backlog_s(self, endpoint: Endpoint, now: float) -> float:
-        """Predicted seconds until a prompt sent now would begin to be computed."""
-        return endpoint.outstanding_s(now)
+        """Predicted seconds until a prompt sent now would begin to be computed, the requests of others included.
+
+        Where nobody tells when prefills are over, the engine's own queue is the only sign that it has fallen behind.
+        """
+        waits_s = endpoint.outstanding_s(now)
+        load = endpoint.load
+        if load is None or now - load.at > FRESH_S:
+            return waits_s
+        known = self.speed(endpoint)
+        return max(waits_s + known.others_waiting * known.fit.a, (load.waiting or 0.0) * known.fit.a)
 
     def extra_s(self, request: Request, endpoints: Sequence[Endpoint]) -> list[float]:
         """Seconds of prefill at each endpoint that would not be needed where most of the prompt is cached."""

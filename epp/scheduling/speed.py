@@ -65,15 +65,16 @@ class Fit:
 
 
 class Speed:
-    """One endpoint's."""
+    """One endpoint's, and how many requests of others it has: what the engine counts and the ledger does not."""
 
-    __slots__ = ("_load", "_seconds", "_tokens", "done_at", "fit", "pace_s")
+    __slots__ = ("_seconds", "_tokens", "done_at", "fit", "load", "others", "others_waiting", "pace_s")
 
     def __init__(self, fit: Fit) -> None:
         self.fit = fit
+        self.others = self.others_waiting = 0.0
         self.done_at = 0.0  # when it finished a prompt last
         self.pace_s = 0.0  # seconds from token to token, over the last two seconds or so; 0: not known, or idle
-        self._load: Load | None = None
+        self.load: Load | None = None  # the sample that was looked at last
         self._seconds = self._tokens = 0.0
 
     def computed(self, shape_s: float, sent_at: float, now: float) -> None:
@@ -81,10 +82,24 @@ class Speed:
         self.fit.learn(shape_s, max(0.0, now - max(sent_at, self.done_at)))
         self.done_at = max(self.done_at, now)
 
-    def look(self, load: Load | None) -> None:
-        """Learn from the engine's counters, where there is a new sample of them."""
-        before, self._load = self._load, load
-        if load is None or before is None or load.decode_seconds is None or before.decode_seconds is None:
+    def look(self, load: Load | None, inflight: int) -> None:
+        """Learn from the engine's counters, where there is a new sample of them and so many requests of ours."""
+        before, self.load = self.load, load
+        if load is None:
+            return
+        self._look_at_others(load, inflight, first=before is None)
+        if before is not None:
+            self._look_at_pace(before, load)
+
+    def _look_at_others(self, load: Load, inflight: int, *, first: bool) -> None:
+        waiting, running = load.waiting or 0.0, load.running or 0.0
+        others = max(0.0, waiting + running - inflight)
+        # Half a sample each time: requests end between a sample and the look at it.
+        self.others = others if first else 0.5 * (self.others + others)
+        self.others_waiting = min(waiting, self.others)
+
+    def _look_at_pace(self, before: Load, load: Load) -> None:
+        if load.decode_seconds is None or before.decode_seconds is None:
             return
         seconds = load.decode_seconds - before.decode_seconds
         tokens = (load.decode_tokens or 0.0) - (before.decode_tokens or 0.0)

@@ -167,6 +167,18 @@ class Telemetry:
         self._process.streams.child(code).inc()
         self._process.stream_seconds.child().observe(seconds)
 
+    def connected(self) -> None:
+        """A gateway opened a connection."""
+        self._process.connections.child().inc()
+
+    def disconnected(self) -> None:
+        """A connection is gone."""
+        self._process.connections.child().dec()
+
+    def breached(self, bound: str) -> None:
+        """A peer went beyond this bound (a name of `Http2Limits`), and its connection was ended."""
+        self._process.breaches.child(bound).inc()
+
     def rewritten(self, rewrite: str, model: str | None, target: str) -> None:
         """An InferenceModelRewrite (`namespace/name`) sent a request for `model` to `target`."""
         self._request.rewrites.child(rewrite, self._labelling.model(model, routed=True), target).inc()

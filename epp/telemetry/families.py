@@ -130,6 +130,9 @@ class ProcessFamilies:
         self.receipts = Counter("onehop_receipt", text, ["fate"])
         text = "Seconds to the first token after the decision, of those predicted."
         self.ttft_ratio = Histogram("onehop_ttft_ratio", text, _RATIO, ["target_model_name"])
+        self.connections = Gauge("onehop_connections", "Open connections of gateways (native transport).")
+        text = "Connections that we ended because the peer went beyond a bound (native transport)."
+        self.breaches = Counter("onehop_connection_breaches", text, ["bound"])
         text = "1 while something is wrong that an operator must know of."
         self.conditions = Gauge("onehop_condition", text, ["condition"], read=conditions)
 

@@ -29,10 +29,12 @@ def plan(folder: Path, **more: Any) -> StackPlan:
     return StackPlan(**{**parts, **more})
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["buffered", "duplex"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["buffered", "duplex", "duplex, grpc"])
 async def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """One stack a wiring, shared by the tests of a module."""
-    made = plan(tmp_path_factory.mktemp("stack"), wiring=request.param)
+    """One stack a wiring, shared by the tests of a module; over the other transport once."""
+    wiring, _, transport = request.param.partition(", ")
+    flags = ["--classify-deadline=5s", f"--transport={transport or 'native'}"]
+    made = plan(tmp_path_factory.mktemp("stack"), wiring=wiring, serve_flags=flags)
     async with running(made) as stack, aiohttp.ClientSession() as http:
         yield Site(stack, http)
 

@@ -11,7 +11,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from epp.edge.health import HEALTH_NAMES, Health
-from epp.edge.server import listen
+from epp.edge.methods import Server
+from tests.edge.transports import TRANSPORTS, listen
 
 State = health_pb2.HealthCheckResponse
 FOLLOWING = [name for name in HEALTH_NAMES if name != "liveness"]
@@ -20,7 +21,7 @@ FOLLOWING = [name for name in HEALTH_NAMES if name != "liveness"]
 @dataclass
 class Asked:
     health: Health
-    server: grpc.aio.Server
+    server: Server
     stub: Any
 
     async def check(self, name: str) -> int:
@@ -35,12 +36,12 @@ class Asked:
         return self.stub.Watch(health_pb2.HealthCheckRequest(service=name))
 
 
-@pytest.fixture
-async def asked() -> AsyncIterator[Asked]:
+@pytest.fixture(params=TRANSPORTS)
+async def asked(request: pytest.FixtureRequest) -> AsyncIterator[Asked]:
     health = Health()
-    server, port = listen("127.0.0.1:0", health.add_to)
+    server = listen(request.param, health.methods())
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         yield Asked(health, server, health_pb2_grpc.HealthStub(channel))
     await server.stop(0)
 

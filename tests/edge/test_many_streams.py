@@ -12,6 +12,7 @@ import pytest
 from epp.edge.stream import Stream
 from epp.protocol.exchange import Exchange
 from tests.edge.test_server import Served, body, opening, serving
+from tests.edge.transports import TRANSPORTS
 from tests.make import chat
 
 STREAMS = 2000
@@ -45,12 +46,13 @@ def alive(kind: type) -> int:
     return sum(isinstance(thing, kind) for thing in gc.get_objects())
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_streams_held_and_dropped_at_random_leave_nothing_behind(seed: int) -> None:
+async def test_streams_held_and_dropped_at_random_leave_nothing_behind(seed: int, transport: str) -> None:
     rng = Random(seed)
     before = alive(Stream), alive(Exchange)
     everyone_here, arrived = asyncio.Event(), list[int]()
-    async with serving(2 * STREAMS) as served:
+    async with serving(transport, 2 * STREAMS) as served:
         await asyncio.gather(*(hold(served, Random(rng.random()), everyone_here, arrived) for _ in range(STREAMS)))
         async with asyncio.timeout(LEFT_BEHIND_S):
             while served.processor.open:

@@ -13,11 +13,15 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as envoy
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as envoy_grpc
 
 from epp.datastore.pool import Listed, Pool
-from epp.edge.server import Limits, Processor, listen
+from epp.edge.methods import Disconnected, Limits, Read, Write
+from epp.edge.processor import Processor
+from epp.edge.server import call
 from epp.edge.stream import Shared, Stream
 from epp.protocol.exchange import Buffers
 from epp.scheduling.default import default_profile
 from epp.telemetry import Telemetry
+from tests.edge.transports import TRANSPORTS, listen
+from tests.edge.transports import served as serve
 from tests.make import FixedChooser, chat, director, fleet, pool
 
 STREAMS_MAX = 300
@@ -41,7 +45,7 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(streams_max: int, body_idle_s: float = 60.0) -> AsyncIterator[Served]:
+async def serving(transport: str, streams_max: int, body_idle_s: float = 60.0) -> AsyncIterator[Served]:
     """Two endpoints, one a model, behind a real server."""
     over = pool("a", "b", models={"a": ["llama3-8b"], "b": ["phi4-mini"]})
     telemetry = Telemetry(fleet(over))
@@ -52,19 +56,22 @@ async def serving(streams_max: int, body_idle_s: float = 60.0) -> AsyncIterator[
         streams_max,
     )
 
-    def add(server: grpc.aio.Server) -> None:
-        server.add_generic_rpc_handlers((processor.handler(),))
-
-    server, port = listen("127.0.0.1:0", add, limits=Limits(receive_bytes_max=1 << 19))
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with (
+        serve(transport, processor.methods(), limits=Limits(receive_bytes_max=1 << 19)) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
         yield Served(over, telemetry, processor, channel)
-    await server.stop(0)
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    async with serving(STREAMS_MAX) as one:
+async def served(transport: str) -> AsyncIterator[Served]:
+    async with serving(transport, STREAMS_MAX) as one:
         yield one
 
 
@@ -110,8 +117,8 @@ async def test_a_stream_that_makes_no_sense_is_an_error_and_hurts_no_other(serve
     assert len(answers) == 2
 
 
-async def test_a_client_that_stalls_in_its_body_is_answered_over_a_real_connection() -> None:
-    async with serving(STREAMS_MAX, body_idle_s=0.05) as served:
+async def test_a_client_that_stalls_in_its_body_is_answered_over_a_real_connection(transport: str) -> None:
+    async with serving(transport, STREAMS_MAX, body_idle_s=0.05) as served:
         stream = served.stub.Process()
         await stream.write(opening(request_body_mode=4, response_body_mode=4))
         await stream.write(body(b'{"model', end=False))
@@ -154,8 +161,21 @@ class Gone:
         raise grpc.aio.InternalError
 
 
+async def test_grpc_reports_a_peer_that_is_gone_as_we_want_to_hear_it() -> None:
+    async def method(_: Read, write: Write) -> None:
+        with pytest.raises(Disconnected):
+            await write(b"")
+
+    await call(method, Gone())  # type: ignore[arg-type]  # the two methods it needs
+
+
 async def test_a_write_that_finds_the_peer_gone_ends_the_stream_quietly(served: Served) -> None:
-    await served.processor.process(None, Gone())  # type: ignore[arg-type]  # the two methods it needs
+    gone = Gone()
+
+    async def write(_: bytes) -> None:
+        raise Disconnected
+
+    await served.processor.process(gone.read, write)
 
     outcome = served.telemetry.registry.get_sample_value("onehop_request_outcome_total", {"outcome": "disconnected"})
     assert outcome == 1
@@ -220,10 +240,10 @@ async def test_a_message_larger_than_the_limit_ends_its_stream_only(served: Serv
     assert len(answers) == 2
 
 
-async def test_a_taken_port_is_a_clear_error() -> None:
-    server, port = listen("127.0.0.1:0")
+async def test_a_taken_port_is_a_clear_error(transport: str) -> None:
+    server = listen(transport, {})
     await server.start()
 
-    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
-        listen(f"127.0.0.1:{port}")
-    await server.stop(0)
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{server.port}"):
+        listen(transport, {}, address=f"127.0.0.1:{server.port}")
+    await server.stop(None)

@@ -9,7 +9,7 @@ import logging
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from epp.domain import ConfigError
 from epp.edge import tls
 from epp.edge.health import Health
-from epp.edge.server import listen
+from epp.settings import TLS12_SUITES
+from tests.edge.transports import TRANSPORTS, served
 from tests.edge.until import until
 
 
@@ -38,16 +39,18 @@ def write(folder: Path, pair: tls.Pair) -> None:
     (folder / tls.KEY).write_bytes(pair.key)
 
 
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @contextlib.asynccontextmanager
-async def serving(credentials: grpc.ServerCredentials) -> AsyncIterator[int]:
+async def serving(transport: str, pair: Callable[[], tls.Pair]) -> AsyncIterator[int]:
     health = Health()
     health.set(ready=True)
-    server, port = listen("127.0.0.1:0", health.add_to, tls=credentials)
-    await server.start()
-    try:
+    async with served(transport, health.methods(), pair=pair) as port:
         yield port
-    finally:
-        await server.stop(0)
 
 
 async def ask(port: int, trusted: bytes, name: str = "localhost") -> int:
@@ -79,26 +82,26 @@ def der(pair: tls.Pair) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "picker.inference.svc", "10.1.2.3"])
-async def test_a_self_signed_certificate_is_good_for_its_names(name: str) -> None:
+async def test_a_self_signed_certificate_is_good_for_its_names(name: str, transport: str) -> None:
     pair = tls.self_signed(["picker.inference.svc", "10.1.2.3", ""])
-    async with serving(tls.credentials(lambda: pair)) as port:
+    async with serving(transport, lambda: pair) as port:
         status = await ask(port, pair.chain, name)
 
     assert status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_a_client_that_expects_another_name_or_authority_refuses_us() -> None:
+async def test_a_client_that_expects_another_name_or_authority_refuses_us(transport: str) -> None:
     pair, other = tls.self_signed([]), tls.self_signed([])
-    async with serving(tls.credentials(lambda: pair)) as port:
+    async with serving(transport, lambda: pair) as port:
         for trusted, name in ((pair.chain, "elsewhere.example"), (other.chain, "localhost")):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await ask(port, trusted, name)
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_both_tls_versions_agree_on_http2() -> None:
+async def test_both_tls_versions_agree_on_http2(transport: str) -> None:
     pair = tls.self_signed([])
-    async with serving(tls.credentials(lambda: pair)) as port:
+    async with serving(transport, lambda: pair) as port:
         newest, older = await handshake(port), await handshake(port, ssl.TLSVersion.TLSv1_2)
 
     assert newest == ("TLSv1.3", "h2", der(pair))
@@ -112,24 +115,24 @@ def test_a_self_signed_certificate_lasts_and_has_a_fresh_key() -> None:
     assert one.key != two.key
 
 
-async def test_a_given_pair_is_served(tmp_path: Path) -> None:
+async def test_a_given_pair_is_served(tmp_path: Path, transport: str) -> None:
     pair = tls.self_signed(["given.example"])
     write(tmp_path, pair)
     folder = tls.PairFolder(tmp_path)
-    async with serving(tls.credentials(lambda: folder.pair)) as port:
+    async with serving(transport, lambda: folder.pair) as port:
         status = await ask(port, pair.chain, "given.example")
 
     assert status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_new_connections_use_a_new_pair_and_old_ones_go_on(tmp_path: Path) -> None:
+async def test_new_connections_use_a_new_pair_and_old_ones_go_on(tmp_path: Path, transport: str) -> None:
     before, after = tls.self_signed([]), tls.self_signed([])
     write(tmp_path, before)
     folder = tls.PairFolder(tmp_path, poll_s=0.01, settle_s=0.01)
     watching = asyncio.create_task(folder.watch())
     trust = grpc.ssl_channel_credentials(before.chain)
     options = [("grpc.ssl_target_name_override", "localhost")]
-    async with serving(tls.credentials(lambda: folder.pair)) as port:
+    async with serving(transport, lambda: folder.pair) as port:
         async with grpc.aio.secure_channel(f"127.0.0.1:{port}", trust, options) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             await stub.Check(health_pb2.HealthCheckRequest())
@@ -231,17 +234,19 @@ SERVER = """
 import asyncio, sys
 from epp.cli.serve import _instruct_grpc
 from epp.settings import parse
-_instruct_grpc(parse(sys.argv[1:]))
-from epp.edge import tls
+settings = parse(["--discovery-file=none", "--bind-address=127.0.0.1", *sys.argv[1:]])
+_instruct_grpc(settings)
 from epp.edge.health import Health
-from epp.edge.server import listen
+from epp.settings import TLS12_SUITES
+from epp.telemetry import Telemetry
+from epp.transport import Transport
+from tests.make import fleet, pool
 
 async def main():
-    pair = tls.self_signed([])
-    server, port = listen("127.0.0.1:0", Health().add_to, tls=tls.credentials(lambda: pair))
+    server = Transport(settings, None, Telemetry(fleet(pool("a")))).listen(0, Health().methods(), plaintext=False)
     await server.start()
-    print(port, flush=True)
-    await server.wait_for_termination()
+    print(server.port, flush=True)
+    await asyncio.Event().wait()
 
 asyncio.run(main())
 """
@@ -263,8 +268,8 @@ async def instructed(*flags: str) -> AsyncIterator[int]:
         process.communicate()
 
 
-async def test_a_minimum_of_1_3_refuses_1_2() -> None:
-    async with instructed("--tls-min-version=VersionTLS13") as port:
+async def test_a_minimum_of_1_3_refuses_1_2(transport: str) -> None:
+    async with instructed(f"--transport={transport}", "--tls-min-version=VersionTLS13") as port:
         version, protocol, _ = await handshake(port)
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await handshake(port, ssl.TLSVersion.TLSv1_2)
@@ -272,12 +277,22 @@ async def test_a_minimum_of_1_3_refuses_1_2() -> None:
     assert (version, protocol) == ("TLSv1.3", "h2")
 
 
-async def test_chosen_suites_are_the_only_ones_of_1_2() -> None:
-    async with instructed("--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256") as port:
+async def test_chosen_suites_are_the_only_ones_of_1_2(transport: str) -> None:
+    suites = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
+    async with instructed(f"--transport={transport}", f"--tls-cipher-suites={suites}") as port:
         with pytest.raises((ssl.SSLError, ConnectionError)):  # our key is an ECDSA one
             await handshake(port, ssl.TLSVersion.TLSv1_2)
     suites = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
-    async with instructed(f"--tls-cipher-suites={suites}") as port:
+    async with instructed(f"--transport={transport}", f"--tls-cipher-suites={suites}") as port:
         version = (await handshake(port, ssl.TLSVersion.TLSv1_2))[0]
 
     assert version == "TLSv1.2"
+
+
+@pytest.mark.parametrize("suite", sorted(TLS12_SUITES))
+def test_every_suite_that_can_be_chosen_is_known_to_openssl_by_its_own_name(suite: str) -> None:
+    pair = tls.self_signed([])
+    context = tls.Contexts(lambda: pair, suites=suite)()
+    chosen = [cipher for cipher in context.get_ciphers() if cipher["protocol"] == "TLSv1.2"]
+
+    assert len(chosen) == 1

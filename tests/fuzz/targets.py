@@ -17,6 +17,7 @@ from epp.domain import ConfigError, Refused
 from epp.protocol.codec import BadMessage
 from semantic.reading import ConfigError as SemanticConfigError
 from tests.fuzz import decoders
+from tests.fuzz.http2 import http2
 from tests.fuzz.play import play, play_headers
 
 
@@ -68,6 +69,19 @@ _PARTS = (
     b" first",
     b" strict",
     b" restore",
+)
+_FRAMES = (
+    b"\x00\x00\x05\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00",  # an empty message, and the end
+    b"\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x08",
+    b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x01\x00\x00",
+    b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x05",
+    b"\x00\x00\x08\x06\x00\x00\x00\x00\x00ping1234",
+    b"\x00\x00\x01\x09\x04\x00\x00\x00\x01\x82",
+    b"\x83\x86\x84",  # POST, http and "/", out of the static table
+    b"\x40\x01x\x01y",
+    b"\x20",
+    b"\x3f\xe1\x1f",
+    b"\x7f\xff\xff\xff",
 )
 _KUBERNETES = (
     b'"metadata":{"name":"a","namespace":"n"}',
@@ -164,6 +178,7 @@ TARGETS = {
             (ValueError,),
             (b" in (", b" notin (", b"!", b"=", b"==", b"!=", b",", b")", b"a/b"),
         ),
+        Target("http2", http2, (), _FRAMES),
         Target("decision", decoders.decision, (), (b".", b"==", b"-_", b"\n", b"[", b"null")),
         Target(
             "identity",

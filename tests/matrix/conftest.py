@@ -39,7 +39,7 @@ def table(pytestconfig: pytest.Config) -> Iterator[Table]:
         path.write_text(made.page())
 
 
-@pytest.fixture(scope="session", params=columns(), ids=lambda column: str(column).replace(" ", "-"))
+@pytest.fixture(scope="session", params=columns(), ids=lambda column: str(column).replace(",", "").replace(" ", "-"))
 def column(request: pytest.FixtureRequest) -> Column:
     found: Column = request.param
     return found
@@ -66,7 +66,7 @@ class Sites:
                 failure_mode_allow=failure_mode_allow,
                 time_factor=TIME_FACTOR,
                 envoy=self._column.binary,
-                serve_flags=["--default-model=phi4-mini"],
+                serve_flags=["--default-model=phi4-mini", f"--transport={self._column.transport}"],
             )
             stack = await self._closing.enter_async_context(running(plan))
             http = await self._closing.enter_async_context(aiohttp.ClientSession())

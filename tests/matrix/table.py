@@ -20,7 +20,8 @@ fails.
 The wirings: **buffered** sends us the whole request body and no response body (W1); **duplex** is
 FULL_DUPLEX_STREAMED both ways, as Istio does it; **streamed** shows us headers before the body and grants a
 `mode_override`; **streamed eager** sets `send_body_without_waiting_for_header_response`; **headers only** shows us no
-body. `ok` is what the list below the table says; a number points to the notes.
+body. The transport is our own HTTP/2, or **grpc** where a column says so. `ok` is what the list below the table says; a
+number points to the notes.
 """
 
 

@@ -42,13 +42,13 @@ def query(
 ) -> Query:
     """A decision about this prompt, with the token estimate the product uses."""
     request = Request("r", model=model, prompt=prompt, prompt_tokens=len(prompt) // 4)
-    return Query(request, Candidate(model), NOW, rng or Random(seed))
+    return Query(request, Candidate(model), now, rng or Random(seed))
 
 
 def send(profile: Profile, asked: Query, pool: Sequence[Endpoint]) -> tuple[Pick, Lease]:
     """What the director does: pick, charge the ledger, tell the scorers."""
     pick = profile.run(asked, pool)
     assert pick is not None
-    lease = Pool().lease(pick.endpoint, asked.request.prompt_tokens)
     profile.picked(asked, pick.endpoint)
+    lease = Pool().lease(pick.endpoint, asked.cost or asked.request.prompt_tokens, now=asked.now)
     return pick, lease

@@ -79,19 +79,20 @@ def run(profile: Profile, turns: list[Turn], replicas: int, seed: int, scrape_s:
             query = Query(request, Candidate("m"), now, rng)
             pick = profile.run(query, pool)
             assert pick is not None
-            lease = Pool().lease(pick.endpoint, request.prompt_tokens)
             profile.picked(query, pick.endpoint)
+            lease = Pool().lease(pick.endpoint, query.cost or request.prompt_tokens, now=now)
             replica = owner[pick.endpoint]
             start = max(now, replica.free_at)
             replica.starts.append(start)
             replica.free_at = start + (request.prompt_tokens - replica.hit(turn)) / PREFILL_RATE + DECODE_STEP_S
             ttft.append(replica.free_at - now)
-            at(replica.free_at, lambda t: first_token(t, lease, replica, turn))
+            at(replica.free_at, lambda t: first_token(t, lease, replica, turn, query))
 
         return now_do
 
-    def first_token(now: float, lease: Lease, replica: Replica, turn: Turn) -> None:
-        lease.prefilled()
+    def first_token(now: float, lease: Lease, replica: Replica, turn: Turn, query: Query) -> None:
+        lease.prefilled(now)
+        profile.answered(query, replica.endpoint, now - query.now)
         replica.decoding += 1
         step = DECODE_STEP_S + DECODE_STEP_PER_REQUEST_S * replica.decoding
         at(now + turn.answer_tokens * step, lambda t: finish(lease, replica))

@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from epp.edge.health import Health
-from epp.edge.server import Processor, listen
+from epp.edge.processor import Processor
+from tests.edge.transports import TRANSPORTS, served
 from tests.transcripts.picker import Picker
 
 
@@ -18,22 +19,18 @@ def health() -> Health:
     return Health()
 
 
-@pytest.fixture
-async def epp(health: Health) -> AsyncIterator[Picker]:
+@pytest.fixture(params=TRANSPORTS)
+async def epp(health: Health, request: pytest.FixtureRequest) -> AsyncIterator[Picker]:
     """A picker on a port of its own. When a test is over, nothing may be left in the ledger."""
     picker = Picker()
     processor = Processor(picker.stream, picker.telemetry)
-
-    def add(server: grpc.aio.Server) -> None:
-        server.add_generic_rpc_handlers((processor.handler(),))
-
-    server, port = listen("127.0.0.1:0", add, health.add_to)
-    await server.start()
     unbounded = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=unbounded) as channel:
+    async with (
+        served(request.param, {**processor.methods(), **health.methods()}) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=unbounded) as channel,
+    ):
         picker.channel = channel
         yield picker
-    await server.stop(0)
 
     assert processor.open == 0
     assert not any(picker.inflight)

@@ -13,10 +13,11 @@ from epp.scheduling.reckoner import Prices, Reckoner, shape_of
 
 @dataclass(slots=True)
 class LeastWorkScorer(Scorer):
-    """`min(J) / J` with `J = (W + (1 + arrivals) * s) * (1 + decodes * n + full * k)`, in seconds.
+    """`min(J) / J` with `J = (W + (1 + arrivals) * s) * (1 + decodes * n + u / 2 + full * k)`, in seconds.
 
     `W` is the predicted prefill work outstanding at the endpoint, `s` the request's own given what is cached there, `n`
-    the requests in flight, `k` how full the KV cache would be (0 below 85 %, 1 at 99 %). `arrivals` is what a second of
+    the requests in flight, `u` the part of the KV cache in use with this request, `k` how near it is to full (0 below
+    75 %, 1 at 99 %). `arrivals` is what a second of
     own work costs those who come later: in an M/G/1 queue `rho / (1 - rho)` seconds, 3 at three quarters of the
     capacity. `decodes` is what it costs each request that is decoding there and stands still meanwhile; `full` stands
     for waiting until blocks come free. Mooncake's least time to first token is (0, 0, 0), LMetric (arXiv 2603.15202)

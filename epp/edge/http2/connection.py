@@ -1,0 +1,571 @@
+"""One HTTP/2 connection of a gRPC server (RFC 9113), without I/O: bytes in, events out; calls in, bytes out.
+
+Must stay true: whatever the peer sends, `receive` raises nothing; a mistake of the peer's ends the stream or the
+connection as the RFC says, going beyond a bound of ours ends the connection, and every stream that was opened ends
+once (`Reset`, or by our own `finish`). Both windows are kept to the byte, and so is HPACK's table.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from struct import Struct
+
+from epp.edge.http2 import answers, frames
+from epp.edge.http2.budget import Budget
+from epp.edge.http2.events import Broken, Drained, Ended, Event, Lost, Opened, Pong, Reset
+from epp.edge.http2.frames import ErrorCode
+from epp.edge.http2.head import BadBlock, Head, HeadReader, TooLarge
+from epp.edge.http2.inbound import Inbound
+from epp.edge.http2.limits import Http2Limits
+from epp.edge.http2.outbound import Outbound
+from epp.edge.http2.stream import Http2Stream
+from epp.edge.status import Code
+
+CLOSED_MAX = 1_000  # streams whose end is remembered, for frames that were under way
+FREE_WINDOW_UPDATES = 2  # for each DATA frame of ours
+_NUMBER = Struct(">L")
+_SETTING = frames.SETTING
+
+
+class Closed(Enum):
+    """How a stream ended that is no more."""
+
+    BY_US = auto()  # what is still under way is ignored
+    BY_RESET = auto()  # the peer's
+    BY_BOTH = auto()
+
+
+class Fatal(Exception):
+    """The connection cannot go on."""
+
+    def __init__(self, code: ErrorCode, why: str, bound: str | None = None) -> None:
+        super().__init__(why)
+        self.code = code
+        self.why = why
+        self.bound = bound
+
+
+class _Block:
+    """A header block whose frames are still coming."""
+
+    __slots__ = ("end_stream", "fragments", "frames", "size", "stream_id")
+
+    def __init__(self, stream_id: int, end_stream: bool, fragment: bytes) -> None:
+        self.stream_id = stream_id
+        self.end_stream = end_stream
+        self.fragments = [fragment]
+        self.size = len(fragment)
+        self.frames = 0
+
+
+class Connection:
+    """The server's side. `events` grow with every call; whoever serves takes them, and what `take` gives to the socket.
+
+    `began` is the time now, in monotonic seconds; so is every `now`.
+    """
+
+    def __init__(self, limits: Http2Limits, began: float) -> None:
+        self.limits = limits
+        self.events: list[Event] = []
+        self.streams: dict[int, Http2Stream] = {}
+        self.last_id = 0
+        self.ready = False  # whether the peer's preface and first settings are here
+        self.lost = False
+        self.peer_leaves = False
+        self._now = began
+        self._rest = b""
+        self._preface = frames.PREFACE
+        self._block: _Block | None = None
+        self._closed: dict[int, Closed] = {}
+        self._heads = HeadReader(limits)
+        self._inbound = Inbound(limits.receive_bytes_max)
+        self.outbound = Outbound(limits, Budget(limits.crumbs_burst, limits.crumbs_per_s, began))
+        self._window = limits.connection_window_bytes
+        self._serves_to = frames.STREAM_ID_LARGEST
+        self._window_updates = 0
+        self._idle = Budget(limits.idle_frames_burst, limits.idle_frames_per_s, began)
+        self._pings = Budget(limits.pings_burst, limits.pings_per_s, began)
+        self._settings = Budget(limits.settings_burst, limits.settings_per_s, began)
+        self._resets = Budget(limits.resets_burst, limits.resets_per_s, began)
+        self._refused = Budget(limits.refused_burst, 1.0, began)
+        self._greet()
+
+    # What the peer says.
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Bytes from the peer, cut anywhere."""
+        if self.lost:
+            return
+        self._now = now
+        try:
+            self._receive(data)
+            if self._inbound.held + self.outbound.unsent > self.limits.buffered_bytes_max:
+                raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too much waits to be read or sent", "buffered_bytes_max")
+        except Fatal as fatal:
+            self.fail(fatal.code, fatal.why, fatal.bound)
+
+    def _receive(self, data: bytes) -> None:
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        at = 0
+        if self._preface:
+            at = self._greeted(data)
+        stop = len(data)
+        unpack = frames.FRAME_HEADER.unpack_from
+        while stop - at >= 9:
+            high, low, kind, flags, stream_id = unpack(data, at)
+            size = high << 8 | low
+            if size > frames.FRAME_BYTES_DEFAULT:
+                raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a frame larger than we take")
+            if not self.ready and (kind != frames.SETTINGS or flags & frames.ACK):
+                raise Fatal(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+            begin = at + 9
+            at = begin + size
+            if at > stop:
+                at = begin - 9
+                break
+            stream_id &= frames.STREAM_ID_LARGEST
+            if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block.stream_id):
+                raise Fatal(ErrorCode.PROTOCOL_ERROR, "a header block is not finished")
+            if kind == frames.DATA:
+                self._on_data(flags, stream_id, data, begin, at)
+            elif kind < len(_HANDLERS):
+                _HANDLERS[kind](self, flags, stream_id, data[begin:at])
+            else:
+                self._spend_idle()
+        if at < stop:
+            self._rest = data[at:] if at else data
+
+    def _greeted(self, data: bytes) -> int:
+        """As much of the preface as has come; where it ends."""
+        missing = self._preface
+        came = data[: len(missing)]
+        if not missing.startswith(came):
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
+        self._preface = missing[len(came) :]
+        return len(came)
+
+    def _on_data(self, flags: int, stream_id: int, data: bytes, at: int, stop: int) -> None:
+        size = stop - at
+        self._window -= size
+        # Given back at once: what one stream does not read must not hold up the others. So it never runs out, either.
+        if self._window <= self.limits.connection_window_bytes >> 1:
+            self.outbound.control(frames.window_update(0, self.limits.connection_window_bytes - self._window))
+            self._window = self.limits.connection_window_bytes
+        if flags & frames.PADDED:
+            at, stop = _unpadded(data, at, stop)
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.ended_by_peer:
+            self._on_late(stream_id, frames.DATA)
+            return
+        stream.receive_window -= size
+        if stream.receive_window < 0:
+            self._mistake(stream, ErrorCode.FLOW_CONTROL_ERROR)
+            return
+        stream.got_bytes += stop - at
+        if at < stop:
+            self._inbound.gather(stream, data, at, stop, self.events)
+        elif not flags & frames.END_STREAM:
+            self._spend_idle()
+        if flags & frames.END_STREAM:
+            self._end(stream)
+        else:
+            self._credit(stream)
+
+    def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        at, stop = 0, len(payload)
+        if stream_id == 0:
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "headers of no stream")
+        if flags & frames.PADDED:
+            at, stop = _unpadded(payload, at, stop)
+        if flags & frames.WITH_PRIORITY:
+            if stop - at < 5:
+                raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "headers that end in their priority")
+            if _depends_on(payload, at) == stream_id:
+                raise Fatal(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
+            at += 5
+        block = _Block(stream_id, bool(flags & frames.END_STREAM), payload[at:stop])
+        if flags & frames.END_HEADERS:
+            self._on_block(block)
+        else:
+            self._block = block
+
+    def _on_continuation(self, flags: int, _: int, payload: bytes) -> None:
+        block = self._block
+        if block is None:
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "a continuation of nothing")
+        block.frames += 1
+        block.size += len(payload)
+        if block.frames > self.limits.continuations_max:
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many continuations", "continuations_max")
+        if block.size > self.limits.header_block_bytes_max:
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "a header block too large", "header_block_bytes_max")
+        block.fragments.append(payload)
+        if flags & frames.END_HEADERS:
+            self._block = None
+            self._on_block(block)
+
+    def _on_block(self, block: _Block) -> None:
+        whole = block.fragments[0] if len(block.fragments) == 1 else b"".join(block.fragments)
+        if len(whole) > self.limits.header_block_bytes_max:
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "a header block too large", "header_block_bytes_max")
+        stream_id = block.stream_id
+        try:
+            if stream_id > self.last_id:
+                if not stream_id & 1:
+                    raise Fatal(ErrorCode.PROTOCOL_ERROR, "a stream of the server's")
+                self.last_id = stream_id
+                self._open(stream_id, self._heads.request(whole), block.end_stream)
+                return
+            wrong = self._heads.trailers(whole)
+        except BadBlock as bad:
+            raise Fatal(ErrorCode.COMPRESSION_ERROR, str(bad)) from None
+        except TooLarge:
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many headers", "header_list_bytes_max") from None
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.ended_by_peer:
+            self._on_late(stream_id, frames.HEADERS)
+        elif wrong is not None or not block.end_stream:
+            self._mistake(stream, ErrorCode.PROTOCOL_ERROR)
+        else:
+            self._end(stream)
+
+    def _open(self, stream_id: int, head: Head, ends: bool) -> None:
+        if stream_id > self._serves_to:
+            self._spend_idle()
+            self._remember(stream_id, Closed.BY_US)  # the peer knows from GOAWAY, and asks elsewhere
+        elif len(self.streams) >= self.limits.streams_max:
+            self._refuse(stream_id)
+        else:
+            stream = Http2Stream(stream_id, head, self.limits.stream_window_bytes, self.outbound.first_window)
+            self.streams[stream_id] = stream
+            if head.malformed is not None:
+                self._mistake(stream, ErrorCode.PROTOCOL_ERROR, told=False)
+                return
+            self.events.append(Opened(stream))
+            if ends:
+                self._end(stream)
+
+    def _refuse(self, stream_id: int) -> None:
+        """One stream too many: the peer may ask again, but not for ever."""
+        if not self._refused.spend(self._now):
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many streams", "streams_max")
+        self._remember(stream_id, Closed.BY_US)
+        self.outbound.control(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
+
+    def _on_priority(self, _: int, stream_id: int, payload: bytes) -> None:
+        stream = self.streams.get(stream_id)
+        if stream_id == 0:
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "priority of no stream")
+        self._spend_idle()
+        if len(payload) != 5:
+            self._mistaken(stream, ErrorCode.FRAME_SIZE_ERROR, "a priority that is none")
+        elif _depends_on(payload, 0) == stream_id:
+            self._mistaken(stream, ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
+
+    def _on_reset(self, _: int, stream_id: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a reset without a reason")
+        if self._is_idle(stream_id):
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "a reset of a stream that is not")
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            self._spend_idle()
+            return
+        if not stream.headed:
+            self._spend_reset()
+        self._forget(stream, Closed.BY_RESET)
+        self.events.append(Reset(stream))
+
+    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "settings of a stream")
+        if flags & frames.ACK:
+            if payload:
+                raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "settings in an acknowledgement")
+            self._spend_idle()
+            return
+        if len(payload) % 6:
+            raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "half a setting")
+        if not self._settings.spend(self._now):
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many settings", "settings_burst")
+        self.ready = True
+        for key, value in _SETTING.iter_unpack(payload):
+            self._set(key, value)
+        self._control(frames.SETTINGS_ACK)
+
+    def _set(self, key: int, value: int) -> None:
+        """One of the peer's settings. Its table size is nothing to us: what we send is not indexed."""
+        if key == frames.ENABLE_PUSH and value > 1:
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "push is on or off")
+        if key == frames.MAX_FRAME_SIZE:
+            if not frames.FRAME_BYTES_DEFAULT <= value <= frames.FRAME_BYTES_LARGEST:
+                raise Fatal(ErrorCode.PROTOCOL_ERROR, "no frame has this size")
+            self.outbound.frame_bytes_max = value
+        elif key == frames.INITIAL_WINDOW_SIZE:
+            if value > frames.WINDOW_LARGEST:
+                raise Fatal(ErrorCode.FLOW_CONTROL_ERROR, "no window has this size")
+            more = value - self.outbound.first_window
+            self.outbound.first_window = value
+            for stream in self.streams.values():
+                if not self.outbound.widen_stream(stream, more):
+                    raise Fatal(ErrorCode.FLOW_CONTROL_ERROR, "a window grew too large")
+
+    def _on_push(self, _: int, __: int, ___: bytes) -> None:
+        raise Fatal(ErrorCode.PROTOCOL_ERROR, "clients push nothing")
+
+    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "a ping of a stream")
+        if len(payload) != 8:
+            raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a ping that is none")
+        if flags & frames.ACK:
+            self._spend_idle()
+            self.events.append(Pong(payload))
+            return
+        if not self._pings.spend(self._now):
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many pings", "pings_burst")
+        self._control(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+    def _on_goaway(self, _: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "a goodbye of a stream")
+        if len(payload) < 8:
+            raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a goodbye without a reason")
+        self._spend_idle()
+        self.peer_leaves = True
+
+    def _on_window_update(self, _: int, stream_id: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a window update that is none")
+        self._window_updates += 1
+        if self._window_updates > FREE_WINDOW_UPDATES * self.outbound.data_frames:
+            self._spend_idle()
+        increment = _NUMBER.unpack(payload)[0] & frames.WINDOW_LARGEST
+        if stream_id == 0:
+            if increment == 0:
+                raise Fatal(ErrorCode.PROTOCOL_ERROR, "a window that grows by nothing")
+            if not self.outbound.widen(increment):
+                raise Fatal(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window grew too large")
+            return
+        if self._is_idle(stream_id):
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "a window of a stream that is not")
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            return
+        if increment == 0:
+            self._mistake(stream, ErrorCode.PROTOCOL_ERROR)
+        elif not self.outbound.widen_stream(stream, increment):
+            self._mistake(stream, ErrorCode.FLOW_CONTROL_ERROR)
+
+    def _on_late(self, stream_id: int, kind: int) -> None:
+        """DATA or HEADERS on a stream that takes none (section 5.1)."""
+        stream = self.streams.get(stream_id)
+        how = self._closed.get(stream_id)
+        if how is Closed.BY_US:
+            self._spend_idle()
+        elif self._is_idle(stream_id) or (kind == frames.HEADERS and stream is None and how is None):
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "a stream that is not")
+        elif kind == frames.HEADERS:
+            raise Fatal(ErrorCode.STREAM_CLOSED, "headers on a stream that has ended")
+        elif stream is not None:
+            self._mistake(stream, ErrorCode.STREAM_CLOSED)
+        else:
+            self._spend_reset()
+            self._remember(stream_id, Closed.BY_US)
+            self.outbound.control(frames.reset(stream_id, ErrorCode.STREAM_CLOSED))
+
+    def _end(self, stream: Http2Stream) -> None:
+        """The peer has said all on this stream."""
+        stream.ended_by_peer = True
+        length = stream.head.content_length
+        if length is not None and length != stream.got_bytes:
+            self._mistake(stream, ErrorCode.PROTOCOL_ERROR)
+        elif stream.parts is not None:
+            self.events.append(Broken(stream, Code.INTERNAL, "the stream ends within a message"))
+        else:
+            self.events.append(Ended(stream))
+
+    # What we say.
+
+    def read(self, stream: Http2Stream, size: int) -> None:
+        """A message of this size was read: the peer may send more."""
+        if stream.id in self.streams:
+            self._inbound.read(stream, size)
+            if not stream.ended_by_peer:
+                self._credit(stream)
+
+    def send(self, stream: Http2Stream, message: bytes) -> None:
+        """A message of the answer; `stream.unsent` says how much must wait. Of a stream that is gone, nothing goes."""
+        if stream.id in self.streams:
+            self.outbound.message(stream, message)
+
+    def finish(self, stream: Http2Stream, code: Code, text: str = "") -> None:
+        """The end of the answer, after what waits to be sent."""
+        if stream.id in self.streams and self.outbound.end(stream, answers.trailers(code, text)):
+            self._ended(stream)
+
+    def decline(self, stream: Http2Stream, block: bytes, body: bytes = b"") -> None:
+        """An answer of these headers and plain bytes, instead of any other."""
+        if stream.id in self.streams and self.outbound.answer(stream, block, body):
+            self._ended(stream)
+
+    def abort(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """End a stream without an answer."""
+        if self._forget(stream, Closed.BY_US):
+            self.outbound.control(frames.reset(stream.id, code))
+
+    def ping(self, data: bytes) -> None:
+        """Ask whether the peer is there; eight bytes that come back as a `Pong`."""
+        self.outbound.control(frames.frame(frames.PING, 0, 0, data))
+
+    def announce_end(self) -> None:
+        """Ask the peer to open no more streams; those it opens meanwhile are served."""
+        if not self.lost:
+            self.outbound.control(frames.goaway(frames.STREAM_ID_LARGEST, ErrorCode.NO_ERROR))
+
+    def serve_no_more(self) -> None:
+        """No stream after those that are here."""
+        if not self.lost and self._serves_to > self.last_id:
+            self._serves_to = self.last_id
+            self.outbound.control(frames.goaway(self.last_id, ErrorCode.NO_ERROR))
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen here, once what `take` gives is sent."""
+        leaving = self.peer_leaves or self._serves_to < frames.STREAM_ID_LARGEST
+        return self.lost or (leaving and not self.streams)
+
+    def fail(self, code: ErrorCode, why: str, bound: str | None = None) -> None:
+        """End the connection and every stream on it. A second time is harmless."""
+        if self.lost:
+            return
+        self.lost = True
+        self._rest = b""
+        self.outbound.control(frames.goaway(self.last_id, code, why.encode()))
+        for stream in [*self.streams.values()]:
+            self._forget(stream, Closed.BY_US)
+            self.events.append(Reset(stream))
+        self.events.append(Lost(code, why, bound))
+
+    def take(self, now: float) -> bytes:
+        """Bytes for the peer; ask again until there are none."""
+        outbound = self.outbound
+        taken = outbound.take(now)
+        if outbound.drained:
+            for stream in outbound.drained:
+                if stream.ended_by_us:
+                    self._ended(stream)
+                else:
+                    self.events.append(Drained(stream))
+            outbound.drained.clear()
+        if outbound.crumbled:
+            outbound.crumbled = False
+            self.fail(ErrorCode.ENHANCE_YOUR_CALM, "windows too small to go on", "crumbs_burst")
+        return taken
+
+    # Both.
+
+    def _greet(self) -> None:
+        limits = self.limits
+        ours = {
+            frames.MAX_CONCURRENT_STREAMS: limits.streams_max,
+            frames.INITIAL_WINDOW_SIZE: limits.stream_window_bytes,
+            frames.MAX_HEADER_LIST_SIZE: limits.header_list_bytes_max,
+        }
+        self.outbound.control(frames.settings(ours))
+        more = limits.connection_window_bytes - frames.WINDOW_DEFAULT
+        if more > 0:
+            self.outbound.control(frames.window_update(0, more))
+        else:
+            self._window = frames.WINDOW_DEFAULT
+
+    def _credit(self, stream: Http2Stream) -> None:
+        """Let the peer send what we have room for, when that is worth a frame."""
+        room = self.limits.stream_window_bytes - stream.unread - stream.receive_window
+        if room << 1 >= self.limits.stream_window_bytes:
+            stream.receive_window += room
+            self.outbound.control(frames.window_update(stream.id, room))
+
+    def _ended(self, stream: Http2Stream) -> None:
+        """We have said all on this stream."""
+        if stream.ended_by_peer:
+            self._forget(stream, Closed.BY_BOTH)
+        else:  # and want to hear no more (section 8.1)
+            self.abort(stream, ErrorCode.NO_ERROR)
+
+    def _mistake(self, stream: Http2Stream, code: ErrorCode, *, told: bool = True) -> None:
+        """A stream that ends because of what the peer did on it."""
+        self._spend_reset()
+        self.abort(stream, code)
+        if told:
+            self.events.append(Reset(stream))
+
+    def _mistaken(self, stream: Http2Stream | None, code: ErrorCode, why: str) -> None:
+        if stream is None:
+            raise Fatal(code, why)
+        self._mistake(stream, code)
+
+    def _forget(self, stream: Http2Stream, how: Closed) -> bool:
+        """Whether it was there to be forgotten."""
+        if self.streams.pop(stream.id, None) is None:
+            return False
+        self._inbound.drop(stream)
+        self.outbound.drop(stream)
+        self._remember(stream.id, how)
+        return True
+
+    def _remember(self, stream_id: int, how: Closed) -> None:
+        closed = self._closed
+        closed[stream_id] = how
+        if len(closed) > CLOSED_MAX:
+            del closed[next(iter(closed))]
+
+    def _is_idle(self, stream_id: int) -> bool:
+        """Whether a stream was never opened; only clients open them."""
+        return stream_id > self.last_id or not stream_id & 1
+
+    def _control(self, frame: bytes) -> None:
+        """An answer that the peer asked for, again and again perhaps without taking any."""
+        self.outbound.control(frame)
+        if self.outbound.control_bytes > self.limits.control_bytes_max:
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "answers that are not taken", "control_bytes_max")
+
+    def _spend_idle(self) -> None:
+        if not self._idle.spend(self._now):
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that bring nothing on", "idle_frames_burst")
+
+    def _spend_reset(self) -> None:
+        if not self._resets.spend(self._now):
+            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many streams that are reset", "resets_burst")
+
+
+def _unpadded(data: bytes, at: int, stop: int) -> tuple[int, int]:
+    """Where the content begins and stops."""
+    if at == stop:
+        raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "padding without a length")
+    padding = data[at]
+    if padding > stop - at - 1:
+        raise Fatal(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
+    return at + 1, stop - padding
+
+
+def _depends_on(payload: bytes, at: int) -> int:
+    found: int = _NUMBER.unpack_from(payload, at)[0]
+    return found & frames.STREAM_ID_LARGEST
+
+
+# By the types' numbers; DATA is handled where it is met.
+_HANDLERS = (
+    Connection._on_push,
+    Connection._on_headers,
+    Connection._on_priority,
+    Connection._on_reset,
+    Connection._on_settings,
+    Connection._on_push,
+    Connection._on_ping,
+    Connection._on_goaway,
+    Connection._on_window_update,
+    Connection._on_continuation,
+)

@@ -1,0 +1,1 @@
+"""Our HTTP/2: the connection by itself, against the `h2` library, and over sockets."""

@@ -1,0 +1,45 @@
+"""Our HTTP/2 under h2spec; run by `make test-h2spec`, and skipped where ONEHOP_H2SPEC does not name the program."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from epp.edge import tls
+from tests.edge.http2.test_link import serving
+
+H2SPEC = os.environ.get("ONEHOP_H2SPEC", "")
+# h2spec asks with GET for a page, which no gRPC server has: we answer at once with 405 and a line of text, so all but
+# these can be tried.
+NOT_FOR_US = {
+    # It opens one stream more than we allow, and counts on the first still waiting for its answer by then.
+    "Sends HEADERS frames that causes their advertised concurrent stream limit to be exceeded",
+}
+
+pytestmark = pytest.mark.skipif(not H2SPEC, reason="make test-h2spec builds it and says where it is")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("secure", [False, True])
+async def test_we_conform(tmp_path: Path, secure: bool) -> None:
+    pair = tls.self_signed([])
+    options = {"contexts": tls.Contexts(lambda: pair)} if secure else {}
+    report = tmp_path / "report.xml"
+    async with serving(streams_max=100, connections_max=1000, **options) as site:
+        flags = ["-t", "-k"] if secure else []
+        command = [H2SPEC, "-h", "127.0.0.1", "-p", str(site.server.port), "-o", "3", "-j", str(report), *flags]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+    cases = list(ElementTree.parse(report).iter("testcase"))
+    failed = {case.get("classname", "") for case in cases if case.find("failure") is not None}
+    failed |= {case.get("classname", "") for case in cases if case.find("error") is not None}
+    counted = re.search(rb"(\d+) tests, (\d+) passed", out)
+
+    assert counted is not None
+    assert int(counted[1]) >= 140
+    assert failed <= NOT_FOR_US, out.decode()

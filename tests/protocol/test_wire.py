@@ -1,0 +1,154 @@
+"""Bytes written and read by hand mean what the protobuf library makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2 as modes_pb
+from envoy.service.ext_proc.v3 import external_processor_pb2 as envoy
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from epp.protocol.codec import decode, encode
+from epp.protocol.messages import (
+    Body,
+    BodyMode,
+    BodyReply,
+    Chunk,
+    Edits,
+    Extend,
+    HeadersReply,
+    Immediate,
+    Modes,
+    Reply,
+    Side,
+    TrailersReply,
+)
+from epp.protocol.wire import body_of, varint
+
+SIDES = st.sampled_from(Side)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+PAIRS = st.lists(st.tuples(TEXTS, TEXTS), max_size=4)
+BODIES = st.one_of(st.binary(max_size=300), st.sampled_from([bytes(127), bytes(128), bytes(16_383), bytes(70_000)]))
+EDITS = st.builds(
+    Edits,
+    set=PAIRS,
+    remove=st.lists(TEXTS, max_size=3),
+    destination=st.none() | TEXTS,
+    clear_route_cache=st.booleans(),
+    scores=st.none() | st.dictionaries(TEXTS, st.floats(allow_nan=False), max_size=3),
+)
+MODES = st.none() | st.builds(Modes, st.sampled_from(BodyMode), st.sampled_from(BodyMode))
+REPLIES = st.one_of(
+    st.builds(Chunk, SIDES, BODIES, st.booleans()),
+    st.builds(BodyReply, SIDES, st.none() | BODIES, EDITS),
+    st.builds(HeadersReply, SIDES, EDITS, MODES, st.booleans()),
+    st.builds(TrailersReply, SIDES),
+    st.builds(Extend, st.sampled_from([0.001, 0.5, 1.0, 29.9995, 600.0])),
+    st.builds(Immediate, st.sampled_from([200, 404, 503]), PAIRS, BODIES, TEXTS),
+)
+
+
+@given(REPLIES)
+def test_a_reply_is_what_the_library_would_have_written(reply: Reply) -> None:
+    assert envoy.ProcessingResponse.FromString(encode(reply)) == built(reply)
+
+
+@given(SIDES, BODIES, st.booleans(), st.booleans(), st.booleans())
+@example(Side.REQUEST, b"", False, False, False)
+def test_a_body_is_read_alike_whether_it_comes_alone_or_not(
+    side: Side, data: bytes, end: bool, metadata: bool, config: bool
+) -> None:
+    message = envoy.ProcessingRequest()
+    part = message.request_body if side is Side.REQUEST else message.response_body
+    part.body, part.end_of_stream = data, end
+    if metadata:
+        message.metadata_context.SetInParent()
+    if config:
+        message.protocol_config.SetInParent()
+
+    assert decode(message.SerializeToString()) == Body(side, data, end, None, _modes(config))
+
+
+@given(st.binary(max_size=40))
+def test_what_is_taken_for_a_body_is_one(data: bytes) -> None:
+    for tag, name in ((0x22, "request_body"), (0x2A, "response_body")):
+        found = body_of(bytes((tag,)) + data, tag)
+        if found is not None:
+            message = envoy.ProcessingRequest.FromString(bytes((tag,)) + data)
+            part = getattr(message, name)
+
+            assert (part.body, part.end_of_stream) == found
+            message.ClearField("request")
+            assert message == envoy.ProcessingRequest()
+
+
+@given(st.integers(0, 1 << 40))
+def test_numbers_are_written_as_the_library_writes_them(number: int) -> None:
+    message = modes_pb.ProcessingMode()
+    message.ParseFromString(b"\xf8\x07" + varint(number))  # a field nobody knows is kept as it came
+
+    assert message.SerializeToString() == b"\xf8\x07" + varint(number)
+
+
+def _modes(config: bool) -> Modes | None:
+    return Modes(BodyMode.NONE, BodyMode.NONE) if config else None
+
+
+def built(reply: Reply) -> envoy.ProcessingResponse:
+    """The reply field by field."""
+    message = envoy.ProcessingResponse()
+    match reply:
+        case Chunk():
+            body = message.request_body if reply.side is Side.REQUEST else message.response_body
+            streamed = body.response.body_mutation.streamed_response
+            streamed.SetInParent()
+            streamed.body, streamed.end_of_stream = reply.data, reply.end
+        case BodyReply():
+            body = message.request_body if reply.side is Side.REQUEST else message.response_body
+            body.response.SetInParent()
+            if reply.body:
+                body.response.body_mutation.body = reply.body
+            elif reply.body is not None:
+                body.response.body_mutation.clear_body = True
+            edit(message, body.response, reply.edits)
+        case HeadersReply():
+            head = message.request_headers if reply.side is Side.REQUEST else message.response_headers
+            head.response.SetInParent()
+            edit(message, head.response, reply.edits)
+            if reply.override is not None:
+                message.mode_override.SetInParent()
+                message.mode_override.request_body_mode = int(reply.override.request)
+                message.mode_override.response_body_mode = int(reply.override.response)
+                if reply.skip_response:
+                    message.mode_override.response_header_mode = modes_pb.ProcessingMode.SKIP
+        case TrailersReply():
+            (message.request_trailers if reply.side is Side.REQUEST else message.response_trailers).SetInParent()
+        case Immediate():
+            answer = message.immediate_response
+            answer.status.code = reply.status
+            answer.body, answer.details = reply.body, reply.details
+            set_headers(answer.headers, reply.headers)
+        case Extend():
+            message.override_message_timeout.FromMilliseconds(round(reply.seconds * 1000))
+    return message
+
+
+def edit(message: envoy.ProcessingResponse, common: Any, edits: Edits) -> None:
+    if edits.set or edits.remove:
+        set_headers(common.header_mutation, edits.set)
+        common.header_mutation.remove_headers.extend(edits.remove)
+    common.clear_route_cache = edits.clear_route_cache
+    if edits.destination is not None:
+        set_headers(common.header_mutation, [("x-gateway-destination-endpoint", edits.destination)])
+        lb = message.dynamic_metadata.fields["envoy.lb"].struct_value
+        lb.fields["x-gateway-destination-endpoint"].string_value = edits.destination
+        for address, score in (edits.scores or {}).items():
+            lb.fields["x-gateway-destination-endpoint-scores"].struct_value.fields[address].number_value = score
+
+
+def set_headers(mutation: Any, headers: Any) -> None:
+    for name, value in headers:
+        option = mutation.set_headers.add()
+        option.header.key, option.header.raw_value = name, value.encode()
+        option.append_action = option.OVERWRITE_IF_EXISTS_OR_ADD
