@@ -125,8 +125,9 @@ def _moved(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Moved]:
         raise ValueError("it takes at least two seeds that both have")
     who = _name(one) if _name(one) == _name(other) else f"{_name(one)} -> {_name(other)}"
     found = _part(who, "all", rows)
-    for name in rows[0][0]["classes"]:
-        if len(rows[0][0]["classes"]) > 1:
+    asked = [name for name, part in rows[0][0]["classes"].items() if part.get("offered")]
+    for name in asked:
+        if len(asked) > 1:
             found += _part(who, name, [(a["classes"][name], b["classes"][name]) for a, b in rows])
     return found
 

@@ -1,7 +1,8 @@
 """What happens to requests after the picker's answer, told to the director as `edge/stream.py` does.
 
 Must stay true: every flight that was decided ends once, by its last token, with its replica, or by a refusal; its
-lease is closed then. A replica that is gone refuses connections at once, which the gateway makes a 503.
+lease is closed then. A replica that is gone refuses connections at once, which the gateway makes a 503; one that is
+asked for more than its cache holds answers 400, as vLLM does.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class Course:
             self._fail(flight, 503, "connection refused")
             return
         ask = flight.ask
+        if ask.prompt_tokens + ask.output_tokens > member.config.context_tokens_max:
+            self._fail(flight, 400, "too long")
+            return
         sequence = member.submit(Job(ask.prompt_tokens, ask.output_tokens, ask.hashes, ask.adapter))
         flight.sequence = sequence
         self.flying[sequence] = flight
@@ -62,14 +66,17 @@ class Course:
                 self._fail(flight, 200 if began else 503, "cut off" if began else "no answer")
 
     def _first_token(self, flight: Flight, sequence: Sequence) -> None:
-        now, routed = self._loop.now, flight.routed
-        assert routed is not None
-        assert routed.lease is not None
-        flight.first_token, flight.cached_tokens = now, sequence.cached_tokens
-        receipt = routed.receipt
-        self.director.served(routed, routed.lease.endpoint.address)
-        receipt.status, receipt.first_answer_s = 200, now - receipt.time
-        routed.lease.prefilled(now)
+        flight.first_token, flight.cached_tokens = self._loop.now, sequence.cached_tokens
+        assert flight.routed is not None
+        self._begin_answer(flight.routed, 200)
+
+    def _begin_answer(self, routed: Routed, status: int) -> None:
+        """Headers and the first piece of a body, whoever gives the answer."""
+        now, receipt, lease = self._loop.now, routed.receipt, routed.lease
+        assert lease is not None
+        self.director.served(routed, lease.endpoint.address)
+        receipt.status, receipt.first_answer_s = status, now - receipt.time
+        lease.prefilled(now)
         self.director.answered(routed)
 
     def _finished(self, flight: Flight) -> None:
@@ -80,15 +87,11 @@ class Course:
         self._ended(flight, "done", "")
 
     def _fail(self, flight: Flight, status: int, reason: str) -> None:
-        routed = flight.routed
-        assert routed is not None
-        receipt = routed.receipt
-        receipt.status = status
+        """An error in place of an answer, or (200) an answer that is cut off."""
+        assert flight.routed is not None
         if status != 200:
-            # The gateway's own answer comes like any other: headers, a body piece, the end.
-            receipt.first_answer_s = self._loop.now - receipt.time
-            receipt.stream = False
-        self._close(routed, "completed" if status != 200 else "disconnected")
+            self._begin_answer(flight.routed, status)
+        self._close(flight.routed, "completed" if status != 200 else "disconnected")
         self._ended(flight, "error", reason)
 
     def _close(self, routed: Routed, outcome: str) -> None:

@@ -62,10 +62,6 @@ class FleetSpec:
         """For reports."""
         return {"model": self.model, "replicas": len(self.gpus), "gpus": {k.gpu: k.count for k in self.kinds}}
 
-    def context_tokens_max(self, block_tokens: int) -> int:
-        """Tokens of prompt and answer that every replica can hold."""
-        return min(self.config(gpu, block_tokens).context_tokens_max for gpu in set(self.gpus))
-
 
 class Isolated:
     """Seconds of prefill of a prompt that is alone on the fleet's fastest kind and finds nothing cached."""

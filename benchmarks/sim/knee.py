@@ -32,7 +32,7 @@ SAMPLE = 500
 BATCH = 32
 """Sequences that share a step, for the estimate."""
 SEED, SEEDS = 1_000_000, 2
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 """Of the replica model, the text and the arrivals: to be raised where a change moves the knee."""
 
 

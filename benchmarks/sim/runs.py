@@ -62,11 +62,7 @@ def run(job: Job) -> Run:
     isolated = Isolated(job.fleet).seconds
     summary = summarize(flights, job.slo, isolated)
     summary["preemptions"] = sum(member.preemptions for member in world.members)
-    by_class = {
-        name: summarize([f for f in flights if f.klass == name], job.slo, isolated)
-        for name, share in zip(CLASSES, job.mix, strict=True)
-        if share > 0
-    }
+    by_class = {name: summarize([f for f in flights if f.klass == name], job.slo, isolated) for name in CLASSES}
     return Run(job.seed, summary, by_class)
 
 

@@ -70,8 +70,9 @@ class SessionTrace:
         copies = 0
         for turns in self._sessions:
             length_s = sum(turn.gap_s for turn in turns[1:])
-            begin = -length_s
-            while (begin := begin + rng.expovariate(per_second)) < span_s:
+            # Dice of its own: another rate moves its starts, and deals nothing else anew.
+            begin, dice = -length_s, Random(rng.getrandbits(64))
+            while (begin := begin + dice.expovariate(per_second)) < span_s:
                 copies += 1
                 found += self._copy(turns, begin, span_s, copies)
         return _linked(sorted(found, key=lambda row: row[:3]))

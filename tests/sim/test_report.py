@@ -118,6 +118,14 @@ def test_the_json_has_what_the_interface_promises() -> None:
     assert again["fleet"] == {"model": "llama3-8b", "replicas": 3, "gpus": {"h100": 3}}
 
 
+def test_a_class_that_nobody_asked_for_has_no_numbers() -> None:
+    found = results("random", seeds=2)
+
+    assert found["classes"]["critical"].keys() >= SUMMARY
+    assert (found["classes"]["critical"]["offered"], found["classes"]["critical"]["goodput"]) == (0, None)
+    assert found["classes"]["standard"]["goodput"] == found["summary"]["goodput"]
+
+
 def test_the_table_has_a_row_for_every_policy_and_class() -> None:
     lines = table([results("random", seeds=2, mix=(0.5, 0.5, 0.0)), results("p2c", seeds=2)]).splitlines()
 

@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from benchmarks.sim import runs
+from benchmarks.sim.gates import flow_of
 from benchmarks.sim.policies import ADMISSIONS, names
+from benchmarks.sim.summary import Slo
 from benchmarks.sim.world import World
 from benchmarks.workloads.catalogue import ADAPTERS, FAILING, RISING
 from benchmarks.workloads.workload import Arrival, Ask
@@ -18,6 +20,7 @@ from tests.sim import make
 HASHED = """
 import json, sys
 from benchmarks.sim import runs
+from benchmarks.sim.gates import flow_of
 from tests.sim import make
 found = runs.run(make.job(policy=sys.argv[1], requests=120, mix=(0.2, 0.5, 0.3)))
 print(json.dumps([found.summary, found.classes], sort_keys=True))
@@ -27,8 +30,10 @@ print(json.dumps([found.summary, found.classes], sort_keys=True))
 def check(world: World) -> None:
     """What must hold after every event."""
     ended = sum(flight.end != "open" for flight in world.flights)
+    waiting = sum(flight.end == "open" and flight.routed is None for flight in world.flights)
     flying = world.course.flying
-    assert len(world.flights) == ended + len(flying)
+    assert len(world.flights) == ended + waiting + len(flying)
+    assert waiting == 0 or world.plan.flow is not None
     by_member = {member.name: 0 for member in world.members}
     for flight in flying.values():
         by_member[flight.member] += 1
@@ -95,6 +100,12 @@ def test_a_turn_waits_for_the_answer_before_it() -> None:
     assert other.arrived == one.ended > 0.1
 
 
+def test_a_request_that_no_cache_can_hold_is_an_error() -> None:
+    (flight,) = make.world([make.alone(40_000)], spec=make.fleet(1, gpu="l4")).run()
+
+    assert (flight.end, flight.reason, flight.ttft_s) == ("error", "too long", None)
+
+
 def test_adapters_are_models_of_their_own() -> None:
     asks = [Arrival(i * 0.01, Ask(100, 5, (i * 10, i * 10 + 1), adapter=ADAPTERS[i % 6])) for i in range(60)]
     world = make.world(asks, "default", shape=make.shape(adapters=ADAPTERS))
@@ -129,6 +140,27 @@ def test_baseline_admission_sheds_only_what_may_be_shed(admission: str) -> None:
     assert found.classes["sheddable"]["shed"] > 0
     assert found.classes["critical"]["shed"] == found.classes["standard"]["shed"] == 0
     assert found.summary["shed_reasons"] == {"saturated": found.summary["shed"]}
+
+
+def test_our_own_gate_lets_requests_wait_and_sheds_from_below() -> None:
+    mix, waited = (0.2, 0.5, 0.3), 0
+    world = make.world(make.arrivals(rate=300, requests=1_200), "default", mix=mix, flow=flow_of(Slo()))
+
+    def look() -> None:
+        nonlocal waited
+        check(world)
+        waited = max(waited, sum(f.end == "open" and f.routed is None for f in world.flights))
+
+    world.loop.after_each = look
+    flights = world.run()
+
+    assert waited > 0
+    assert all(e.inflight_requests == e.inflight_tokens == 0 for e in world.pool.endpoints)
+    shed = {
+        name: [f.end == "shed" for f in flights if f.klass == name] for name in ("critical", "standard", "sheddable")
+    }
+    shares = {name: sum(ended) / len(ended) for name, ended in shed.items()}
+    assert shares["critical"] <= shares["standard"] < shares["sheddable"]
 
 
 def test_one_seed_says_it_all_and_another_says_something_else() -> None:

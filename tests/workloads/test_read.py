@@ -104,6 +104,14 @@ def test_sessions_come_at_the_rate_asked_for(tmp_path: Path) -> None:
     assert arrivals[-1].at == pytest.approx(2_000.0, rel=0.02)
 
 
+def test_another_rate_moves_the_starts_of_sessions_and_deals_nothing_anew(tmp_path: Path) -> None:
+    workload = put(tmp_path, lines(AGENT))
+    one, other = workload.arrivals(4.0, Random(3), 8_000), workload.arrivals(4.02, Random(3), 8_000)
+
+    assert len(other) == pytest.approx(len(one), rel=0.01)
+    assert [a.at for a in other[:200]] == pytest.approx([a.at for a in one[:200]], rel=0.2, abs=2.0)
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
 def test_tables_share_nothing(tmp_path: Path, name: str) -> None:
     arrivals = arrive(put(tmp_path, AZURE, name))

@@ -1,0 +1,77 @@
+"""Routing quality against the baselines, on loads short enough for every run of the tests: a drop fails here.
+
+In virtual time and relative to baselines on the same arrivals, so that neither the machine nor a change of the replica
+model moves the bar. The margins are about twice what two seeds differ by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from statistics import fmean
+
+import pytest
+
+from benchmarks.sim import runs
+from benchmarks.workloads.generated import Generated, Lengths
+from tests.sim import make
+
+SHARED = Generated(
+    "shared",
+    Lengths(300, 0.8, least=16, most=2_000),
+    Lengths(100, 0.6, least=4, most=400),
+    topics=120,
+    topic_tokens=8_192,
+)
+OWN = Generated("own", Lengths(3_000, 1.0, least=16, most=16_000), Lengths(100, 0.8, least=2, most=600))
+RATES = {"shared": 24.0, "own": 38.0}
+RULES = ("least-request", "lmetric", "llm-d-default", "llm-d-token-aware")
+Numbers = Mapping[str, float]
+
+
+@cache
+def numbers(workload: Generated, policy: str) -> Numbers:
+    """Means over two seeds."""
+    found = [
+        runs.run(
+            make.job(workload, policy, rate=RATES[workload.name], seed=seed, requests=700, fleet=make.fleet(4))
+        ).summary
+        for seed in range(2)
+    ]
+    return {key: fmean(summary[key] for summary in found) for key in ("goodput", "ttft_mean", "hit_rate")}
+
+
+def complaints(ours: Numbers, rules: Mapping[str, Numbers], *, shared: bool) -> list[str]:
+    """What got worse than it may be."""
+    found = []
+    if ours["goodput"] < max(rule["goodput"] for rule in rules.values()) - 0.02:
+        found.append("goodput")
+    if ours["ttft_mean"] > 1.15 * min(rule["ttft_mean"] for rule in rules.values()):
+        found.append("time to first token")
+    if shared and ours["hit_rate"] < 0.95 * max(rule["hit_rate"] for rule in rules.values()):
+        found.append("hits")
+    if shared and ours["ttft_mean"] > 0.75 * rules["llm-d-default"]["ttft_mean"]:
+        found.append("time to first token against llm-d's default")
+    return found
+
+
+@pytest.mark.parametrize("workload", [SHARED, OWN], ids=lambda workload: workload.name)
+def test_the_default_is_as_good_as_the_best_rule(workload: Generated) -> None:
+    rules = {name: numbers(workload, name) for name in RULES}
+
+    assert complaints(numbers(workload, "default"), rules, shared=workload is SHARED) == []
+
+
+@pytest.mark.parametrize(
+    ("workload", "policy", "what"),
+    [
+        (SHARED, "least-request", "hits"),
+        (SHARED, "llm-d-default", "time to first token"),
+        (OWN, "random", "time to first token"),
+    ],
+    ids=["no affinity", "late samples", "no load"],
+)
+def test_the_guard_notices_a_worse_policy(workload: Generated, policy: str, what: str) -> None:
+    rules = {name: numbers(workload, name) for name in RULES}
+
+    assert what in complaints(numbers(workload, policy), rules, shared=workload is SHARED)
