@@ -219,7 +219,7 @@ class App:
             return None
         router = await asyncio.to_thread(_load_router, path, self._settings.lenient)
         closing.callback(router.close)
-        self._conditions["classifier"] = lambda: router.classifier.counts
+        self._conditions["classifier"] = lambda: router.reader.classifier.counts
         return router
 
     def _chooser(self, pool: Pool, router: SemanticRouter | None) -> Chooser:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,9 @@ import pytest
 from semantic.classifier import Classifier
 from semantic.config import ConfigError, read_config
 from semantic.router import SemanticRouter
-from tests.semantic.conftest import HeldModel
+from semantic.signals.engine import Engine
+from semantic.signals.reader import SignalReader
+from tests.semantic.conftest import HeldEncoder
 from tests.semantic.test_config import BASE
 
 LONG_S = 30.0
@@ -30,8 +32,18 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SemanticRouter]
     made.close()
 
 
-def over(held: HeldModel, text: str = BASE, threshold: float = 0.4) -> SemanticRouter:
-    return SemanticRouter(read_config(text), Classifier(held), threshold)
+Over = Callable[..., SemanticRouter]
+
+
+@pytest.fixture
+def over(engine: Engine, held_encoder: HeldEncoder) -> Over:
+    """Builds routers that always ask the held encoder."""
+
+    def build(text: str = BASE, threshold: float = 0.4) -> SemanticRouter:
+        reader = SignalReader(engine, Classifier(held_encoder), tier="1")
+        return SemanticRouter(read_config(text), reader, threshold)
+
+    return build
 
 
 async def test_the_canonical_request_goes_to_the_small_model(router: SemanticRouter) -> None:
@@ -59,19 +71,19 @@ async def test_without_text_of_a_user_classification_is_skipped(router: Semantic
     assert (choice.classification, choice.category, choice.confidence) == ("skipped", None, None)
 
 
-async def test_after_the_deadline_the_default_model_answers(held: HeldModel) -> None:
-    router = over(held)
-    held.open.clear()
+async def test_after_the_deadline_the_default_model_answers(over: Over, held_encoder: HeldEncoder) -> None:
+    router = over()
+    held_encoder.open.clear()
     choice = await router.choose([("user", "What is 2+2 * (5-1)?")], 0.01)
-    held.open.set()
+    held_encoder.open.set()
     router.close()
 
     assert choice.models == ("big",)
     assert choice.classification == "degraded"
 
 
-async def test_when_the_model_fails_the_default_model_answers(held: HeldModel) -> None:
-    router = over(held)
+async def test_when_the_model_fails_the_default_model_answers(over: Over, held_encoder: HeldEncoder) -> None:
+    router = over()
     choice = await router.choose([("user", "broken")], LONG_S)
     router.close()
 
@@ -79,8 +91,8 @@ async def test_when_the_model_fails_the_default_model_answers(held: HeldModel) -
     assert choice.classification == "degraded"
 
 
-async def test_a_catch_all_still_applies_when_the_category_is_unknown(held: HeldModel) -> None:
-    router = over(held, BASE.replace("global:", f"{CATCH_ALL}global:"))
+async def test_a_catch_all_still_applies_when_the_category_is_unknown(over: Over, held_encoder: HeldEncoder) -> None:
+    router = over(BASE.replace("global:", f"{CATCH_ALL}global:"))
     choice = await router.choose([("user", "broken")], LONG_S)
     router.close()
 
@@ -88,8 +100,10 @@ async def test_a_catch_all_still_applies_when_the_category_is_unknown(held: Held
     assert (choice.decision, choice.classification) == ("rest", "degraded")
 
 
-async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(held: HeldModel) -> None:
-    router = over(held, threshold=0.95)
+async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(
+    over: Over, held_encoder: HeldEncoder
+) -> None:
+    router = over(threshold=0.95)
     choice = await router.choose([("user", "math")], LONG_S)
     router.close()
 
@@ -97,9 +111,9 @@ async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(
     assert "below the threshold of 0.95" in choice.reason
 
 
-async def test_the_threshold_of_the_file_wins(held: HeldModel) -> None:
+async def test_the_threshold_of_the_file_wins(over: Over, held_encoder: HeldEncoder) -> None:
     block = "global: {model_catalog: {modules: {classifier: {domain: {threshold: 0.2}}}}}\n"
-    router = over(held, BASE.split("global:")[0] + block, threshold=0.95)
+    router = over(BASE.split("global:")[0] + block, threshold=0.95)
     choice = await router.choose([("user", "math")], LONG_S)
     router.close()
 
@@ -115,14 +129,21 @@ async def test_prompts_reach_neither_reason_nor_log(router: SemanticRouter, capl
 
 
 async def test_many_at_once_share_batches(router: SemanticRouter) -> None:
-    before = router.classifier.counts.batches
+    before = router.reader.classifier.counts.batches
     asked = [
         router.choose([("user", f"How many apples are {n} apples and {n + 3} apples?")], LONG_S) for n in range(40)
     ]
     choices = await asyncio.gather(*asked)
 
     assert {choice.classification for choice in choices} == {"full"}
-    assert router.classifier.counts.batches - before < 20
+    assert router.reader.classifier.counts.batches - before < 20
+
+
+async def test_in_a_language_the_head_cannot_read_the_category_is_other(router: SemanticRouter) -> None:
+    asked = "Bitte erkläre mir, warum der Himmel am Abend rot wird und nicht grün, und schreibe es einfach auf."
+    choice = await router.choose([("user", asked)], LONG_S)
+
+    assert choice.category == "other"
 
 
 def test_a_mistake_in_the_file_stops_the_load(tmp_path: Path) -> None:
