@@ -48,9 +48,33 @@ def decode(logits: Array, offsets: Sequence[tuple[int, int]], text: str, setting
         span = PiiSpan(open_at, end, kind, sum(scores) / len(scores))
         spans = [*spans[:-1], span] if goes_on else [*spans, span]
         last = token
-    return tuple(
-        span for span in spans if span.score >= settings.threshold and span.type not in settings.left_to_detectors
-    )
+    return _kept(spans, text, settings)
+
+
+def _kept(spans: Sequence[PiiSpan], text: str, settings: PiiSettings) -> tuple[PiiSpan, ...]:
+    """The sure ones, with the parts of one value joined: a name goes on after a hyphen, an address after a comma."""
+    joined: list[PiiSpan] = []
+    for span in spans:
+        last = joined[-1] if joined else None
+        if last and last.type == span.type and text[last.end : span.start] in _JOINTS.get(span.type, ()):
+            score = max(last.score, span.score)
+            joined[-1] = PiiSpan(last.start, span.end, span.type, score)
+        else:
+            joined.append(span)
+    return tuple(s for s in joined if s.score >= settings.threshold and s.type not in settings.left_to_detectors)
+
+
+_NAME_JOINTS = (" ", "-", ". ", ".", "'", " & ", "")
+_JOINTS = {
+    "PERSON": _NAME_JOINTS,
+    "ORGANIZATION": _NAME_JOINTS,
+    "GPE": (" ", "-", ""),
+    "LOCATION": (" ", "-", ""),
+    "STREET_ADDRESS": (" ", "-", ", ", ",", ". ", ".", "/", "\n", ""),
+    "PASSWORD": ("",),
+    "USERNAME": ("", "_", "."),
+    "DATE_TIME": ("", "-", "/", ".", ":", " ", ", "),
+}
 
 
 def shifted(spans: Sequence[PiiSpan], by: int) -> list[PiiSpan]:

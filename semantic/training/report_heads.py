@@ -172,7 +172,7 @@ def count_spans(
     unseen: Sequence[Example], path: Path, tokenizer: Tokenizer, settings: PiiSettings
 ) -> dict[str, list[int]]:
     """Found, invented and missed spans by type, for the personal-data rows of a fold."""
-    stored = np.load(path)
+    stored = dict(np.load(path))
     starts = np.concatenate([[0], np.cumsum(stored["tokens"].astype(np.int64))])
     first = np.searchsorted(stored["text"], np.arange(len(unseen)))
     counts: dict[str, list[int]] = {}

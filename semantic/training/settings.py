@@ -7,6 +7,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ LOOKALIKES = (
     "gpteacher-roleplay",
 )
 THRESHOLDS = {"domain": 0.4, "safety": 0.5, "difficulty": 0.6, "reasoning": 0.6, "code": 0.6}
-SURE = {"domain": 0.6, "safety": 0.92, "difficulty": 0.6, "reasoning": 0.6, "code": 0.75}
+SURE = {"domain": 0.6, "safety": 0.92, "difficulty": 0.6, "reasoning": 0.6, "code": 0.85}
 """Calibrated confidence from which on tier 0 answers: docs/models/cascade.md has what other values cost and save."""
 
 
@@ -47,7 +48,7 @@ class Fold:
 
 def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | None = None) -> list[Fold]:
     """The folds in which the task has unseen rows. `head` is another head than the task's own."""
-    examples = read_all(data)
+    examples = _examples(data)
     folds = []
     for name in ("rows", *FOLDS):
         unseen = split(examples, name)[1]
@@ -62,9 +63,14 @@ def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | No
     return folds
 
 
+@cache
+def _examples(data: Path) -> Sequence[Example]:
+    return read_all(data)
+
+
 def pooled(path: Path, texts: int, head: str) -> Array:
     """Log probabilities of each text, its windows pooled as the product pools them."""
-    found = np.load(path)
+    found = dict(np.load(path))
     at = 0
     for name, labels in LABELS.items():
         if name == head:
@@ -84,7 +90,7 @@ def pooled(path: Path, texts: int, head: str) -> Array:
 
 def words_of(path: Path, head: str, texts: Sequence[str]) -> Array:
     """Logits of tier 0."""
-    stored = np.load(path)
+    stored = dict(np.load(path))
     weight, scale, bias = (stored[f"{head}.{part}"] for part in ("weight", "scale", "bias"))
     out = np.zeros((len(texts), len(bias)), np.float32)
     for n, text in enumerate(texts):
@@ -124,9 +130,9 @@ def settings(data: Path, trained: Path, tier0: Path) -> dict[str, Any]:
         "tier0_temperatures": tier0_temperatures,
         "pii": {
             "tags": list(PII_TAGS),
-            "threshold": 0.5,
+            "threshold": 0.75,
             "names_sure": 0.3,
-            "left_to_detectors": sorted(set(DETERMINISTIC) - {"PHONE_NUMBER", "CREDIT_CARD"}),
+            "left_to_detectors": sorted(set(DETERMINISTIC) - {"PHONE_NUMBER"}),
         },
         "language": {"threshold": 0.5, "english_min": 0.3},
         "risk_threshold": risk,
