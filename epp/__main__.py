@@ -14,7 +14,10 @@ COMMANDS = {
     "classify": "epp.cli.classify",
     "check": "epp.cli.check",
     "inspect": "epp.cli.inspect",
+    "explain": "epp.cli.explain",
     "doctor": "epp.cli.doctor",
+    "migrate": "epp.cli.migrate",
+    "bench": "epp.cli.bench",
 }
 USAGE = """usage: onehop COMMAND [options]
 
@@ -23,7 +26,10 @@ USAGE = """usage: onehop COMMAND [options]
   classify      categories for the rows of a JSONL file
   check         validate discovery and semantic configuration files
   inspect       pools and endpoints of a running OneHop
+  explain       why a request went where it went, or where a prompt would go
   doctor        look for known traps in a cluster, or in manifests
+  migrate       an older vLLM Semantic Router file as v0.3, and what does not carry over
+  bench         policies and admission against simulated model servers
 
 onehop COMMAND --help says more.
 """

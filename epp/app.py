@@ -16,18 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from epp.admission import gate_of
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.datastore.fleet import Fleet
+from epp.datastore.overview import ejected, lacking
 from epp.datastore.pool import Pool
-from epp.datastore.receipts import Receipts
+from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director, Rules
-from epp.domain import Chooser, ConfigError, Endpoint
+from epp.domain import Chooser, ConfigError, Endpoint, Fault
 from epp.edge import admin, tls
+from epp.edge.classify_api import ClassifyApi
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.health import Health
 from epp.edge.scrape import Scraper
 from epp.edge.server import Limits, Processor, listen
 from epp.edge.stream import Shared, Stream
+from epp.flow.gate import Gate
+from epp.leaving import Leaving, outlook_of
 from epp.picking import Picking
 from epp.protocol.decision import Signer
 from epp.protocol.exchange import Buffers
@@ -36,14 +41,16 @@ from epp.protocol.identity import source
 from epp.readiness import Readiness
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Profile
-from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
+from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
+from epp.scheduling.plugins.health import HealthFilter
+from epp.scheduling.spill import Spill, SpillRules
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
 from epp.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from epp.kubernetes import Kubernetes
-    from semantic.router import SemanticRouter
+    from epp.semantic_stage import SemanticStage
 
 log = logging.getLogger(__name__)
 POLL_S = 0.05
@@ -53,7 +60,7 @@ NO_SOURCE = (
     "or one of --pool-name, --pool, --pool-selector, --picker-service, --endpoint-selector is required: "
     "they say where the endpoints come from"
 )
-COUNTS = ("streams", "classifier")  # conditions that are numbers to look at, and no trouble
+COUNTS = ("streams", "classifier", "semantic_stage", "scorers")  # conditions to look at, and no trouble
 FILE_POOL = "default"  # the pool's name where only a file knows of it
 
 
@@ -67,6 +74,7 @@ class App:
         self.health = Health()
         self._conditions: dict[str, Callable[[], Any]] = {}
         self._kubernetes = self._file = None
+        self._stage: SemanticStage | None = None
         self.fleet = Fleet(settings.pool_name or FILE_POOL, on_change=self._relisted)
         if settings.discovery_file is not None:
             self._file = self._discovery_file(settings.discovery_file)
@@ -75,18 +83,27 @@ class App:
             self.fleet.home = self._kubernetes.namespace
         else:
             raise ConfigError("--discovery-file", NO_SOURCE)
-        self.receipts = Receipts(time.time() - self._now())
         self.telemetry = Telemetry(self.fleet)
+        keeping = Keeping(settings.receipts_max, settings.receipts_bytes_max, settings.receipts_sample)
+        self.receipts = Receipts(time.time() - self._now(), keeping, self.telemetry.receipt)
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Profile] = []
+        self._profile_pools: list[tuple[Profile, Pool]] = []
+        self._gates: list[Gate] = []
+        self.fleet.on_room = self._room
         self._scraper = Scraper(
             self.fleet.all,
             now=self._now,
             interval_s=settings.refresh_metrics_interval,
             on_failure=self.telemetry.read_failed,
+            on_probe=lambda endpoint: self._probed(),
+            on_visit=self._room,
         )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
+        self._conditions["series"] = lambda: lacking(self.fleet.all.endpoints) or None
+        self._conditions["ejected"] = lambda: ejected(self.fleet.all.endpoints, self._now()) or None
+        self._conditions["scorers"] = lambda: {n: why for p in self._profiles for n, why in p.unused.items()} or None
         self._processors: list[Processor] = []
         self._readiness = Readiness(
             self._tell_ready, "serving", *(self._kubernetes.requires if self._kubernetes else ())
@@ -123,6 +140,8 @@ class App:
         runs = {"scrape": self._scraper.run()}
         if self._file is not None:
             runs["discovery"] = self._file.watch()
+        if self._stage is not None:
+            runs["semantic"] = self._stage.watch()
         if self._kubernetes is not None:
             runs["kubernetes"] = self._kubernetes.run(self._readiness.set, self.telemetry.leads)
         certificates = self._certificates
@@ -144,7 +163,27 @@ class App:
     def _relisted(self) -> None:
         for profile in self._profiles:
             profile.relisted(self.fleet.all.endpoints)
+        self._probed()
         self._scraper.wake()
+        self._room()
+
+    def _room(self) -> None:
+        """An endpoint may have become less busy, or be there at all: whoever waits may go on."""
+        for gate in self._gates:
+            gate.wake()
+
+    def _probed(self) -> None:
+        """What endpoints tell has changed; scorers that lack what they need are not asked, which the log says once."""
+        for profile, pool in self._profile_pools:
+            before = profile.unused
+            profile.probed(pool.endpoints)
+            for name, why in profile.unused.items() - before.items():
+                log.warning("pool %s: %s is not used: %s", pool.name, name, why)
+
+    def _ejected(self, endpoint: Endpoint, fault: Fault | None, why: str) -> None:
+        self.telemetry.ejected(fault or "rate")
+        left_s = endpoint.ejected_until - self._now()
+        log.warning("endpoint %s (%s) is left out for %.0f s: %s", endpoint.name, endpoint.address, left_s, why)
 
     def _discovery_file(self, path: Path) -> DiscoveryFile:
         over = self.fleet.pool(self.fleet.all.name)
@@ -155,7 +194,7 @@ class App:
     async def _listen(self, closing: AsyncExitStack) -> list[grpc.aio.Server]:
         """A server for each ext_proc port, and one for health."""
         settings = self._settings
-        router = await self._router(closing)
+        self._stage = stage = await self._semantic(closing)
         buffers = Buffers(settings.body_bytes_max, settings.body_bytes_total_max)
         credentials = self._credentials()
         host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
@@ -163,7 +202,7 @@ class App:
         namespace = self._kubernetes.namespace if self._kubernetes else ""
         servers = []
         for scope in scopes(settings, self.fleet, namespace):
-            processor = self._processor(scope, router, buffers, limits)
+            processor = self._processor(scope, stage, buffers, limits)
             self._processors.append(processor)
 
             def add_processor(server: grpc.aio.Server, processor: Processor = processor) -> None:
@@ -178,14 +217,24 @@ class App:
         }
         return [*servers, listen(f"{host}:{settings.grpc_health_port}", self.health.add_to)[0]]
 
-    def _processor(self, scope: Scope, router: SemanticRouter | None, buffers: Buffers, limits: Limits) -> Processor:
+    def _processor(self, scope: Scope, stage: SemanticStage | None, buffers: Buffers, limits: Limits) -> Processor:
         settings = self._settings
         profile, rng = default_profile(), Random()
+        spill = Spill(SpillRules(settings.spill_wait, settings.spill_share_max, settings.spill_margin_max))
         self._profiles.append(profile)
+        self._profile_pools.append((profile, scope.pool))
+        for step in profile.filters:
+            if isinstance(step, HealthFilter):
+                step.on_eject = self._ejected
         self.telemetry.measure(profile)
+        leaving = Leaving(spill, outlook_of(profile))
+        picking = Picking(scope.pool, profile, rng, settings.unknown_model, leaving)
+        gate = None if scope.first_of_two else gate_of(settings, picking, self._now, self.telemetry)
+        if gate is not None:
+            self._gates.append(gate)
         director = Director(
-            picking=Picking(scope.pool, profile, rng, settings.unknown_model),
-            chooser=self._chooser(scope.pool, router),
+            picking=picking,
+            chooser=self._chooser(scope.pool, stage),
             receipts=self.receipts,
             telemetry=self.telemetry,
             now=self._now,
@@ -202,6 +251,7 @@ class App:
                 first_of_two=scope.first_of_two,
                 second_of_two=scope.second_of_two and self._signer is not None,
             ),
+            gate=gate,
         )
         shared = Shared(
             buffers, settings.usage_sample_every, settings.restore_model, settings.body_timeout, scope.first_of_two
@@ -212,21 +262,24 @@ class App:
 
         return Processor(new_stream, self.telemetry, limits.streams_max)
 
-    async def _router(self, closing: AsyncExitStack) -> SemanticRouter | None:
+    async def _semantic(self, closing: AsyncExitStack) -> SemanticStage | None:
         """The semantic stage, loaded off the loop; without a configuration there is none."""
         path = self._settings.semantic_config_file
         if path is None:
             return None
-        router = await asyncio.to_thread(_load_router, path, self._settings.lenient)
-        closing.callback(router.close)
-        self._conditions["classifier"] = lambda: router.reader.classifier.counts
-        return router
+        stage = await asyncio.to_thread(_load_stage, path, self._settings.lenient)
+        closing.callback(stage.close)
+        self._conditions["semantic"] = lambda: stage.file.last_error
+        self._conditions["semantic_models"] = lambda: stage.models_error
+        self._conditions["classifier"] = stage.signals.counts
+        self._conditions["semantic_stage"] = stage.counts
+        return stage
 
-    def _chooser(self, pool: Pool, router: SemanticRouter | None) -> Chooser:
+    def _chooser(self, pool: Pool, stage: SemanticStage | None) -> Chooser:
         """Without a semantic stage `auto` is the default model."""
-        if router is None:
+        if stage is None:
             return DefaultModelChooser(pool, self._settings.default_model)
-        return SemanticChooser(router, self._settings.classify_deadline)
+        return SemanticChooser(lambda: stage.router, self._settings.classify_deadline, pool)
 
     def _credentials(self) -> grpc.ServerCredentials | None:
         settings = self._settings
@@ -252,6 +305,8 @@ class App:
         debug = admin.admin_app(
             self.fleet, self.receipts, self._conditions, _secret(settings), now=self._now, prefix=self._prefix_blocks
         )
+        if self._stage is not None:
+            ClassifyApi(self._stage.calls()).add_to(debug)
         closing.push_async_callback((await admin.serve(debug, host.strip("[]"), int(port))).cleanup)
 
     async def _first_look(self) -> None:
@@ -278,6 +333,10 @@ class App:
         while self._open and self._now() < ends:
             await asyncio.sleep(POLL_S)
         if self._open:
+            for gate in self._gates:
+                gate.close()
+            await asyncio.sleep(POLL_S)  # those that were refused get their answers out
+        if self._open:
             log.warning("the drain timeout is over, %d streams are cut off", self._open)
             for server in ext_proc:
                 await server.stop(None)
@@ -289,8 +348,8 @@ class App:
 
     def _prefix_blocks(self, endpoint: Endpoint) -> int:
         """The blocks of prompts that an endpoint is believed to hold, by the port that knows of most."""
-        scorers = [scorer for profile in self._profiles for scorer, _ in profile.scorers]
-        held = [s.index.used_blocks(endpoint) for s in scorers if isinstance(s, PrefixCacheScorer)]
+        producers = [producer for profile in self._profiles for producer in profile.producers]
+        held = [p.index.used_blocks(endpoint) for p in producers if isinstance(p, ApproxPrefixCacheProducer)]
         return max(held, default=0)
 
     @property
@@ -328,19 +387,10 @@ def _secret(settings: Settings) -> str | None:
     return None if settings.admin_token is None else settings.admin_token.get_secret_value()
 
 
-def _load_router(path: Path, lenient: bool) -> SemanticRouter:
-    from semantic.config import ConfigError as SemanticConfigError  # noqa: PLC0415  # only who routes by prompt
-    from semantic.router import SemanticRouter  # noqa: PLC0415  # pays for onnxruntime
+def _load_stage(path: Path, lenient: bool) -> SemanticStage:
+    from epp.semantic_stage import SemanticStage  # noqa: PLC0415  # only who routes by prompt pays for onnxruntime
 
-    try:
-        router = SemanticRouter.load(path, lenient=lenient)
-    except SemanticConfigError as mistake:
-        raise ConfigError(f"{path}: {mistake.path}", mistake.message) from mistake
-    except OSError as unreadable:
-        raise ConfigError(str(path), unreadable.strerror or "cannot be read") from unreadable
-    for warning in router.warnings:
-        log.warning("%s: %s", path, warning)
-    return router
+    return SemanticStage(path, lenient=lenient)
 
 
 async def serve(settings: Settings) -> None:

@@ -7,18 +7,35 @@ An expected refusal becomes an answer; a surprise becomes a plain pick, counted,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from traceback import format_tb
 
-from epp import outcome
+from epp import candidates, outcome
 from epp.datastore import recent
 from epp.datastore.outages import Outages
 from epp.datastore.pool import Lease
 from epp.datastore.receipts import Receipts
 from epp.datastore.recent import Decided, Recent
-from epp.domain import DEFAULT_TENANT, Candidate, Choice, Chooser, Endpoint, Reason, Receipt, Refused, Request
+from epp.domain import (
+    DEFAULT_TENANT,
+    Candidate,
+    Choice,
+    Chooser,
+    Cost,
+    Endpoint,
+    Reason,
+    Receipt,
+    Refused,
+    Request,
+)
+from epp.flow.eviction import Running
+from epp.flow.gate import Gate, Gone, Waits
+from epp.flow.ticket import Room, Ticket
 from epp.outcome import Answered, Routed
 from epp.picking import Picking, next_best, within
 from epp.protocol import decision, openai
@@ -34,12 +51,13 @@ from epp.protocol.headers import (
     RETRY_ATTEMPT,
     REWRITE,
     SELECTED_MODEL,
+    SLO_TTFT,
     first,
 )
 from epp.protocol.identity import Source
 from epp.protocol.messages import Decide
 from epp.protocol.paths import path_of
-from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
+from epp.scheduling.framework import Answer, Query
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -76,9 +94,10 @@ DEFAULT_RULES = Rules()
 
 
 class Director:
-    """Decides one request at a time; all state is in the pool, the profile's plugins and the memories.
+    """Decides one request at a time; all state is in the pool, the gate, the profile's plugins and the memories.
 
-    `now` is monotonic; `wall` is the time of day, for what other processes are told.
+    Without a `gate` every request goes on at once. `now` is monotonic; `wall` is the time of day, for what other
+    processes are told.
     """
 
     def __init__(
@@ -92,6 +111,7 @@ class Director:
         wall: Callable[[], float],
         rng: Random,
         rules: Rules = DEFAULT_RULES,
+        gate: Gate | None = None,
     ) -> None:
         self._picking = picking
         self._pool = picking.pool
@@ -103,20 +123,32 @@ class Director:
         self._wall = wall
         self._rng = rng
         self._rules = rules
+        self._gate = gate
         self._recent = Recent()
         self._outages = Outages()
 
-    async def decide(self, ask: Decide, prefer: Endpoint | None = None) -> Routed | Answered:
-        """Where the request goes. `prefer` is where its headers already went, kept if it serves the chosen model."""
+    async def decide(
+        self, ask: Decide, prefer: Endpoint | None = None, waits: Callable[[float], Awaitable[None]] | None = None
+    ) -> Routed | Answered:
+        """Where the request goes. `prefer` is where its headers already went, kept if it serves the chosen model.
+
+        `waits` is called when the answer may take as many seconds.
+        """
         receipt = self._receipt(ask)
         try:
-            result = await self._decide(ask, receipt, prefer)
+            result = await self._decide(ask, receipt, prefer, waits)
         except Refused as refused:
             result = self._refuse(refused, receipt)
+        except (CancelledError, Gone):
+            receipt.outcome = "disconnected"
+            self._receipts.add(receipt)
+            self._telemetry.ended(receipt)
+            raise
         except Exception as surprise:
             result = self._fail_open(ask, receipt, surprise)
         receipt.decided_s = self._now() - receipt.time
         self._receipts.add(receipt)
+        self._telemetry.chose(receipt)
         if not isinstance(result, Routed) or result.lease is not None:  # else the second stream counts the request
             self._telemetry.decided(receipt)
         return result
@@ -124,8 +156,21 @@ class Director:
     def refuse(self, ask: Decide, refused: Refused) -> Answered:
         """The answer to a request that the exchange itself gave up on."""
         receipt = self._receipt(ask)
+        answered = self._refuse(refused, receipt)
         self._receipts.add(receipt)
-        return self._refuse(refused, receipt)
+        return answered
+
+    def may_evict(self, routed: Routed, evict: Callable[[], None]) -> None:
+        """The stream can cut the request off: `evict` is called when others need its place more, if ever."""
+        if self._gate is None or routed.lease is None or routed.lease.holders > 1:
+            return
+        running = Running(routed.receipt.priority, self._now(), routed.lease, evict)
+        if self._gate.control.evictions.add(running):
+            routed.running = running
+
+    def evicted(self, routed: Routed) -> Answered:
+        """What the client is told whose request was cut off."""
+        return self._refuse(Refused(Reason.EVICTED, "request evicted by flow control"), routed.receipt)
 
     def served(self, routed: Routed, address: str) -> None:
         """The gateway says who answered: if it went elsewhere, the ledger and the scorers' memories follow."""
@@ -136,11 +181,51 @@ class Director:
         if endpoint is None:
             return
         picked = routed.lease.endpoint
-        routed.lease.move(endpoint)
+        routed.lease.move(endpoint, self._now())
         if routed.query is not None:
             self._profile.moved(routed.query, picked, endpoint)
 
-    async def _decide(self, ask: Decide, receipt: Receipt, prefer: Endpoint | None) -> Routed | Answered:
+    def answered(self, routed: Routed) -> None:
+        """The first piece of the answer is here; that of a stream is its first token."""
+        receipt = routed.receipt
+        if receipt.stream and self._gate is not None and receipt.slo_ttft_s is not None:
+            took_s = receipt.first_answer_s or 0.0
+            self._gate.control.first_token(receipt.priority, took_s, receipt.slo_ttft_s, self._now())
+        if receipt.stream and routed.query is not None and routed.lease is not None:
+            took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
+            self._profile.answered(routed.query, routed.lease.endpoint, took)
+            self._telemetry.foretold(receipt, took)
+
+    def ended(self, routed: Routed) -> None:
+        """The stream is over, for whatever reason; the receipt says how. The lease is closed."""
+        lease, receipt = routed.lease, routed.receipt
+        if lease is None:
+            return
+        if self._gate is not None and routed.running is not None:
+            self._gate.control.evictions.remove(routed.running)
+        lease.close(self._now())
+        if self._gate is not None and receipt.usage is not None:
+            self._gate.control.generated(receipt.tenant, receipt.priority, receipt.usage, self._now())
+        if routed.query is not None and receipt.outcome != "superseded" and not lease.charged:
+            decided = receipt.decided_s or 0.0
+            first = receipt.first_answer_s if receipt.stream else None
+            answer = Answer(
+                seconds=(receipt.ended_s or 0.0) - decided,
+                first_s=None if first is None else first - decided,
+                status=receipt.status,
+                whole=receipt.outcome == "completed",
+                usage=receipt.usage,
+                fault=receipt.fault,
+            )
+            self._profile.ended(routed.query, lease.endpoint, answer)
+
+    async def _decide(
+        self,
+        ask: Decide,
+        receipt: Receipt,
+        prefer: Endpoint | None,
+        waits: Callable[[float], Awaitable[None]] | None,
+    ) -> Routed | Answered:
         named = _model_in(ask.headers, REWRITE)
         request = openai.read(
             receipt.request_id,
@@ -159,28 +244,46 @@ class Director:
         before = self._before(ask)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
-        # From here to the lease nothing awaits.
+        if choice.refusal is not None:
+            raise choice.refusal
+        if choice.answer is not None:
+            return outcome.answered(choice.answer, request, receipt, int(self._wall()))
+        choice = candidates.fitting(choice, request, receipt)
+        if before is not None:
+            choice = candidates.first(before.candidate, choice)
         tried = before.tried if before else set()
         kept = before.endpoint if before and not tried else prefer
+        # One that is in the ledger already, by its headers or by another stream, has been let through.
+        room = await self._enter(ask, request, choice, receipt, waits) if kept is None else None
+        # From here to the lease nothing awaits.
+        self._pool.settle(self._now())
         chosen = self._picking.choose(
-            request, choice, receipt, self._now(), prefer=kept, tried=tried, aliases=self._chooser.aliases
+            request, choice, receipt, self._now(), prefer=kept, tried=tried, aliases=self._chooser.aliases, room=room
         )
         pick = chosen.pick
         receipt.pick, receipt.model = pick.best(EXPLAINED_MAX), chosen.candidate.model
+        receipt.cached_tokens = chosen.query.cached.get(pick.endpoint, 0)
+        receipt.hashed_tokens = chosen.query.hashed
         if self._rules.first_of_two:
-            return self._pass_on(ask, request, receipt)
-        if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not pick.score(PrefixCacheScorer.type):
+            return self._pass_on(ask, request, receipt, chosen.candidate, pick.endpoint)
+        if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not chosen.query.cached.get(pick.endpoint):
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         receipt.picked = pick.endpoint.address
         destination = ",".join([receipt.picked, *next_best(pick, self._rules.fallbacks)])
-        way = outcome.route(ask.headers, request, destination, receipt.model, receipt)
+        edits = chosen.candidate.edits_at(pick.endpoint)
+        way = outcome.route(ask.headers, request, destination, receipt.model, receipt, edits=edits)
+        way = outcome.with_headers(way, chosen.candidate.headers, ask.headers)
         way.scores = pick.scores() if self._rules.scores else None
         if before and _joins(before.lease) and before.lease.endpoint is pick.endpoint:
             lease = before.lease.join()
         else:
             self._profile.picked(chosen.query, pick.endpoint)
-            lease = self._pool.lease(pick.endpoint, request.prompt_tokens)  # last: what fails before it leaks nothing
-        self._remember(ask, way, Decided(self._now(), choice, chosen.candidate, pick.endpoint, lease, tried))
+            cost = _cost(chosen.query, pick.endpoint)
+            cost.blind = not (ask.sees_answer and request.stream)
+            cost.critical = self._gate is not None and self._gate.control.settings.level(request.priority) == "critical"
+            receipt.predicted_ttft_s = cost.ttft_s
+            lease = self._pool.lease(pick.endpoint, cost, now=self._now())  # last: what fails before it leaks nothing
+        self._remember(ask, way, Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, chosen.query)
 
@@ -206,7 +309,37 @@ class Director:
             model = rewritten.model
         if model is not None and model in self._chooser.aliases:
             return await self._chooser.choose(request)
+        if self._chooser.guards:
+            return await self._chooser.check(request, model)
         return Choice((Candidate(model),))
+
+    async def _enter(
+        self,
+        ask: Decide,
+        request: Request,
+        choice: Choice,
+        receipt: Receipt,
+        waits: Callable[[float], Awaitable[None]] | None,
+    ) -> Room:
+        """Through the gate, as soon as any of the models has room. Raises Refused."""
+        gate, now = self._gate, self._now()
+        self._picking.wants(choice, now)
+        if gate is None:
+            return None
+        timeouts = gate.control.settings.gateway
+        slo_s = _slo_s(ask.headers)
+        wait_s_max = timeouts.wait_s(now - receipt.time) if ask.timed else None
+        tell: Waits | None = None
+        if waits is not None and ask.timed and timeouts.extends:
+            tell = partial(waits, timeouts.message_s_max)
+        with self._picking.waiting(choice, request.subset, now) as key:
+            ticket = Ticket(request, key, now, slo_s=slo_s, wait_s_max=wait_s_max)
+            try:
+                entry = await gate.enter(ticket, tell)
+            finally:
+                receipt.waited_s = self._now() - now
+                receipt.slo_ttft_s = ticket.due_s
+        return entry.room
 
     def _told(self, ask: Decide, request_id: str) -> Decision | None:
         """What the first stream decided about this request, if it said so. Raises Refused where it must have."""
@@ -222,9 +355,12 @@ class Director:
         same = found is not None and found.about == decision.about(request_id, ask.headers, ask.body or b"")
         return found if same else None
 
-    def _pass_on(self, ask: Decide, request: Request, receipt: Receipt) -> Routed:
+    def _pass_on(
+        self, ask: Decide, request: Request, receipt: Receipt, candidate: Candidate, likely: Endpoint
+    ) -> Routed:
         """The model is chosen, the endpoint is for the second stream to choose; so nothing is leased."""
-        way = outcome.route(ask.headers, request, None, receipt.model, receipt)
+        way = outcome.route(ask.headers, request, None, receipt.model, receipt, edits=candidate.edits_at(likely))
+        way = outcome.with_headers(way, candidate.headers, ask.headers)
         signer, choice = self._rules.signer, receipt.choice
         if signer is not None and choice is not None:
             body = way.body if way.body is not None else ask.body or b""
@@ -263,13 +399,17 @@ class Director:
             return
         self._recent.note(_key(ask, ask.body), decided)
         if way.body is not None:
-            self._recent.note(_key(ask, way.body), decided)
+            # What was edited once is not edited again.
+            plain = replace(decided, choice=decided.choice.unedited(), candidate=decided.candidate.unedited())
+            self._recent.note(_key(ask, way.body), plain)
 
     def _fail_open(self, ask: Decide, receipt: Receipt, surprise: Exception) -> Routed | Answered:
         """A defect: send the request as it is to the least busy endpoint. Its text may hold a prompt: not logged."""
         if self._telemetry.surprise(surprise):
             where = "".join(format_tb(surprise.__traceback__)[-2:])
             log.error("surprise %s, request %s goes on by a plain pick\n%s", type(surprise).__name__, receipt.id, where)
+        if self._chooser.closed and receipt.choice is None:
+            return self._refuse(Refused(Reason.GUARD_UNKNOWN, "the request could not be checked"), receipt)
         if self._rules.first_of_two:
             return Routed(outcome.plain_route(ask.headers, None, receipt), None, receipt)
         endpoints = within(ask.subset if self._rules.subsets else None, self._pool.endpoints)
@@ -281,7 +421,9 @@ class Director:
         return Routed(way, self._pool.lease(endpoint, 0), receipt)
 
     def _refuse(self, refused: Refused, receipt: Receipt) -> Answered:
-        return outcome.refuse(refused, receipt, self._outages.wait(refused.reason, self._now()))
+        lasted_s = self._outages.wait(refused.reason, self._now())
+        predicted_s = refused.retry_after_s
+        return outcome.refuse(refused, receipt, lasted_s if predicted_s is None else predicted_s)
 
     def _receipt(self, ask: Decide) -> Receipt:
         made_up = f"{self._rng.getrandbits(128):032x}"
@@ -300,6 +442,14 @@ class Director:
         )
 
 
+def _cost(query: Query, endpoint: Endpoint) -> Cost:
+    """What the ledger is charged: as the profile reckons, or all of the prompt that is not cached."""
+    if query.cost is not None:
+        return query.cost
+    prompt = query.request.prompt_tokens
+    return Cost(max(0, prompt - query.cached.get(endpoint, 0)), prompt)
+
+
 def _joins(lease: Lease) -> bool:
     """Whether one more may hold it: as many as one request can have streams, since clients may choose their ids."""
     return lease.charged and lease.holders < STREAMS_MAX
@@ -312,6 +462,15 @@ def _model_in(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
         message = f"a model in the header `{names[0]}` must have at most {openai.MODEL_LENGTH_MAX} characters"
         raise Refused(Reason.BAD_REQUEST, message)
     return model
+
+
+def _slo_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds within which the client wants its first token, if it says so."""
+    try:
+        slo_s = float(first(headers, SLO_TTFT) or "nan") / 1000
+    except ValueError:
+        return None
+    return slo_s if 0 < slo_s < math.inf else None
 
 
 def _key(ask: Decide, body: bytes) -> recent.Key:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from epp.datastore.pool import Lease
-from epp.domain import Receipt, Refused, Request
+from epp.domain import Edit, Reason, Receipt, Refused, Request
+from epp.flow.eviction import Running
 from epp.protocol import openai
+from epp.protocol.canned import canned
 from epp.protocol.errors import refusal
 from epp.protocol.exchange import Route
 from epp.protocol.headers import (
@@ -22,6 +24,7 @@ from epp.protocol.headers import (
 )
 from epp.protocol.messages import Immediate
 from epp.protocol.paths import error_shape
+from epp.protocol.splice import edited
 from epp.scheduling.framework import Query
 
 
@@ -29,13 +32,15 @@ from epp.scheduling.framework import Query
 class Routed:
     """Go there; the lease is the caller's to close.
 
-    `lease` is None where a second stream of the same request takes it, `query` where no profile chose.
+    `lease` is None where a second stream of the same request takes it, `query` where no profile chose. `running` is
+    there while the request may be cut off for others.
     """
 
     route: Route
     lease: Lease | None
     receipt: Receipt
     query: Query | None = None
+    running: Running | None = None
 
 
 @dataclass(slots=True)
@@ -47,11 +52,17 @@ class Answered:
 
 
 def route(
-    headers: Mapping[str, str], request: Request, address: str | None, model: str | None, receipt: Receipt
+    headers: Mapping[str, str],
+    request: Request,
+    address: str | None,
+    model: str | None,
+    receipt: Receipt,
+    *,
+    edits: Sequence[Edit] = (),
 ) -> Route:
     """To `address` (None: wherever a second filter says), as `model` (None: as the client named it, if it did).
 
-    Only headers that change are touched.
+    Only headers that change are touched, and of the body only what `edits` and the model's name change.
     """
     way = plain_route(headers, address, receipt)
     if model is None:
@@ -62,6 +73,23 @@ def route(
         way.set_headers = [(SELECTED_MODEL, model), *way.set_headers]
     if request.model_span is not None and model != request.model:
         way.body = openai.with_model(request, model)
+    if edits and request.model_span is not None:
+        before = request.body if way.body is None else way.body
+        after = edited(before, edits)
+        way.body = way.body if after == before else after
+    return way
+
+
+def with_headers(way: Route, headers: Sequence[tuple[str, str | None]], given: Mapping[str, str]) -> Route:
+    """The same way with a decision's own headers set, or removed (None) where the client `given` them."""
+    changed = dict(headers)
+    if not changed:
+        return way
+    kept = [(name, value) for name, value in way.set_headers if name not in changed]
+    way.set_headers = [*kept, *((name, value) for name, value in changed.items() if value is not None)]
+    gone = {name for name, value in changed.items() if value is None and name in given}
+    way.remove_headers = sorted({*way.remove_headers, *gone} - {name for name, _ in way.set_headers})
+    way.model_changed = way.model_changed or SELECTED_MODEL in changed
     return way
 
 
@@ -96,9 +124,19 @@ def models(roots: Mapping[str, str], aliases: frozenset[str], receipt: Receipt) 
     return Answered(Immediate(200, headers, openai.models_page(names, roots), "onehop_models"), receipt)
 
 
+def answered(message: str, request: Request, receipt: Receipt, created: int) -> Answered:
+    """A decision's own message instead of a model's answer. Raises Refused where clients expect no text."""
+    immediate = canned(request.path, message, stream=request.stream, name=receipt.id, created=created)
+    if immediate is None:
+        raise Refused(Reason.BAD_REQUEST, message)
+    receipt.outcome, receipt.status = "answered", immediate.status
+    immediate.headers = [*immediate.headers, *response_headers(receipt)]
+    return Answered(immediate, receipt)
+
+
 def refuse(refused: Refused, receipt: Receipt, retry_after_s: int | None = None) -> Answered:
     """The refusal as the client sees it; `retry_after_s` as in `errors.refusal`."""
-    receipt.outcome, receipt.status = refused.reason.code, refused.reason.status
+    receipt.outcome, receipt.status, receipt.message = refused.reason.code, refused.reason.status, refused.message
     immediate = refusal(refused, error_shape(receipt.path), retry_after_s)
     immediate.headers = [*immediate.headers, (RECEIPT, receipt.id)]
     return Answered(immediate, receipt)

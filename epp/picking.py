@@ -5,13 +5,16 @@ Must stay true: nothing here awaits; the pool is read once for each choice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from epp.datastore.pool import Pool
-from epp.domain import Candidate, Choice, Endpoint, Reason, Receipt, Refused, Request
+from epp.domain import Candidate, Choice, Endpoint, Exclusion, Reason, Receipt, Refused, Request, SpillReason
+from epp.flow.ticket import Key
+from epp.leaving import Leaving, note_forced
 from epp.scheduling.framework import Pick, Profile, Query
 
 
@@ -26,12 +29,13 @@ class Chosen:
 
 @dataclass(slots=True)
 class Picking:
-    """Picks among one pool's endpoints by one profile."""
+    """Picks among one pool's endpoints by one profile; `leaving` says when a request goes to another model."""
 
     pool: Pool
     profile: Profile
     rng: Random
     unknown_model: Literal["refuse", "forward"] = "refuse"
+    leaving: Leaving | None = None
 
     def choose(
         self,
@@ -43,10 +47,13 @@ class Picking:
         prefer: Endpoint | None,
         tried: set[Endpoint],
         aliases: frozenset[str],
+        room: Sequence[Endpoint] | None = None,
     ) -> Chosen:
         """The first candidate with an endpoint that can be reached; if there is none, the first with any.
 
-        `prefer` is kept if it will do; `tried` is left out while anyone else is there. Raises Refused.
+        Or one of those after it, where the wait is too long. `prefer` is kept if it will do, and its model with it;
+        `tried` is left out while anyone else is there; where `room` is given, only those in it are chosen. Raises
+        Refused.
         """
         allowed = within(request.subset, self.pool.endpoints)
         endpoints = [e for e in allowed if e not in tried] or allowed
@@ -54,14 +61,20 @@ class Picking:
             raise Refused(Reason.NO_ENDPOINTS, "failed to find endpoint candidates for serving the request")
         drained = False
         for last_resort in (False, True):
-            for candidate in choice.candidates:
-                able = _serving(candidate.model, endpoints)
+            for place, candidate in enumerate(choice.candidates):
+                serving = _serving(candidate.model, endpoints)
+                able = _those_in(room, serving)
                 drained = drained or bool(able)
-                if last_resort or any(e.reachable for e in able):
-                    found = self._run(request, candidate, now, _kept(prefer, able))
+                if last_resort or any(e.reachable and e.ejected_until <= now for e in able):
+                    found = self._run(request, candidate, now, _kept(prefer, able, now))
                     if found is not None:
-                        return found
-                receipt.excluded[candidate.model] = "no usable endpoint serves it"
+                        receipt.excluded.pop(candidate.model, None)  # tried after all, as the last resort
+                        if place:
+                            self._forced(request, choice.candidates[0], candidate, receipt, now)
+                        bound = place or last_resort or tried or prefer is not None
+                        return found if bound else self._or_instead(found, choice, endpoints, room, receipt)
+                crowded = len(able) < len(serving) and any(e.reachable for e in serving)
+                receipt.excluded[candidate.model] = Exclusion.NO_ROOM if crowded else Exclusion.NO_ENDPOINT
         if self.unknown_model == "forward":
             found = self._run(request, choice.candidates[0], now, endpoints)
             if found is not None:
@@ -69,6 +82,63 @@ class Picking:
         if drained:
             raise Refused(Reason.SATURATED, "no endpoints available for the given request")
         raise self._not_served(request, choice, aliases)
+
+    def wants(self, choice: Choice, now: float) -> None:
+        """One more request that wants the first of these; called once for each, before it waits and is chosen for."""
+        if self.leaving is not None and len(choice.candidates) > 1:
+            self.leaving.spill.asked(choice.candidates[0].model, now)
+
+    @contextmanager
+    def waiting(self, choice: Choice, subset: frozenset[str] | None, now: float) -> Iterator[Key]:
+        """What a request waits for room by: its models that may answer, unless nobody is there for these."""
+        every = Key(frozenset(c.model for c in choice.candidates), subset)
+        if self.leaving is None or len(choice.candidates) == 1:
+            yield every
+            return
+        with self.leaving.waiting(choice.candidates, now) as near:
+            key = Key(frozenset(c.model for c in near), subset)
+            yield key if any(e.reachable for e in self.eligible(key) or ()) else every
+
+    def eligible(self, key: Key) -> Sequence[Endpoint] | None:
+        """The endpoints that could serve any of these models, as `choose` would see it; None where there are none."""
+        allowed = within(key.subset, self.pool.endpoints)
+        if not allowed:
+            return None
+        if len(key.models) == 1:
+            return _serving(next(iter(key.models)), allowed)
+        able = {id(e) for model in key.models for e in _serving(model, allowed)}
+        return [e for e in allowed if id(e) in able]
+
+    def _or_instead(
+        self,
+        found: Chosen,
+        choice: Choice,
+        endpoints: Sequence[Endpoint],
+        room: Sequence[Endpoint] | None,
+        receipt: Receipt,
+    ) -> Chosen:
+        """What was found for the first candidate, or another that has to wait so much less."""
+        leaving, (first, *rest) = self.leaving, choice.candidates
+        if leaving is None or not rest:
+            return found
+
+        def others() -> Iterator[Chosen]:
+            for candidate in rest:
+                able = [e for e in _those_in(room, _serving(candidate.model, endpoints)) if e.reachable]
+                if leaving.near(candidate, first) and able:
+                    other = self._run(found.query.request, candidate, found.query.now, able)
+                    if other is not None:
+                        yield other
+
+        return leaving.instead(found, others(), receipt)
+
+    def _forced(self, request: Request, wanted: Candidate, taken: Candidate, receipt: Receipt, now: float) -> None:
+        if receipt.excluded.get(wanted.model) is not Exclusion.NO_ROOM:
+            note_forced(receipt, wanted, taken, SpillReason.NO_ENDPOINT)
+            return
+        note_forced(receipt, wanted, taken, SpillReason.NO_ROOM)
+        if self.leaving is not None:
+            self.leaving.sent(request, wanted, taken, now)
 
     def _run(self, request: Request, candidate: Candidate, now: float, endpoints: Sequence[Endpoint]) -> Chosen | None:
         query = Query(request, candidate, now, self.rng)
@@ -100,8 +170,16 @@ def next_best(pick: Pick, count: int) -> list[str]:
     return [e.address for _, e in ranked if e is not pick.endpoint and e.reachable][:count]
 
 
-def _kept(prefer: Endpoint | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:
-    return [prefer] if prefer is not None and prefer.reachable and prefer in able else able
+def _kept(prefer: Endpoint | None, able: Sequence[Endpoint], now: float) -> Sequence[Endpoint]:
+    usable = prefer is not None and prefer.reachable and prefer.ejected_until <= now
+    return [prefer] if prefer is not None and usable and prefer in able else able
+
+
+def _those_in(room: Sequence[Endpoint] | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    if room is None:
+        return able
+    inside = {id(e) for e in room}
+    return [e for e in able if id(e) in inside]
 
 
 def _serving(model: str | None, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:

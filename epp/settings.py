@@ -88,6 +88,7 @@ def served(value: object) -> object:
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 SecondsOrNone = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
 Bytes = Annotated[int, BeforeValidator(quantity), Field(gt=0, lt=2**31)]  # gRPC counts in 32 bits
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 HostPort = Annotated[str, AfterValidator(host_and_port)]
 Names = Annotated[str, AfterValidator(names)]
@@ -222,6 +223,39 @@ class Settings(BaseSettings):
     body_timeout: Seconds = Field(60.0, description="a request body that stands still for so long is refused with 408")
     body_bytes_total_max: int = Field(
         512 * 1024 * 1024, gt=0, description="bytes of undecided request bodies held at once; then 503"
+    )
+    spill_wait: SecondsOrNone = Field(
+        1.0, description="predicted wait from which a request may go to the next acceptable model; 0 is never"
+    )
+    spill_share_max: Fraction = Field(0.5, description="most of a model's requests that are sent to others, 0 to 1")
+    spill_margin_max: Fraction = Field(0.1, description="most quality that is given up for a shorter wait, 0 to 1")
+    receipts_max: int = Field(2048, gt=0, description="receipts kept for /debug/decisions, a fourth of them refusals")
+    receipts_bytes_max: Bytes = Field(64 * 2**20, description="about how much memory they may take")
+    receipts_sample: Fraction = Field(
+        1.0, description="part of the routed requests whose receipts are kept, 0 to 1; refusals are kept anyway"
+    )
+    admission: Literal["onehop", "llm-d-legacy", "llm-d-probabilistic", "none"] = Field(
+        "onehop",
+        description="who waits and who is refused under load: by class and predicted wait; or negative priorities only:"
+        " when all is saturated, as the Go picker does by default, or by chance, as its admitter does; or nobody",
+    )
+    message_timeout: SecondsOrNone = Field(
+        2.0, description="the gateway's own message_timeout, which a request that waits must be answered within"
+    )
+    max_message_timeout: SecondsOrNone = Field(
+        30.0, description="its max_message_timeout, up to which a wait is extended once; 0 where it grants nothing"
+    )
+    queue_timeout: Seconds = Field(60.0, description="longest wait of a request, in full duplex too")
+    queue_requests_max: int = Field(10_000, gt=0, description="requests that may wait at once; one more is refused")
+    queue_bytes_max: Bytes = Field(256 * 2**20, description="bytes of their bodies; likewise")
+    empty_pool_timeout: SecondsOrNone = Field(
+        0.0, description="how long requests wait while there is no endpoint at all (scale from zero); 0 refuses at once"
+    )
+    slo_ttft: Seconds = Field(
+        2.0, description="time to the first token that requests are due, on top of twice their own prefill"
+    )
+    evict_sheddable: bool = Field(
+        False, description="cut off requests of negative priority in flight (429) where others would have to wait"
     )
     drain_timeout: Seconds = Field(30.0, description="after SIGTERM, how long until open streams are cut off")
     drain_notice: SecondsOrNone = Field(

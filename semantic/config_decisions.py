@@ -1,95 +1,37 @@
-"""Reads domains and decisions: rule trees, model references, plugins."""
+"""Reads decisions: rule trees, model references, what is done to their requests."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from semantic.categories import CATEGORIES
-from semantic.reading import Report, Section, nearest
-from semantic.rules import AllOf, AnyOf, Decision, Domain, Not, Rule, Unsupported
+from semantic.config_models import effort_of
+from semantic.config_names import KINDS, Names
+from semantic.config_plugins import read_algorithm, read_plugins
+from semantic.config_signals import read_bounds
+from semantic.judges.meaning import LEVELS
+from semantic.plan import ModelRef
+from semantic.reading import Section, nearest
+from semantic.rules import (
+    AllOf,
+    AnyOf,
+    Bounds,
+    Decision,
+    Given,
+    Holds,
+    Not,
+    Otherwise,
+    Rule,
+    Scores,
+    Truth,
+    Unsupported,
+)
 
 OPERATORS = ("AND", "OR", "NOT")
-SIGNAL_KINDS = frozenset(
-    {
-        "domain",
-        "keyword",
-        "embedding",
-        "complexity",
-        "context",
-        "jailbreak",
-        "pii",
-        "language",
-        "fact_check",
-        "user_feedback",
-        "authz",
-        "preference",
-        "reask",
-        "structure",
-        "modality",
-        "conversation",
-        "event",
-        "metadata",
-        "kb",
-        "classifier",
-        "projection",
-    }
-)
-PLUGIN_KINDS = frozenset(
-    {
-        "system_prompt",
-        "fast_response",
-        "header_mutation",
-        "response_cache",
-        "semantic-cache",
-        "request_params",
-        "tools",
-        "tool_selection",
-        "router_replay",
-        "context_compression",
-        "memory",
-        "rag",
-        "hallucination",
-        "response_jailbreak",
-        "image_gen",
-    }
-)
-SWITCH_OFF = "set enabled: false or use --lenient"
+UNSUPPORTED_KEYS = ("emits", "adaptations", "candidateIterations", "output_contract", "output_contract_spec")
+_ON_ERROR = {"no_match": Truth.NO, "match": Truth.YES}
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What decisions may refer to: LoRA names by model, categories by domain."""
-
-    models: Mapping[str, frozenset[str]]
-    domains: Mapping[str, frozenset[str]]
-    reasoning: frozenset[str] = frozenset()
-    """Models with a reasoning family: for them vSR edits the request's reasoning fields."""
-
-
-def read_domains(signals: Section) -> dict[str, frozenset[str]]:
-    """The categories of each domain. A domain without a list stands for the category of its name."""
-    out: dict[str, frozenset[str]] = {}
-    for domain in signals.sections("domains"):
-        name = domain.required("name")
-        if name in out:
-            domain.report.mistake(domain.at("name"), f"the domain {name!r} is declared twice")
-        listed = domain.texts("mmlu_categories")
-        categories = [(f"{domain.at('mmlu_categories')}[{n}]", text) for n, text in enumerate(listed)]
-        wanted = categories or [(domain.at("name"), name)]
-        out[name] = frozenset(_category(path, text, domain.report) for path, text in wanted if text)
-        domain.ignore("description")
-        if domain.raw("model_scores"):
-            domain.report.unsupported(domain.at("model_scores"), "scores of models by domain are not supported yet")
-        domain.done()
-    return out
-
-
-def _category(path: str, text: str, report: Report) -> str:
-    """The category as the classifier names it; `computer_science` is accepted for `computer science`."""
-    name = text.replace("_", " ")
-    if name not in CATEGORIES:
-        hint = nearest(name, CATEGORIES)
-        report.mistake(path, f"{text!r} is not one of the {len(CATEGORIES)} MMLU-Pro categories{hint}")
-    return name
+def read_composers(signals: Section, names: Names) -> None:
+    """The rules that complexity signals wait for; read when every signal is known."""
+    for section in signals.sections("complexity"):
+        if section.raw("composer"):
+            names.composed[section.text("name")] = read_rule(section.section("composer"), names)
 
 
 def read_decisions(routing: Section, names: Names) -> tuple[Decision, ...]:
@@ -106,45 +48,81 @@ def read_decisions(routing: Section, names: Names) -> tuple[Decision, ...]:
 def _decision(section: Section, names: Names) -> Decision:
     decision = Decision(
         name=section.required("name"),
-        rule=_rule(section.section("rules"), names) if "rules" in section else AllOf(),
-        models=_models(section, names),
+        rule=read_rule(section.section("rules"), names) if section.raw("rules") else AllOf(),
+        refs=_refs(section, names),
         priority=section.whole("priority"),
         tier=section.whole("tier"),
         description=section.text("description"),
+        algorithm=read_algorithm(section.section("algorithm")),
+        plugins=read_plugins(section),
+        never_degrade=section.flag("never_degrade", default=False),
     )
-    section.ignore("rules", "annotations")
-    _algorithm(section.section("algorithm"))
-    for plugin in section.sections("plugins"):
-        _plugin(plugin)
-    for key in ("emits", "adaptations", "candidateIterations", "output_contract"):
+    section.ignore("annotations")
+    if not decision.refs and decision.plugins.fast_response is None:
+        section.report.mistake(section.at("modelRefs"), "names no model")
+    for key in UNSUPPORTED_KEYS:
         if section.raw(key):
             section.report.unsupported(section.at(key), f"{key} is not supported yet")
     section.done()
     return decision
 
 
-def _rule(node: Section, names: Names) -> Rule:
+def read_rule(node: Section, names: Names) -> Rule:
+    """A tree, or one condition."""
     if "operator" in node or "conditions" in node:
         return _tree(node, names)
     kind, name = node.required("type"), node.required("name")
-    if node.raw("predicate") or node.raw("on_error"):
-        node.report.unsupported(node.path, "predicate and on_error of a condition are not supported yet")
+    rule = _leaf(node, kind, name, names)
+    on_error = node.text("on_error")
     node.done()
-    if kind == "domain":
-        if name and name not in names.domains:
-            hint = nearest(name, names.domains)
-            node.report.mistake(node.at("name"), f"the domain {name!r} is not in routing.signals.domains{hint}")
-        return Domain(name, names.domains.get(name, frozenset()))
-    if kind in SIGNAL_KINDS:
-        node.report.unsupported(node.at("type"), f"conditions of the type {kind!r} are not supported yet")
-    elif kind:
-        node.report.mistake(node.at("type"), f"there is no signal type {kind!r}{nearest(kind, SIGNAL_KINDS)}")
-    return Unsupported(kind, name)
+    if not on_error:
+        return rule
+    if on_error not in _ON_ERROR:
+        node.report.mistake(node.at("on_error"), f"{on_error!r} is none of {', '.join(_ON_ERROR)}")
+    return Otherwise(rule, _ON_ERROR.get(on_error, Truth.UNKNOWN))
+
+
+def _leaf(node: Section, kind: str, name: str, names: Names) -> Rule:
+    if kind not in KINDS:
+        if kind:
+            node.report.mistake(node.at("type"), f"there is no signal type {kind!r}{nearest(kind, KINDS)}")
+        return Unsupported(kind, name)
+    declared = names.signals.get(kind, {})
+    base, _, level = name.partition(":") if kind == "complexity" else (name, "", "")
+    if name and base not in declared and (declared or kind not in ("projection", "modality")):
+        where = f"routing.signals.{KINDS[kind]}"
+        node.report.mistake(node.at("name"), f"the {kind} {base!r} is not in {where}{nearest(base, declared)}")
+        return Unsupported(kind, name)
+    if kind == "complexity" and level not in LEVELS:
+        node.report.mistake(node.at("name"), f"should be {base}:easy, {base}:medium or {base}:hard, not {name!r}")
+    label = node.text("label")
+    bounds = read_bounds(node.section("predicate")) if node.raw("predicate") else None
+    if declared.get(base) is None:
+        node.report.unsupported(node.path, f"the {kind} {base!r} cannot be computed, so this never holds")
+        return Unsupported(kind, name)
+    return _scored(node, kind, name, label, bounds) or _composed(names, base, Holds(kind, name))
+
+
+def _scored(node: Section, kind: str, name: str, label: str, bounds: Bounds | None) -> Rule | None:
+    """Only a classifier's labels have probabilities to ask for."""
+    if kind == "classifier":
+        if label:
+            return Scores(kind, name, label, bounds or Bounds(gte=0.5))
+        node.report.mistake(node.at("label"), "is missing: a classifier's condition asks for one of its labels")
+    elif label or bounds is not None:
+        node.report.unsupported(node.path, f"label and predicate have no meaning for the type {kind!r}")
+    return None
+
+
+def _composed(names: Names, base: str, leaf: Holds) -> Rule:
+    if leaf.kind == "complexity" and base in names.composed:
+        return Given(names.composed[base], leaf)
+    return leaf
 
 
 def _tree(node: Section, names: Names) -> Rule:
     operator = node.required("operator").upper()
-    children = tuple(_rule(child, names) for child in node.sections("conditions"))
+    children = tuple(read_rule(child, names) for child in node.sections("conditions"))
     node.done()
     if operator == "NOT":
         if len(children) != 1:
@@ -155,54 +133,26 @@ def _tree(node: Section, names: Names) -> Rule:
     return AnyOf(children) if operator == "OR" else AllOf(children)
 
 
-def _models(section: Section, names: Names) -> tuple[str, ...]:
-    """Model or LoRA names, heaviest first; in file order where weights are equal."""
-    weighed: list[tuple[float, str]] = []
+def _refs(section: Section, names: Names) -> tuple[ModelRef, ...]:
+    """Heaviest first; in file order where weights are equal."""
+    refs: list[ModelRef] = []
     for ref in section.sections("modelRefs"):
         model, lora = ref.required("model"), ref.text("lora_name")
-        if model and model not in names.models:
-            ref.report.mistake(
-                ref.at("model"), f"the model {model!r} is not in routing.modelCards{nearest(model, names.models)}"
-            )
-        elif lora and lora not in names.models.get(model, frozenset()):
-            hint = nearest(lora, names.models[model])
+        card = names.models.get(model)
+        if model and card is None:
+            hint = nearest(model, names.models)
+            ref.report.mistake(ref.at("model"), f"the model {model!r} is not in routing.modelCards{hint}")
+        elif card and lora and lora not in card.loras:
+            hint = nearest(lora, card.loras)
             ref.report.mistake(ref.at("lora_name"), f"{lora!r} is not among the loras of {model!r}{hint}")
-        weighed.append((ref.number("weight", 1.0), lora or model))
-        _reasoning(ref, model, names)
-        ref.ignore("reasoning_effort", "reasoning_description")
+        reasons = ref.flag("use_reasoning", default=False) if "use_reasoning" in ref else None
+        effort = effort_of(ref, "reasoning_effort")
+        if reasons and card is not None and card.family is None:
+            ref.report.note(ref.at("use_reasoning"), f"changes nothing, {model!r} has no reasoning_family")
+        weight = ref.number("weight", 1.0)
+        if weight < 0:
+            ref.report.mistake(ref.at("weight"), "should not be negative")
+        ref.ignore("reasoning_description")
+        refs.append(ModelRef(model, lora or None, weight, reasons, effort))
         ref.done()
-    if not weighed:
-        section.report.mistake(section.at("modelRefs"), "names no model")
-    return tuple(dict.fromkeys(name for _, name in sorted(weighed, key=lambda pair: -pair[0])))
-
-
-def _reasoning(ref: Section, model: str, names: Names) -> None:
-    """Without a reasoning family the setting changes nothing, in vSR either; with one it would edit the body."""
-    wanted = ref.flag("use_reasoning", default=False)
-    if "use_reasoning" in ref and model in names.reasoning:
-        ref.report.unsupported(ref.at("use_reasoning"), "editing the request's reasoning fields is not supported yet")
-    elif wanted:
-        ref.report.note(ref.at("use_reasoning"), f"changes nothing, {model!r} has no reasoning_family")
-
-
-def _algorithm(algorithm: Section) -> None:
-    kind = algorithm.text("type", "static")
-    if kind != "static":
-        algorithm.report.unsupported(
-            algorithm.at("type"), f"the algorithm {kind!r} is not supported yet, only 'static'"
-        )
-    elif list(algorithm.present()):
-        algorithm.done()
-
-
-def _plugin(plugin: Section) -> None:
-    """No plugin is supported yet: one that is on is refused, one that is off is fine."""
-    kind = plugin.required("type")
-    if kind and kind not in PLUGIN_KINDS:
-        plugin.report.mistake(plugin.at("type"), f"there is no plugin type {kind!r}{nearest(kind, PLUGIN_KINDS)}")
-    elif (
-        kind and plugin.section("configuration").flag("enabled", default=True) and plugin.flag("enabled", default=True)
-    ):
-        plugin.report.unsupported(plugin.path, f"plugin type {kind!r} is not supported yet", SWITCH_OFF)
-    plugin.ignore("configuration", "enabled")
-    plugin.done()
+    return tuple(sorted(refs, key=lambda ref: -ref.weight))

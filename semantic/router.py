@@ -1,117 +1,350 @@
-"""The semantic router: a conversation in, an ordered list of models out, always in time and never an exception."""
+"""The semantic router: a request in, an ordered list of models out, always in time and never an exception."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
-from typing import Literal
 
-from semantic.classifier import Classifier
-from semantic.config import SemanticConfig, load_config
-from semantic.rules import FALLBACK_CATEGORY, Signals, decide, settle
-from semantic.signals.encoder import THREADS
-from semantic.signals.engine import Engine
-from semantic.signals.reader import SignalReader
-from semantic.signals.settings import SHIPPED
-from semantic.signals.values import Head, Level
-from semantic.text import to_classify
+from semantic.asked import Asked, needs
+from semantic.cards import abilities, margins
+from semantic.choice import NO_ABILITIES, Candidate, Choice, Refusal, Status, Weighed
+from semantic.config import Plan, SemanticConfig, load_config
+from semantic.edits import HeaderEdit
+from semantic.followup import is_follow_up
+from semantic.guards import verdict_of
+from semantic.judges.heads import Guard, OwnClassifier
+from semantic.judges.known import Category, Judge, Known
+from semantic.judges.meaning import Complexity, Embedding, Phrases
+from semantic.own.models import OwnModels
+from semantic.plan import ModelRef, Plugins
+from semantic.prepared import Prepared
+from semantic.reasoning import lowered, reasoning_edits
+from semantic.requests import plugin_edits, plugin_headers
+from semantic.rules import Facts, Key, Match, Verdict, decide, scores_in
+from semantic.select import OUTPUT_TOKENS, Measure, may, order, unmeasured
+from semantic.sessions import Keys, Remembered, Sessions
+from semantic.signals.api import Answer, Coverage, Signals
+from semantic.signals.heads import HeadSignals
+from semantic.signals.shipped import PROVIDES
+from semantic.watch import GUARDS, Wanted, Watcher, blended, facts_of, matched, settle, unknown
 
 TOP_CATEGORIES = 3
-NEEDS = frozenset({"domain"})
-"""The heads that a rule can ask for; only these make the encoder run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What the semantic stage says of a request. `reason` is one sentence and holds nothing of the prompt."""
-
-    models: tuple[str, ...]
-    decision: str | None
-    category: str | None
-    confidence: float | None
-    probabilities: tuple[tuple[str, float], ...]
-    classification: Literal["full", "degraded", "skipped"]
-    reason: str
+SELECTED_MODEL = "x-selected-model"
+SHORT_CHARACTERS_MAX = 4_000
+"""What is compared word by word on the event loop; it takes about a millisecond."""
+NOWHERE = ""  # no category: the classifier was not sure enough
 
 
 class SemanticRouter:
-    """Classifies, decides, and names the candidates; the last of them is always the default model."""
+    """Looks, decides, and names the candidates; the last of them is the default model, where it can do the task."""
 
-    def __init__(self, config: SemanticConfig, reader: SignalReader, threshold: float) -> None:
-        """`threshold` is the model's own; the configuration may set another."""
+    def __init__(
+        self,
+        config: SemanticConfig,
+        signals: Signals,
+        *,
+        own: OwnModels | None = None,
+        sessions: Sessions | None = None,
+    ) -> None:
+        """Serves at once; `prepare` brings in what takes time to load."""
+        self.config = config
         self.aliases: frozenset[str] = config.aliases
         self.warnings: tuple[str, ...] = config.warnings
-        self.reader = reader
-        self._config = config
-        self._own_threshold = threshold
-        self._threshold = threshold if config.threshold is None else config.threshold
+        self.signals = signals
+        self.own = own or OwnModels(config.own, Path())
+        self.blocks = any(rule.blocks for rule in config.extras.guards)
+        self.closed = any(rule.blocks and rule.blocks_unknown for rule in config.extras.guards)
+        self._sessions = sessions or Sessions()
+        self._watcher = Watcher(signals, self.own, config.own_domain)
+        self._guards = tuple(judge for judge in config.plan.judges if judge.key[0] in GUARDS)
+        self._guarded = Wanted.by(self._guards)
+        self._abilities = abilities({name: card.capabilities for name, card in config.cards.items()})
+        plans = (config.plan, *config.plans.values())
+        self._prepared = {id(plan): Prepared(plan, self._guards) for plan in plans}
 
     @classmethod
     def load(
-        cls, path: Path, *, lenient: bool = False, folder: Path = SHIPPED, threads: int = THREADS
+        cls, path: Path, *, lenient: bool = False, signals: Signals | None = None, sessions: Sessions | None = None
     ) -> "SemanticRouter":
-        """Reads the configuration, then loads the model. Blocking: call it in a thread when a loop is running.
+        """Reads the configuration, then loads the shipped models. Blocking: call it in a thread when a loop is running.
 
         ConfigError for a mistake in either, OSError when the configuration cannot be read.
         """
-        config = load_config(path, lenient=lenient)
-        engine = Engine(folder, threads)
-        engine.read(["warm up"], "1")  # the first pass allocates; no request should pay for it
-        reader = SignalReader(engine, Classifier(engine.encoder))
-        return cls(config, reader, engine.settings.encoder["domain"].threshold)
+        config = load_config(path, lenient=lenient, provides=PROVIDES if signals is None else signals.provides)
+        own = OwnModels(config.own, path.parent)
+        return cls(config, signals or HeadSignals.load(), own=own, sessions=sessions)
 
-    async def choose(self, messages: Sequence[tuple[str, str]], deadline_s: float) -> Choice:
-        """The candidates for a conversation of (role, text), within `deadline_s` seconds."""
-        text = to_classify(messages)
-        if text is None:
-            return self._without_category("skipped", "the request has no text of a user")
-        signals = await self.reader.read(text, asyncio.get_running_loop().time() + deadline_s, NEEDS)
-        found = signals.heads.get("domain")
-        if found is None:
-            return self._without_category("degraded", "the prompt could not be classified in time")
-        return self._with_category(found, signals.level)
+    def prepare(self) -> None:
+        """Makes the vectors of phrases and loads the users' own models. Blocking. Raises ConfigError."""
+        phrases = [
+            p for plan in (self.config.plan, *self.config.plans.values()) for j in plan.judges for p in _phrases(j)
+        ]
+        texts = [text for one in phrases for text in one.texts]
+        vectors = self.signals.embed(texts) if texts else None
+        if vectors is not None:
+            at = 0
+            for one in phrases:
+                one.vectors = vectors[at : at + len(one.texts)] if one.texts else None
+                at += len(one.texts)
+        self.own.load(self._wanted_labels())
+
+    async def choose(self, asked: Asked, deadline_s: float, measure: Measure = unmeasured) -> Choice:
+        """The candidates for a request, within `deadline_s` seconds. `measure` says how busy a model's servers are."""
+        weighed = await self.weigh(asked, deadline_s, measure)
+        self._remember(weighed)
+        return weighed.choice
+
+    async def check(self, asked: Asked, deadline_s: float) -> Choice:
+        """What guards say of a request for an explicit model: a choice without candidates, and a refusal or none."""
+        deadline = asyncio.get_running_loop().time() + deadline_s
+        known = _known(asked)
+        known = await self._watcher.look(known, self._guarded, deadline)
+        facts = facts_of(self._guards, known)
+        refusal, guard = verdict_of(self.config.extras.guards, facts, asked)
+        return Choice(
+            classification=_status(known, facts, wanted=True),
+            refusal=refusal,
+            guard=guard,
+            matched=matched(facts),
+            unknown=unknown(facts),
+            coverage=_coverage(known),
+        )
+
+    async def weigh(self, asked: Asked, deadline_s: float, measure: Measure = unmeasured) -> Weighed:
+        """A choice, and how it came about; nothing is remembered of it."""
+        deadline = asyncio.get_running_loop().time() + deadline_s
+        plan = self.config.plans.get(asked.model or "", self.config.plan)
+        keys = Keys.of(asked)
+        before = self._before(asked, keys)
+        known, facts, wanted = await self._look(asked, plan, before, deadline, keys=keys)
+        refusal, guard = verdict_of(self.config.extras.guards, facts, asked)
+        match = decide(plan.decisions, facts, plan.strategy)
+        status = _status(known, facts, wanted=wanted)
+        domain = self._watcher.domain(known)
+        choice = Choice(
+            decision=match.decision.name if match else None,
+            category=known.category.name if known.category else None,
+            confidence=known.category.confidence if known.category else None,
+            probabilities=_top(domain),
+            classification=status,
+            reason=f"{self._seen(known, domain, before, status)}; {self._chosen(match)}",
+            matched=matched(facts),
+            unknown=unknown(facts),
+            coverage=_coverage(known),
+            never_degrade=match is not None and match.decision.never_degrade,
+        )
+        if refusal is not None:
+            choice = replace(choice, refusal=refusal, guard=guard, reason=f"the guard {guard} objects")
+        elif match is not None and match.decision.plugins.fast_response is not None:
+            choice = replace(choice, answer=match.decision.plugins.fast_response)
+        else:
+            candidates = self._candidates(asked, match, before, measure)
+            choice = replace(choice, candidates=candidates, refusal=None if candidates else "no_candidates")
+        return Weighed(choice, known, facts, keys, match)
 
     def close(self) -> None:
-        """Lets the worker thread go. Closing twice is harmless."""
-        self.reader.close()
+        """Lets the threads of the users' own models go; the shipped ones belong to whoever gave them."""
+        self.own.close()
 
-    def _with_category(self, found: Head, level: Level) -> Choice:
-        # A sure answer that abstains is one about a language that the head was not trained on.
-        is_foreign = found.abstained and found.confidence >= self._own_threshold
-        signals = settle(found.label, 0.0 if is_foreign else found.confidence, self._threshold)
-        match = decide(self._config.decisions, signals, self._config.strategy)
-        looks = f"the prompt looks like {found.label} ({found.confidence:.2f})"
-        if is_foreign:
-            looks += f", in a language it was not trained on, so it counts as {FALLBACK_CATEGORY}"
-        elif signals.category != found.label:
-            looks += f", below the threshold of {self._threshold:.2f}, so it counts as {FALLBACK_CATEGORY}"
-        return Choice(
-            models=self._candidates(match.decision.models if match else ()),
-            decision=match.decision.name if match else None,
-            category=signals.category,
-            confidence=found.confidence,
-            probabilities=found.top(TOP_CATEGORIES),
-            classification=level,
-            reason=f"{looks}; {self._chosen(match.decision.name if match else None)}",
+    def _wanted_labels(self) -> dict[str, list[frozenset[str]]]:
+        """By the user's model, the labels that signals and conditions wait for: of each set one must be known."""
+        wanted: dict[str, list[frozenset[str]]] = {}
+        for plan in (self.config.plan, *self.config.plans.values()):
+            scored = [leaf for decision in plan.decisions for leaf in scores_in(decision.rule)]
+            for judge in plan.judges:
+                sets = [frozenset({leaf.label}) for leaf in scored if (leaf.kind, leaf.name) == judge.key]
+                if isinstance(judge, Guard):
+                    sets.append(frozenset(judge.labels))
+                elif isinstance(judge, OwnClassifier) and judge.positive is not None:
+                    sets.append(frozenset({judge.positive}))
+                for name in judge.own:
+                    wanted.setdefault(name, []).extend(sets)
+        return wanted
+
+    def _before(self, asked: Asked, keys: Keys) -> Remembered | None:
+        """What this turn goes on with: a tool has answered, or the user has said nothing of their own."""
+        if not self.config.extras.stay or keys.same is None:
+            return None
+        # The same words asked anew are classified anew; only what came after them makes a continuation of them.
+        same = self._sessions.same(keys) if asked.turns[-1][0] != "user" else None
+        if same is not None:
+            return same
+        return self._sessions.before(keys) if is_follow_up(asked.said[-1]) else None
+
+    async def _look(
+        self, asked: Asked, plan: Plan, before: Remembered | None, deadline: float, *, keys: Keys
+    ) -> tuple[Known, dict[Key, Verdict], bool]:
+        """What is known, the facts, and whether any model was asked."""
+        prepared = self._prepared[id(plan)]
+        known = _known(asked)
+        facts = await self._free(prepared, known, deadline)
+        if before is not None and before.category is not None:
+            known = replace(known, category=Category(before.category, before.confidence or 0.0))
+            facts |= facts_of(prepared.domains, known)
+        looks = prepared.looks(facts, category_known=known.category is not None)
+        earlier = self._sessions.before(keys) if self.config.extras.prior else None
+        # What was decided before is a better context than the words it was decided by.
+        alone = earlier is not None and before is None
+        known = await self._watcher.look(known, looks.wanted, deadline, alone=alone)
+        if known.category is None:
+            known = replace(known, category=self._category(known, earlier))
+        return known, facts | facts_of(looks.judges, known), bool(looks.wanted) and bool(known.last)
+
+    async def _free(self, prepared: Prepared, known: Known, deadline: float) -> dict[Key, Verdict]:
+        """What no model is needed for; of a long text in a thread, and unknown past the deadline."""
+        if not prepared.slow or len(known.last) <= SHORT_CHARACTERS_MAX:
+            return facts_of(prepared.free, known)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.to_thread(facts_of, prepared.free, known)
+        except TimeoutError:
+            return {}
+
+    def _category(self, known: Known, earlier: Remembered | None) -> Category | None:
+        """The classifier's word, with the conversation's earlier category as a prior where it is not sure."""
+        answer = self._watcher.domain(known)
+        if answer is None:
+            return None
+        config = self.config
+        category = settle(answer, config.threshold, config.fallback_category)
+        unclear = settle(answer, config.threshold, NOWHERE).name == NOWHERE
+        if not unclear or earlier is None or not earlier.probabilities:
+            return category
+        prior = Answer("", 0.0, earlier.probabilities)
+        mixed = settle(blended(answer, prior, config.extras.prior), config.threshold, NOWHERE)
+        return category if mixed.name == NOWHERE else mixed
+
+    def _candidates(
+        self, asked: Asked, match: Match | None, before: Remembered | None, measure: Measure
+    ) -> tuple[Candidate, ...]:
+        config = self.config
+        decision = match.decision if match else None
+        refs = order(decision.refs, decision.algorithm, config.cards, measure) if decision else []
+        if decision is not None and not refs:
+            return ()
+        wanted = [*refs, ModelRef(config.default_model)]
+        need, tokens = needs(asked), asked.prompt_tokens + _answer_tokens(asked)
+
+        def able(model: str) -> bool:
+            return may(config.cards.get(model), self._abilities.get(model, NO_ABILITIES), need, tokens)
+
+        if not any(able(ref.model) for ref in wanted):
+            # Nobody that was thought of can do this: whoever can comes after them.
+            wanted += [ModelRef(name) for name in config.cards if able(name)]
+        if before is not None and before.models:
+            wanted.sort(key=lambda ref: self._served(ref) != before.models[0])
+        plugins = decision.plugins if decision else Plugins()
+        edits, headers = plugin_edits(asked, plugins), plugin_headers(plugins)
+        waiting = config.extras.efforts.get(decision.name) if decision else None
+        out: dict[str, Candidate] = {}
+        for ref in wanted:
+            served = self._served(ref)
+            if served not in out:
+                out[served] = self._candidate(asked, ref, Candidate(served, edits, headers, waiting_max=waiting))
+        # Only what a decision lists side by side is compared by its weights.
+        weighed = {self._served(ref): ref.weight for ref in reversed(refs)}
+        weights = [weighed[name] for name in takewhile(weighed.__contains__, out)]
+        lost = margins([*out], weights, {name: one.quality for name, one in out.items()})
+        return tuple(replace(one, margin=margin) for one, margin in zip(out.values(), lost, strict=True))
+
+    def _candidate(self, asked: Asked, ref: ModelRef, plain: Candidate) -> Candidate:
+        """With what is this model's own: its reasoning, and its name for routes where its servers have another."""
+        config = self.config
+        card = config.cards.get(ref.model)
+        edits = plain.edits + reasoning_edits(asked, ref, card, config.default_effort)
+        headers = plain.headers
+        if plain.model != ref.served:
+            headers = (HeaderEdit(SELECTED_MODEL, ref.served), *headers)
+        less = None if plain.waiting_max is None else lowered(ref, card, config.default_effort)
+        lower = None if less is None else plain.edits + reasoning_edits(asked, less, card, config.default_effort)
+        return Candidate(
+            model=plain.model,
+            edits=edits,
+            headers=headers,
+            lowered=lower,
+            waiting_max=None if lower is None else plain.waiting_max,
+            quality=None if card is None else card.quality,
+            context_tokens=None if card is None else card.context_tokens,
+            abilities=self._abilities.get(ref.model, NO_ABILITIES),
         )
 
-    def _without_category(self, classification: Literal["degraded", "skipped"], why: str) -> Choice:
-        """A catch-all decision may still hold; every rule that needs the category is unknown."""
-        match = decide(self._config.decisions, Signals(category=None), self._config.strategy)
-        return Choice(
-            models=self._candidates(match.decision.models if match else ()),
-            decision=match.decision.name if match else None,
-            category=None,
-            confidence=None,
-            probabilities=(),
-            classification=classification,
-            reason=f"{why}; {self._chosen(match.decision.name if match else None)}",
-        )
+    def _served(self, ref: ModelRef) -> str:
+        return ref.lora or self.config.served.get(ref.model, ref.model)
 
-    def _candidates(self, models: Sequence[str]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*models, self._config.default_model)))
+    def _remember(self, weighed: Weighed) -> None:
+        choice = weighed.choice
+        if not choice.candidates:
+            return
+        domain = self._watcher.domain(weighed.known)
+        likely: Mapping[str, float] = {} if domain is None else domain.probabilities
+        if not likely and choice.category is not None:
+            likely = {choice.category: choice.confidence or 0.0}
+        what = Remembered(choice.models, choice.decision, choice.category, choice.confidence, likely)
+        self._sessions.note(weighed.keys, what)
 
-    def _chosen(self, decision: str | None) -> str:
-        if decision is None:
-            return f"no decision applies, so the default model {self._config.default_model} answers"
-        return f"the decision {decision} applies"
+    def _seen(self, known: Known, domain: Answer | None, before: Remembered | None, status: Status) -> str:
+        """What the prompt looked like, in words of ours."""
+        if before is not None:
+            return "the turn goes on with what was asked before"
+        if domain is not None and known.category is not None:
+            looks = f"the prompt looks like {domain.label} ({domain.confidence:.2f})"
+            if known.category.name != domain.label:
+                threshold = domain.threshold if self.config.threshold is None else self.config.threshold
+                looks += f", below the threshold of {threshold:.2f}, so it counts as {known.category.name}"
+            return looks
+        if not known.last:
+            return "the request has no text of a user"
+        if status == "degraded":
+            return "the prompt could not be classified in time"
+        return "no classifier was needed"
+
+    def _chosen(self, match: Match | None) -> str:
+        if match is None:
+            return f"no decision applies, so the default model {self.config.default_model} answers"
+        return f"the decision {match.decision.name} applies"
+
+
+def _known(asked: Asked) -> Known:
+    said = asked.said
+    return Known(asked, said[-1] if said else "")
+
+
+def _phrases(judge: Judge) -> Sequence[Phrases]:
+    match judge:
+        case Embedding():
+            return [judge.phrases]
+        case Complexity():
+            return [judge.hard, judge.easy]
+        case Guard() if judge.method != "classifier":
+            return [judge.attacks, judge.benign]
+    return []
+
+
+def _status(known: Known, facts: Facts, *, wanted: bool) -> Status:
+    if not wanted or not known.last:
+        return "skipped"
+    return "degraded" if unknown(facts) else "full"
+
+
+def _coverage(known: Known) -> Coverage:
+    """That of the longest text that was looked at."""
+    looks = (known.seen, known.seen_last, known.seen_history, *known.own.values())
+    return max((seen.coverage for seen in looks), key=lambda coverage: coverage.total_bytes)
+
+
+def _top(answer: Answer | None) -> tuple[tuple[str, float], ...]:
+    if answer is None:
+        return ()
+    return tuple(sorted(answer.probabilities.items(), key=lambda item: -item[1])[:TOP_CATEGORIES])
+
+
+def _answer_tokens(asked: Asked) -> int:
+    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+        value = asked.body.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return max(0, value)
+    return OUTPUT_TOKENS
+
+
+__all__ = ["Candidate", "Choice", "Refusal", "SemanticRouter"]

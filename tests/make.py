@@ -67,6 +67,7 @@ class FixedChooser:
     """A semantic stage that always says the same."""
 
     aliases = frozenset({"auto"})
+    guards = closed = False
 
     def __init__(self, *models: str, **choice: Any) -> None:
         candidates = tuple(Candidate(m) for m in models)
@@ -74,6 +75,9 @@ class FixedChooser:
 
     async def choose(self, request: Request) -> Choice:
         return self.choice
+
+    async def check(self, request: Request, model: str | None) -> Choice:
+        return Choice((Candidate(model),))
 
 
 def fleet(over: Pool) -> Fleet:

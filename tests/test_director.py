@@ -12,7 +12,7 @@ import pytest
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Receipts
 from epp.director import EXPLAINED_MAX
-from epp.domain import Choice, Endpoint, Request
+from epp.domain import Choice, Endpoint, Exclusion, Request
 from epp.outcome import Answered, Routed
 from epp.protocol.messages import Decide
 from epp.scheduling.default import default_profile
@@ -72,7 +72,7 @@ async def test_a_candidate_nobody_serves_gives_way_to_the_next() -> None:
     there = await routed(pool("a", models=TWO), ask("auto"), chooser=FixedChooser("phi4-mini", "llama3-8b"))
 
     assert there.receipt.model == "llama3-8b"
-    assert there.receipt.excluded == {"phi4-mini": "no usable endpoint serves it"}
+    assert there.receipt.excluded == {"phi4-mini": Exclusion.NO_ENDPOINT}
 
 
 async def test_a_candidate_whose_endpoints_are_down_gives_way_to_the_next() -> None:
@@ -117,6 +117,25 @@ async def test_an_alias_without_any_served_candidate_is_a_503_not_a_404() -> Non
 
     assert (refused.immediate.status, error(refused)["code"]) == (503, "no_endpoints")
     assert dict(refused.immediate.headers)["retry-after"] == "1"
+
+
+async def test_a_model_whose_endpoints_are_all_ejected_gives_way_to_the_next_until_they_are_back() -> None:
+    over, clock = pool("a", "b", models={"a": ["phi4-mini"], "b": ["llama3-8b"]}), [100.0]
+    decider = director(over, FixedChooser("phi4-mini", "llama3-8b"), now=lambda: clock[0])
+    over.endpoints[0].ejected_until = 105.0
+    during = await decider.decide(ask("auto"))
+    clock[0] = 105.0
+    after = await decider.decide(Decide({**POST, "x-request-id": "2"}, chat("auto"), None))
+
+    assert [there.receipt.model for there in (during, after)] == ["llama3-8b", "phi4-mini"]
+
+
+async def test_a_model_whose_endpoints_are_all_ejected_is_served_by_them_where_there_is_no_other() -> None:
+    over = pool("a", models={"a": ["phi4-mini"]})
+    over.endpoints[0].ejected_until = 105.0
+    there = await routed(over, ask("phi4-mini"))
+
+    assert there.receipt.picked == over.endpoints[0].address
 
 
 class Nobody(Filter):

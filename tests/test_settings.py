@@ -102,6 +102,10 @@ def test_durations_are_gos(text: str, expected: float) -> None:
         (["--tenant-from=cookie"], "'cookie' is none of header, none, host, header:NAME, attribute:NAME"),
         (["--ha-enable-leader-election=maybe"], "--ha-enable-leader-election: Input should be a valid boolean"),
         (["--fallback-endpoints=9"], "--fallback-endpoints: Input should be less than or equal to 8"),
+        (["--spill-share-max=2"], "--spill-share-max: Input should be less than or equal to 1"),
+        (["--spill-wait=-1s"], "--spill-wait: "),
+        (["--receipts-sample=-0.1"], "--receipts-sample: Input should be greater than or equal to 0"),
+        (["--receipts-max=0"], "--receipts-max: Input should be greater than 0"),
         (["--grpc-port"], "expected one argument"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Listed, Pool
-from epp.domain import Candidate, Choice, Receipt, Usage
+from epp.domain import Candidate, Choice, Exclusion, Receipt, Spilled, SpillReason, Usage
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Query
 from epp.telemetry import Build, Telemetry
@@ -254,10 +254,13 @@ def measured(telemetry: Telemetry, over: Pool, prompt: bytes) -> Receipt:
     profile = default_profile()
     telemetry.measure(profile)
     query = Query(request("m", prompt), Candidate("m"), 0.0, Random(1))
+    profile.run(query, over.endpoints)
     profile.picked(query, over.endpoints[0])
-    pick = profile.run(Query(request("m", prompt), Candidate("m"), 0.0, Random(1)), over.endpoints)
+    again = Query(request("m", prompt), Candidate("m"), 0.0, Random(1))
+    pick = profile.run(again, over.endpoints)
     assert pick is not None
-    made = receipt(pick=pick, picked=pick.endpoint.address, prompt_tokens=len(prompt) // 4)
+    cached = again.cached.get(pick.endpoint, 0)
+    made = receipt(pick=pick, picked=pick.endpoint.address, cached_tokens=cached, hashed_tokens=again.hashed)
     telemetry.decided(made)
     return made
 
@@ -267,23 +270,24 @@ def test_plugins_are_timed_by_where_they_stand_and_what_they_are() -> None:
     telemetry = Telemetry(fleet(over))
     measured(telemetry, over, b"x" * 1024)
     name = "plugin_duration_seconds_count"
-    for point, plugin in [
-        ("Filter", "reachable-filter"),
-        ("Scorer", "prefix-cache-scorer"),
-        ("Picker", "max-score-picker"),
-        ("PreRequest", "prefix-cache-scorer"),
+    for point, plugin, times in [
+        ("DataProducer", "approx-prefix-cache-producer", 2),
+        ("Filter", "reachable-filter", 2),
+        ("Scorer", "prefix-cache-scorer", 2),
+        ("Picker", "max-score-picker", 2),
+        ("PreRequest", "approx-prefix-cache-producer", 1),
     ]:
         labels = {"extension_point": point, "plugin_type": plugin, "plugin_name": plugin}
 
-        assert value(telemetry, f"llm_d_epp_{name}", **labels) == 1
-        assert value(telemetry, f"inference_extension_{name}", **labels) == 1
+        assert value(telemetry, f"llm_d_epp_{name}", **labels) == times
+        assert value(telemetry, f"inference_extension_{name}", **labels) == times
 
 
 def test_the_prefix_index_tells_its_size_and_what_it_found() -> None:
     over = pool("a", "b")
     telemetry = Telemetry(fleet(over))
     measured(telemetry, over, b"x" * 1024)
-    labels = {"plugin_name": "prefix-cache-scorer", "plugin_type": "prefix-cache-scorer"}
+    labels = dict.fromkeys(("plugin_name", "plugin_type"), "approx-prefix-cache-producer")
 
     assert value(telemetry, "llm_d_epp_prefix_indexer_size", **labels) == 4
     assert value(telemetry, "llm_d_epp_prefix_indexer_hit_ratio_sum", **labels) == 1
@@ -296,3 +300,35 @@ def test_a_scrape_can_be_taken_in_parts(telemetry: Telemetry) -> None:
 
     assert len(parts) > 20
     assert b"".join(parts) == telemetry.text()
+
+
+def test_what_was_left_for_another_model_counts_by_both_and_the_reason(telemetry: Telemetry) -> None:
+    telemetry.chose(receipt(spill=Spilled("m", "n", SpillReason.WAIT)))
+    telemetry.chose(receipt(spill=Spilled("m", None, SpillReason.HELD_SHARE), excluded={"m": Exclusion.TOOLS}))
+
+    assert value(telemetry, "onehop_spill_total", **{"from": "m", "to": "n", "reason": "wait"}) == 1
+    assert value(telemetry, "onehop_spill_total", **{"from": "m", "to": "", "reason": "held_share"}) == 1
+    assert value(telemetry, "onehop_candidate_excluded_total", model="m", reason="tools") == 1
+
+
+def test_excluded_names_that_clients_make_up_share_one_label(telemetry: Telemetry) -> None:
+    for n in range(50):
+        telemetry.chose(receipt(excluded={f"made-up-{n}": Exclusion.NO_ENDPOINT}))
+
+    assert value(telemetry, "onehop_candidate_excluded_total", model="other", reason="no_endpoint") == 50
+
+
+def test_the_first_token_is_compared_with_what_was_predicted(telemetry: Telemetry) -> None:
+    telemetry.foretold(receipt(predicted_ttft_s=0.5), 0.75)
+    telemetry.foretold(receipt(predicted_ttft_s=None), 9.0)
+
+    assert value(telemetry, "onehop_ttft_ratio_sum", target_model_name="m") == 1.5
+    assert value(telemetry, "onehop_ttft_ratio_count", target_model_name="m") == 1
+
+
+def test_receipts_count_by_what_became_of_them(telemetry: Telemetry) -> None:
+    telemetry.receipt("stored")
+    telemetry.receipt("gave_way")
+
+    assert value(telemetry, "onehop_receipt_total", fate="stored") == 1
+    assert value(telemetry, "onehop_receipt_total", fate="gave_way") == 1

@@ -54,7 +54,7 @@ class BlockPool:
 
     def take(self, hits: list[Block], fresh: int) -> list[Block] | None:
         """Hold `hits` and `fresh` new blocks, or hold nothing and return None where they do not all fit."""
-        revived = sum(1 for block in hits if block.holders == 0)
+        revived = sum(1 for block in hits if block.holders == 0) if hits else 0
         if fresh + revived > self.free:
             return None
         for block in hits:

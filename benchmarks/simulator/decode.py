@@ -5,7 +5,11 @@ needs a new block is known when it joins. Invariants: `context` is the sum of th
 its last token at `advanced_at`.
 """
 
+from operator import attrgetter
+
 from benchmarks.simulator.sequence import Sequence
+
+_admission = attrgetter("admission")
 
 
 class DecodeBatch:
@@ -46,17 +50,23 @@ class DecodeBatch:
         self.count -= 1
         self.context -= sequence.slots
 
+    @property
+    def any_needs_block(self) -> bool:
+        """Whether the next token of some member does not fit in its last block."""
+        return bool(self._boundaries[self.step % len(self._boundaries)])
+
     def needing_block(self) -> list[Sequence]:
         """Return the members whose next token does not fit in their last block, in the order of running."""
         members = self._boundaries[self.step % len(self._boundaries)]
-        return sorted(members, key=lambda sequence: sequence.admission)
+        return sorted(members, key=_admission) if len(members) > 1 else list(members)
 
     def advance(self, now: float) -> list[Sequence]:
         """Complete a step: a token for every member. Return the members that should leave, for it was their last."""
         self.step += 1
         self.advanced_at = now
         self.context += self.count
-        return sorted(self._ends.get(self.step, ()), key=lambda sequence: sequence.admission)
+        ending = self._ends.get(self.step)
+        return sorted(ending, key=_admission) if ending else []
 
     def _boundary(self, sequence: Sequence) -> dict[Sequence, None]:
         # Its slots are a multiple of the block size whenever step = joined_step - slots (mod block size).

@@ -31,7 +31,10 @@ class KvCache:
 
     def extend(self, sequence: Sequence, slots: int) -> bool:
         """Hold enough blocks for `slots` tokens, or change nothing and return False where they do not fit."""
-        blocks = self.pool.take([], self._blocks_for(slots) - len(sequence.blocks))
+        missing = self._blocks_for(slots) - len(sequence.blocks)
+        if missing <= 0:
+            return True
+        blocks = self.pool.take([], missing)
         if blocks is None:
             return False
         sequence.blocks += blocks
@@ -39,11 +42,13 @@ class KvCache:
 
     def publish(self, sequence: Sequence, slots: int) -> None:
         """Make the blocks that `slots` tokens fill hits for others."""
-        hashes = sequence.job.block_hashes
         full = slots // self.block_tokens
+        if full <= sequence.published:
+            return
+        hashes = sequence.job.block_hashes
         for i in range(sequence.published, min(full, len(hashes))):
             self.pool.publish(sequence.blocks[i], hashes[i])
-        sequence.published = max(sequence.published, full)
+        sequence.published = full
 
     def close(self, sequence: Sequence) -> None:
         """Let go of everything; full blocks stay as hits until they are reused."""

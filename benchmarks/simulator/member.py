@@ -40,6 +40,7 @@ class SimulatedReplica:
         self._runner: web.AppRunner | None = None
         self._seen_before = 0
         self._slowdown = 1.0
+        self._trouble: int | None = None
 
     @property
     def name(self) -> str:
@@ -88,6 +89,17 @@ class SimulatedReplica:
         if self._server is not None:
             self._server.driver.replica.slowdown = factor
 
+    @property
+    def trouble(self) -> int | None:
+        """What its completions end with while its other paths go on; as in `ReplicaServer`. It survives restarts."""
+        return self._trouble
+
+    @trouble.setter
+    def trouble(self, status: int | None) -> None:
+        self._trouble = status
+        if self._server is not None:
+            self._server.trouble = status
+
     async def start(self) -> None:
         """Listen, with a cold engine; raise `FleetError` where that is not possible."""
         assert not self.up, f"replica {self.name} is up"
@@ -97,6 +109,7 @@ class SimulatedReplica:
         replica = Replica(self.spec.config())
         replica.slowdown = self._slowdown
         self._server = ReplicaServer(self.spec, Driver(replica, self._time_factor))
+        self._server.trouble = self._trouble
         # A client that leaves cancels its handler, which aborts its request.
         self._runner = web.AppRunner(
             self._server.application(),

@@ -133,11 +133,11 @@ class Replica:
         self.stats.e2e.observe(now - sequence.arrived_at)
 
     def _export(self) -> None:
-        scheduler = self.scheduler
-        self.load = Load(
-            running=len(scheduler.running),
-            waiting=len(scheduler.waiting),
-            kv_usage=scheduler.cache.pool.usage,
-            running_adapters=tuple(scheduler.running_adapters),
-            waiting_adapters=tuple(scheduler.waiting_adapters),
-        )
+        scheduler, load = self.scheduler, self.load
+        running, waiting, usage = len(scheduler.running), len(scheduler.waiting), scheduler.cache.pool.usage
+        changed = running != load.running or waiting != load.waiting or usage != load.kv_usage
+        adapters = scheduler.running_adapters or scheduler.waiting_adapters
+        if changed or adapters or load.running_adapters or load.waiting_adapters:
+            self.load = Load(
+                running, waiting, usage, tuple(scheduler.running_adapters), tuple(scheduler.waiting_adapters)
+            )

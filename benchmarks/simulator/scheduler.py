@@ -48,6 +48,8 @@ class Scheduler:
 
     def plan(self) -> Plan | None:
         """Book the next step, or return None where nobody is here."""
+        if self._nothing_new:
+            return Plan(tokens=self.batch.count)
         for sequence in self.inbox:
             self._wait(sequence)
         self.inbox.clear()
@@ -60,6 +62,16 @@ class Scheduler:
             self._admit(plan)
         assert plan.tokens > 0, "somebody is here, so something can be scheduled"
         return plan
+
+    @property
+    def _nothing_new(self) -> bool:
+        """Whether all that is to be done is one token for every decoding sequence, in blocks that they have."""
+        return (
+            0 < self.batch.count == len(self.running)
+            and not self.inbox
+            and not self.waiting
+            and not self.batch.any_needs_block
+        )
 
     def remove(self, sequence: Sequence) -> None:
         """Take a sequence out of wherever it is; what it computed stays as hits."""

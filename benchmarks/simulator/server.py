@@ -22,6 +22,8 @@ BODY_BYTES_MAX = 32 * 2**20
 REPLICA_HEADER = "x-simulated-replica"
 STATUS_HEADER = "x-simulate-status"
 """Request header: answer with this status, from 400 to 599, and do nothing."""
+DROPPED = 0
+"""In the place of a status: no answer, the connection is dropped."""
 
 
 class ReplicaServer:
@@ -34,6 +36,8 @@ class ReplicaServer:
         """Completions asked for, refused ones included."""
         self.in_flight = 0
         """Completions being answered."""
+        self.trouble: int | None = None
+        """A status that every completion is answered with; `DROPPED` ends its connection without an answer."""
         self._started_at = time.time()
 
     def application(self) -> web.Application:
@@ -59,6 +63,7 @@ class ReplicaServer:
         try:
             body = await request.read()
             _fail_if_asked(request)
+            self._fail_if_in_trouble(request)
             return await self._answer(request, parse(body))
         except ApiError as error:
             return web.json_response(error.body, status=error.status)
@@ -67,6 +72,12 @@ class ReplicaServer:
             return web.json_response(refused.body, status=refused.status)
         finally:
             self.in_flight -= 1
+
+    def _fail_if_in_trouble(self, request: web.Request) -> None:
+        if self.trouble == DROPPED and request.transport is not None:
+            request.transport.abort()
+        if self.trouble is not None:
+            raise ApiError(self.trouble or 500, "The engine is in trouble.", "SimulatedError")
 
     async def _answer(self, request: web.Request, ask: Ask) -> web.StreamResponse:
         asked = ask.model or self.spec.models[0]

@@ -52,7 +52,7 @@ def _discovery(path: Path, content: bytes) -> int:
 
 def _semantic(path: Path, content: bytes, lenient: bool) -> int:
     try:
-        config = read_config(_text(content), lenient=lenient)
+        config = read_config(_text(content), lenient=lenient, folder=path.parent)
     except (SemanticConfigError, ConfigError) as mistake:
         for one in (mistake, *getattr(mistake, "others", ())):
             print(f"{path}: {one}", file=sys.stderr)

@@ -52,6 +52,7 @@ class EnvoyPlan:
     wiring: Wiring = "buffered"
     failure_mode_allow: bool = True
     message_timeout_s: float = 2.0
+    message_timeout_s_max: float = 30.0
     eager: bool = False
     tells_served: bool = True
     keepalive_s: float = 1.0
@@ -112,7 +113,7 @@ def _ext_proc(plan: EnvoyPlan) -> Json:
         grpc_service={"envoy_grpc": {"cluster_name": "onehop"}, "retry_policy": retry},
         failure_mode_allow=plan.failure_mode_allow,
         message_timeout=f"{plan.message_timeout_s}s",
-        max_message_timeout="30s",
+        max_message_timeout=f"{plan.message_timeout_s_max}s",
         allow_mode_override=True,
         send_body_without_waiting_for_header_response=plan.eager,
         processing_mode={**modes, **_MODES[plan.wiring]},
@@ -120,7 +121,7 @@ def _ext_proc(plan: EnvoyPlan) -> Json:
             "receiving_namespaces": {"untyped": [ENVOY_LB]},
             "forwarding_namespaces": {"untyped": [ENVOY_LB, SUBSET_NAMESPACE]},
         },
-        response_attributes=["upstream.address", "response.code"],
+        response_attributes=["upstream.address", "response.code", "response.code_details"],
     )
 
 

@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from epp.cli.terminal import cut, printable
+
 COLUMNS_MIN = 80
 NAME_MIN, ADDRESS_MIN, MODELS_MIN = 14, 14, 6
 NUMBERS = ("SENT", "TOKENS", "WAIT", "RUN", "KV", "PREFIX", "AGE")
@@ -22,7 +24,7 @@ def lines(told: Mapping[str, Any], width: int = 100) -> list[str]:
     pools = told["pools"]
     said = [line for each in pools for line in _pool(each, width)]
     if any(each.get("endpoints") for each in pools):
-        said += [_cut(LEGEND, width)]
+        said += [cut(LEGEND, width)]
     return [*said, *_process(told, pools, width)]
 
 
@@ -31,7 +33,7 @@ def _pool(pool: Mapping[str, Any], width: int) -> Iterator[str]:
     key = str(pool.get("key") or pool.get("name"))
     ejected = sum(bool(_ejected(e)) for e in endpoints)
     count = f"{len(endpoints)} endpoint{'' if len(endpoints) == 1 else 's'}"
-    yield _cut(f"POOL {key}: {count}{f', {ejected} ejected' if ejected else ''}", width)
+    yield cut(f"POOL {key}: {count}{f', {ejected} ejected' if ejected else ''}", width)
     if endpoints:
         yield from _table(endpoints, key.rpartition("/")[0], width)
     yield from _paragraphs(_about(pool), width)
@@ -46,6 +48,7 @@ def _about(pool: Mapping[str, Any]) -> Iterator[str]:
         else:
             for path, trouble in (endpoint.get("troubles") or {}).items():
                 yield f"trouble {endpoint.get('name')}: {path}: {trouble}"
+    yield from _series(pool.get("endpoints") or [])
     objectives = pool.get("objectives") or {}
     if objectives:
         ranked = sorted(objectives.items(), key=lambda item: (-item[1], item[0]))
@@ -59,13 +62,27 @@ def _about(pool: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"note: {each}" for each in pool.get("conditions") or [])
 
 
+def _series(endpoints: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What endpoints do not tell, those that lack the same in one sentence."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for endpoint in endpoints:
+        missing = (endpoint.get("series") or {}).get("missing") or {}
+        if missing:
+            key = str(endpoint.get("engine")), ", ".join(map(str, missing))
+            alike.setdefault(key, []).append(str(endpoint.get("name")))
+    for (engine, signals), names in alike.items():
+        who = names[0] if len(names) == 1 else f"{len(names)} endpoints ({names[0]}, ...)"
+        yield f"series {who}: this {engine} does not tell {signals}"
+
+
 def _process(told: Mapping[str, Any], pools: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
     """Conditions of the process, and of the port that decides over all pools."""
     shown = {each for pool in pools for each in pool.get("conflicts") or []}
     shared = [each for each in (told.get("all") or {}).get("conflicts") or [] if each not in shown]
     said = [f"conflict: {each}" for each in shared] if len(told["pools"]) > 1 else []
     conditions = dict(told.get("conditions") or {})
-    conditions.pop("scrape", None)  # told at the endpoints
+    for at_the_endpoints in ("scrape", "series", "ejected"):
+        conditions.pop(at_the_endpoints, None)
     for name, each in conditions.items():
         fresh = [one for one in each if one not in shown] if isinstance(each, list) else each
         said += [f"{name}: {words}"] if (words := _words(fresh)) else []
@@ -83,11 +100,11 @@ def _table(endpoints: Sequence[Mapping[str, Any]], namespace: str, width: int) -
     needed = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     numbers = needed[2:-1]
     name, address, models = _widths(needed[0], needed[1], needed[-1], width - 8 - sum(numbers) - len(numbers) + 1)
-    marks = [" ", *(" " if endpoint.get("reachable", True) else "!" for endpoint in endpoints)]
+    marks = [" ", *(" " if e.get("reachable", True) and not _ejected(e) else "!" for e in endpoints)]
     for mark, row in zip(marks, [head, *rows], strict=True):
         counts = " ".join(cell.rjust(size) for cell, size in zip(row[2:-1], numbers, strict=True))
         texts = f"{_cut_front(row[0], name):{name}}  {_cut_front(row[1], address):{address}}"
-        yield _cut(f"{mark} {texts}  {counts}  {_cut(row[-1], models)}".rstrip(), width)
+        yield cut(f"{mark} {texts}  {counts}  {cut(row[-1], models)}".rstrip(), width)
 
 
 def _widths(name: int, address: int, models: int, room: int) -> tuple[int, int, int]:
@@ -100,8 +117,8 @@ def _widths(name: int, address: int, models: int, room: int) -> tuple[int, int, 
 def _row(endpoint: Mapping[str, Any]) -> list[str]:
     kv_usage, age = endpoint.get("kv_usage"), endpoint.get("age_s")
     return [
-        _printable(str(endpoint.get("name"))),
-        _printable(str(endpoint.get("address"))),
+        printable(str(endpoint.get("name"))),
+        printable(str(endpoint.get("address"))),
         *(_number(endpoint.get(key)) for key in ("inflight_requests", "inflight_tokens", "waiting", "running")),
         "-" if kv_usage is None else f"{100 * kv_usage:.0f}%",
         _number(endpoint.get("prefix_blocks")),
@@ -117,7 +134,7 @@ def _models(endpoint: Mapping[str, Any]) -> str:
         return "any"
     adapters = endpoint.get("adapters") or {}
     doubt = "?" if endpoint.get("models_from") == "declared" else ""
-    return _printable(", ".join(f"{name}{doubt}" for name in sorted(models, key=lambda name: (name in adapters, name))))
+    return printable(", ".join(f"{name}{doubt}" for name in sorted(models, key=lambda name: (name in adapters, name))))
 
 
 def _ejected(endpoint: Mapping[str, Any]) -> str:
@@ -154,16 +171,7 @@ def _words(condition: Any) -> str:
 
 def _paragraphs(sentences: Iterable[str], width: int) -> Iterator[str]:
     for sentence in sentences:
-        yield from textwrap.wrap(_printable(sentence), width, initial_indent="  ", subsequent_indent="      ")
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def _cut(text: str, size: int) -> str:
-    text = _printable(text)
-    return text if len(text) <= size else text[: size - 1] + "…"
+        yield from textwrap.wrap(printable(sentence), width, initial_indent="  ", subsequent_indent="      ")
 
 
 def _cut_front(text: str, size: int) -> str:

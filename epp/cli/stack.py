@@ -53,6 +53,8 @@ class StackPlan:
     default_model: str = ""
     time_factor: float = 1.0
     keepalive_s: float = 1.0
+    message_timeout_s: float = 2.0
+    message_timeout_s_max: float = 30.0
     envoy: str | None = None
     serve_flags: Sequence[str] = field(default_factory=list)
 
@@ -105,6 +107,8 @@ class Stack:
             "--secure-serving=false",
             "--drain-timeout=2s",
             "--drain-notice=0s",
+            f"--message-timeout={self.plan.message_timeout_s}s",
+            f"--max-message-timeout={self.plan.message_timeout_s_max}s",
         ]
         if self.plan.semantic_config is not None:
             flags.append(f"--semantic-config-file={self.plan.semantic_config}")
@@ -124,6 +128,8 @@ class Stack:
             eager=self.plan.eager,
             failure_mode_allow=self.plan.failure_mode_allow,
             keepalive_s=self.plan.keepalive_s,
+            message_timeout_s=self.plan.message_timeout_s,
+            message_timeout_s_max=self.plan.message_timeout_s_max,
         )
         self.envoy = start_envoy(plan, self.plan.folder, self.plan.envoy)
 

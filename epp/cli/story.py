@@ -179,7 +179,9 @@ def _replicas(receipt: dict[str, Any]) -> list[str]:
         name = "replica" if position == 0 else "  or"
         lines.append(f"  {name:<9} {row['address']:<19} {row['total']:>6.2f} points ({scores}){EQUAL if equal else ''}")
     gone = [r for r in receipt.get("endpoints", []) if r["excluded"]]
-    return lines + [f"  not       {row['address']:<19} excluded by {row['reason']}" for row in gone]
+    lines += [f"  not       {row['address']:<19} excluded by {row['reason']}" for row in gone]
+    unused = receipt.get("unused_scorers", {})
+    return lines + [f"  unasked   {SHORT.get(name, name)}: {why}" for name, why in unused.items()]
 
 
 def _plain(text: str) -> str:

@@ -1,21 +1,28 @@
 """Prometheus text of a model server -> Load, reading only the lines it needs.
 
-Must stay true: one native pass over the text, which is never split into lines; whatever the bytes are, the result is
-a `Load` or `BadMetrics`. A line without its newline may be cut off in the middle of a number and is not believed.
+Must stay true: one native pass over the text for the engine it is from, and the text is never split into lines;
+whatever the bytes are, the result is a reading or `BadMetrics`. A line without its newline may be cut off in the middle
+of a number and is not believed.
 
-Several series of one family (data parallel ranks, several model names) become one number for the endpoint: waiting
-and running requests, tokens and cache blocks add up, and the cache usage is that of the fullest rank, because a
-request sent to a full rank waits however empty its neighbours are.
+Several series of one family (data parallel ranks, several model names) become one number for the endpoint: requests,
+tokens and cache blocks add up, and the cache usage is that of the fullest rank, because a request sent to a full rank
+waits however empty its neighbours are. LoRA adapters are those of the series with the largest value, which is the time
+it was written.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from epp.domain import Load
+from epp.datastore.engines import OPTIONAL, Engine, Engines, Spec
+from epp.domain import Load, Lora, Probe
+
+ENGINES = Engines()
 
 
 class BadMetrics(Exception):
@@ -23,104 +30,192 @@ class BadMetrics(Exception):
 
 
 @dataclass(slots=True, frozen=True)
-class Engine:
-    """What one kind of model server calls its numbers; several spellings of one family, the newest first."""
+class Reading:
+    """One text, understood: whose it is, what it says, and which series that came from (signal -> family)."""
 
-    prefix: bytes
-    waiting: tuple[bytes, ...]
-    running: tuple[bytes, ...]
-    kv_usage: tuple[bytes, ...]
-    prompt_tokens: tuple[bytes, ...]
-    generated_tokens: tuple[bytes, ...]
-    cache_info: bytes
-    block_size: bytes
-    num_blocks: bytes
+    engine: Engine
+    load: Load
+    series: tuple[tuple[str, str], ...]
 
-    @property
-    def needed(self) -> tuple[bytes, ...]:
-        """The families that tell the engine's load."""
-        return (*self.waiting, *self.running, *self.kv_usage, self.cache_info)
-
-    @property
-    def families(self) -> tuple[bytes, ...]:
-        """Every family name we read."""
-        return (*self.needed, *self.prompt_tokens, *self.generated_tokens)
-
-
-VLLM = Engine(
-    prefix=b"vllm:",
-    waiting=(b"vllm:num_requests_waiting",),
-    running=(b"vllm:num_requests_running",),
-    kv_usage=(b"vllm:kv_cache_usage_perc", b"vllm:gpu_cache_usage_perc"),
-    prompt_tokens=(b"vllm:prompt_tokens_total",),
-    generated_tokens=(b"vllm:generation_tokens_total",),
-    cache_info=b"vllm:cache_config_info",
-    block_size=b"block_size",
-    num_blocks=b"num_gpu_blocks",
-)
-ENGINES = (VLLM,)
+    def probe(self) -> Probe:
+        """What of the engine's signals there is, and what should be and is not."""
+        found = dict(self.series)
+        missing = {
+            signal: " or ".join(map(str, spellings))
+            for signal, spellings in self.engine.series.items()
+            if signal not in found and signal not in OPTIONAL
+        }
+        return Probe(self.engine.name, found, missing)
 
 
 def parse(text: bytes, at: float) -> Load:
     """The load sampled at the monotonic second `at`; a family that is missing or not finite is None in it."""
-    found = _find(text)
-    for engine in ENGINES:
-        if any(family in found for family in engine.needed):
-            return _load(engine, found, at)
-    raise BadMetrics(_what_it_is_instead(text))
+    return read(text, at).load
+
+
+def read(text: bytes, at: float, likely: Engine | None = None, engines: Engines = ENGINES) -> Reading:
+    """The text of whichever engine it is, of `likely` if it can be. Raises BadMetrics."""
+    order = engines.known if likely is None else (likely, *(e for e in engines.known if e is not likely))
+    framed = b"\n" + text
+    for engine in order:
+        if (reading := _reader(engine)(framed, at)) is not None:
+            return reading
+    raise BadMetrics(_what_it_is_instead(text, order))
 
 
 # Quoted values may hold braces, quotes and backslashes; every repeat is possessive, so no text makes it slow.
 _LABELS = rb'\{[^"}\n]*+(?:"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"[^"}\n]*+)*+\}'
-# The leading newline instead of `^` lets the regex engine search for the literal prefix: five times faster.
-_SAMPLE = re.compile(
-    rb"\n(%b)(?=[ \t{])[ \t]*+(%b)?[ \t]*+([^ \t\r\n]++)[^\n]*+(?=\n)"
-    % (b"|".join(re.escape(family) for engine in ENGINES for family in engine.families), _LABELS)
-)
-# Inside a quoted value a quote is escaped, so `name="digits"` after a comma or brace can only be a label.
-_COUNT = {
-    name: re.compile(rb'[{,][ \t]*+%b[ \t]*+=[ \t]*+"([0-9]{1,12})"' % re.escape(name))
-    for engine in ENGINES
-    for name in (engine.block_size, engine.num_blocks)
+# The leading newline instead of `^` lets the regex engine search for the families' common start: five times faster.
+_SAMPLE = rb"\n(%b)(?=[ \t{])[ \t]*+(%b)?[ \t]*+([^ \t\r\n]++)[^\n]*+(?=\n)"
+
+_Rows = Sequence[tuple[bytes, bytes]]  # labels and value
+_Samples = dict[bytes, list[tuple[bytes, bytes]]]
+_Signal = Callable[["_Spelling", _Rows], Any]
+
+
+class _Spelling:
+    """A spec, ready to be looked for."""
+
+    __slots__ = ("family", "number", "spec", "wanted")
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.family = spec.family.encode()
+        # Inside a quoted value a quote is escaped, so `name="..."` after a comma or brace can only be a label.
+        self.wanted = [_label(name, re.escape(_escaped(value))) for name, value in spec.labels]
+        self.number = None if spec.value_of is None else _label(spec.value_of, b"([0-9]{1,12})")
+
+    def rows(self, found: _Samples) -> _Rows:
+        """The series that are meant."""
+        rows = found.get(self.family, ())
+        if not self.wanted:
+            return rows
+        return [row for row in rows if all(label.search(row[0]) for label in self.wanted)]
+
+    def values(self, rows: _Rows) -> list[float]:
+        """The usable values; NaN, infinite and negative ones say nothing, and engines write `None` into labels."""
+        if self.number is not None:
+            return [float(match[1]) for labels, _ in rows if (match := self.number.search(labels))]
+        values = [_number(self.family, raw) for _, raw in rows]
+        return [value for value in values if math.isfinite(value) and value >= 0]
+
+
+class _Reader:
+    """Reads the texts of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.sample = re.compile(_SAMPLE % (_any_of(engine.families), _LABELS))
+        self.signals = [(s, _HOW[s], [_Spelling(one) for one in spellings]) for s, spellings in engine.series.items()]
+        self.custom = [(key, _Spelling(one)) for key, one in engine.custom.items()]
+        self.telling = {family.encode() for family in engine.telling}
+
+    def __call__(self, framed: bytes, at: float) -> Reading | None:
+        """None where nothing in the text tells the load of this engine."""
+        found: _Samples = {}
+        for family, labels, value in self.sample.findall(framed):
+            found.setdefault(family, []).append((labels, value))
+        if self.telling.isdisjoint(found):
+            return None
+        values: dict[str, Any] = {}
+        series = []
+        for signal, figure, spellings in self.signals:
+            for spelling in spellings:
+                rows = spelling.rows(found)
+                if not rows:
+                    continue
+                value = figure(spelling, rows)
+                if value is not None or spelling.number is None:
+                    series.append((signal, spelling.spec.family))
+                if value is not None:
+                    values[signal] = value
+                    break
+        if self.custom:
+            values["custom"] = self._custom(found)
+        return Reading(self.engine, Load(at=at, **values), tuple(dict(series).items()))
+
+    def _custom(self, found: _Samples) -> dict[str, float]:
+        sums = {key: _sum(spelling, spelling.rows(found)) for key, spelling in self.custom}
+        return {key: value for key, value in sums.items() if value is not None}
+
+
+def _any_of(families: Iterable[str]) -> bytes:
+    """A pattern for one of these, with what they begin with in common written once: twice as fast as `a|b|c`."""
+    by_first: dict[bytes, list[str]] = {}
+    for family in sorted(set(families)):
+        by_first.setdefault(family[:1].encode(), []).append(family[1:])
+    branches = [re.escape(first) + (_any_of(rest) if first else b"") for first, rest in by_first.items()]
+    return branches[0] if len(branches) == 1 else b"(?:%b)" % b"|".join(reversed(branches))
+
+
+@cache
+def _reader(engine: Engine) -> _Reader:
+    return _Reader(engine)
+
+
+def _sum(spelling: _Spelling, rows: _Rows) -> float | None:
+    values = spelling.values(rows)
+    total = sum(values)
+    return total if values and math.isfinite(total) else None
+
+
+def _fullest(spelling: _Spelling, rows: _Rows) -> float | None:
+    # Rounding in the engine may end a little above 1.
+    return min(1.0, max(spelling.values(rows))) if spelling.values(rows) else None
+
+
+def _largest(spelling: _Spelling, rows: _Rows) -> int | None:
+    return int(max(spelling.values(rows), default=0.0)) or None
+
+
+def _total(spelling: _Spelling, rows: _Rows) -> int | None:
+    total = sum(spelling.values(rows))
+    return int(total) or None if math.isfinite(total) else None
+
+
+def _lora(spelling: _Spelling, rows: _Rows) -> Lora | None:
+    dated = [(value, labels) for labels, raw in rows if not math.isnan(value := _number(spelling.family, raw))]
+    if not dated:
+        return None
+    _, labels = max(dated)
+    most = _MAX_LORA.search(labels)
+    return Lora(int(most[1]) if most else None, _names(_RUNNING, labels), _names(_WAITING, labels))
+
+
+_HOW: dict[str, _Signal] = {
+    "waiting": _sum,
+    "running": _sum,
+    "kv_usage": _fullest,
+    "block_size": _largest,
+    "num_blocks": _total,
+    "prompt_tokens": _sum,
+    "generated_tokens": _sum,
+    "cache_queries": _sum,
+    "cache_hits": _sum,
+    "decode_seconds": _sum,
+    "decode_tokens": _sum,
+    "lora": _lora,
 }
 
-_Samples = dict[bytes, list[tuple[bytes, bytes]]]
+
+def _label(name: str, value: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb'[{,][ \t]*+%b[ \t]*+=[ \t]*+"%b"' % (re.escape(name.encode()), value))
 
 
-def _find(text: bytes) -> _Samples:
-    """Family -> its (labels, value) pairs, for the families in the table only."""
-    found: _Samples = {}
-    for family, labels, value in _SAMPLE.findall(b"\n" + text):
-        found.setdefault(family, []).append((labels, value))
-    return found
+_MAX_LORA = _label("max_lora", b"([0-9]{1,9})")
+_RUNNING = _label("running_lora_adapters", rb'([^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+)')
+_WAITING = _label("waiting_lora_adapters", rb'([^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+)')
 
 
-def _load(engine: Engine, found: _Samples, at: float) -> Load:
-    waiting, running = _values(engine.waiting, found), _values(engine.running, found)
-    kv_usage = _values(engine.kv_usage, found)
-    prompt, generated = _values(engine.prompt_tokens, found), _values(engine.generated_tokens, found)
-    cache_info = [labels for labels, _ in found.get(engine.cache_info, ())]
-    return Load(
-        at=at,
-        waiting=_finite(sum(waiting)) if waiting else None,
-        running=_finite(sum(running)) if running else None,
-        # Rounding in the engine may end a little above 1.
-        kv_usage=min(1.0, max(kv_usage)) if kv_usage else None,
-        prompt_tokens=_finite(sum(prompt)) if prompt else None,
-        generated_tokens=_finite(sum(generated)) if generated else None,
-        block_size=max(_counts(engine.block_size, cache_info), default=0) or None,
-        num_blocks=sum(_counts(engine.num_blocks, cache_info)) or None,
-    )
+def _names(label: re.Pattern[bytes], labels: bytes) -> frozenset[str]:
+    """The names of a list with commas."""
+    found = label.search(labels)
+    text = found[1].decode("utf-8", "replace") if found else ""
+    return frozenset(name for part in text.split(",") if (name := part.strip()))
 
 
-def _values(spellings: Iterable[bytes], found: _Samples) -> list[float]:
-    """The usable values of the newest spelling that has any; NaN, infinite and negative gauges say nothing."""
-    for family in spellings:
-        values = [_number(family, raw) for _, raw in found.get(family, ())]
-        usable = [value for value in values if math.isfinite(value) and value >= 0]
-        if usable:
-            return usable
-    return []
+def _escaped(value: str) -> bytes:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n").encode()
 
 
 def _number(family: bytes, raw: bytes) -> float:
@@ -132,16 +227,7 @@ def _number(family: bytes, raw: bytes) -> float:
         raise BadMetrics(f"{family.decode()}: {shown!r} is not a number") from None
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _counts(label: bytes, cache_info: Iterable[bytes]) -> list[int]:
-    """The label's value in each series that has it as a number (engines write `None` before they know)."""
-    return [int(match[1]) for labels in cache_info if (match := _COUNT[label].search(labels))]
-
-
-def _what_it_is_instead(text: bytes) -> str:
+def _what_it_is_instead(text: bytes, engines: Iterable[Engine]) -> str:
     start = text[:512].lstrip()
     if not start:
         return "the answer is empty"
@@ -150,9 +236,9 @@ def _what_it_is_instead(text: bytes) -> str:
     families = text.count(b"# TYPE ")
     if not families:
         return f"no metrics in {len(text)} bytes; is this the port of a model server?"
-    for engine in ENGINES:
-        if b"\n" + engine.prefix in b"\n" + text:
-            wanted = ", ".join(family.decode() for family in engine.needed)
+    for engine in engines:
+        if engine.prefix and b"\n" + engine.prefix.encode() in b"\n" + text:
+            wanted = ", ".join(engine.telling)
             return f"none of {wanted} among {families} families; is this version of the model server known to us?"
-    prefixes = " or ".join(engine.prefix.decode() for engine in ENGINES)
-    return f"no {prefixes} series among {families} families; is this a model server?"
+    known = ", ".join(engine.name for engine in engines)
+    return f"no series of {known} among {families} families; is this a model server?"

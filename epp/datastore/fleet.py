@@ -16,22 +16,26 @@ class Fleet:
     """Pools by key: `namespace/name`, or a bare name where discovery knows no namespaces.
 
     A pool's own name is its key, without the namespace where that is `home`. `on_change` is called after the endpoints
-    of any pool have changed.
+    of any pool have changed, `on_room` when an endpoint of any may have become less busy.
     """
 
     def __init__(self, name: str = "all", home: str = "", on_change: Callable[[], None] = lambda: None) -> None:
         self._known: Known = WeakValueDictionary()
         self.home = home
         self.pools: dict[str, Pool] = {}
-        self.all = Pool(name, self._known)
         self.on_change = on_change
+        self.on_room: Callable[[], None] = lambda: None
+        self.all = Pool(name, self._known, self._room)
         self._bound: set[str] = set()
 
     def pool(self, key: str) -> Pool:
         """The pool of that key, made empty when it is first spoken of."""
         if key not in self.pools:
-            self.pools[key] = Pool(key.removeprefix(f"{self.home}/"), self._known)
+            self.pools[key] = Pool(key.removeprefix(f"{self.home}/"), self._known, self._room)
         return self.pools[key]
+
+    def _room(self) -> None:
+        self.on_room()
 
     def bind(self, key: str) -> Pool:
         """The pool of a port of its own, which is there before and after the pool is."""

@@ -5,17 +5,20 @@ Must stay true: a key once shown keeps its meaning; what is not known is null an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
+from epp.datastore.engines import REQUIRED
 from epp.datastore.fleet import Fleet
 from epp.datastore.policies import Policies
 from epp.datastore.pool import Pool
-from epp.domain import Endpoint, Load
+from epp.domain import Endpoint, Load, Probe
 
 Troubles = Mapping[str, Mapping[str, str]]  # endpoint name -> path -> why its last answer was of no use
 NO_LOAD = Load(at=0.0)
+LACKING_SHOWN_MAX = 100
 
 
 def overview(
@@ -30,7 +33,7 @@ def overview(
         trouble = (troubles or {}).get(endpoint.name, {})
         return {
             **_endpoint(endpoint, now),
-            "ejected": _why_ejected(trouble) if some_answer and not endpoint.reachable else None,
+            "ejected": _why_ejected(trouble) if some_answer and not endpoint.reachable else _ejection(endpoint, now),
             "troubles": dict(trouble),
             "prefix_blocks": None if prefix is None else prefix(endpoint),
         }
@@ -45,7 +48,7 @@ def overview(
             "name": pool.name,
             "endpoints": endpoints(pool),
             **_policies(pool.policies),
-            "conditions": _conditions(pool),
+            "conditions": _conditions(pool, now),
         }
         for key, pool in fleet.pools.items()
     ]
@@ -54,6 +57,29 @@ def overview(
 
 def _why_ejected(trouble: Mapping[str, str]) -> str:
     return "; ".join(sorted(set(trouble.values()))) or "it does not answer"
+
+
+def ejected(endpoints: Iterable[Endpoint], now: float) -> dict[str, str]:
+    """By endpoint, why it gets no requests for a while, because of those it had."""
+    said = ((e.name, why) for e in endpoints if (why := _ejection(e, now)))
+    return dict(islice(said, LACKING_SHOWN_MAX))
+
+
+def _ejection(endpoint: Endpoint, now: float) -> str | None:
+    left_s = endpoint.ejected_until - now
+    return f"{endpoint.standing.why}; it is tried again in {left_s:.0f} s" if left_s > 0 else None
+
+
+def _health(endpoint: Endpoint, now: float) -> dict[str, Any]:
+    """How requests have gone there; `warming_up` is a new endpoint, or one that is back."""
+    record = endpoint.standing
+    left_s = endpoint.ejected_until - now
+    return {
+        "state": "ejected" if left_s > 0 else "warming_up" if endpoint.limited else "good",
+        "ejected_for_s": round(left_s, 1) if left_s > 0 else None,
+        "ejections": 0 if record is None else record.ejections,
+        "recent_failures": 0.0 if record is None else round(record.recent_failures(now), 1),
+    }
 
 
 def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
@@ -73,8 +99,33 @@ def _endpoint(endpoint: Endpoint, now: float) -> dict[str, Any]:
         "running": sample.running,
         "kv_usage": sample.kv_usage,
         "age_s": None if load is None else round(max(0.0, now - load.at), 3),
-        "load": None if load is None else asdict(load),
+        "health": _health(endpoint, now),
+        "load": None if load is None else _load(load),
+        "engine": None if endpoint.probe is None else endpoint.probe.engine,
+        "series": None if endpoint.probe is None else _series(endpoint.probe),
     }
+
+
+def lacking(endpoints: Iterable[Endpoint]) -> dict[str, str]:
+    """By endpoint, what it does not tell of that which every engine of its kind tells and choices are made by."""
+    probed = ((e.name, REQUIRED & e.probe.missing.keys()) for e in endpoints if e.probe is not None)
+    said = ((name, f"no {', '.join(sorted(signals))}") for name, signals in probed if signals)
+    return dict(islice(said, LACKING_SHOWN_MAX))
+
+
+def _load(load: Load) -> dict[str, Any]:
+    lora = load.lora
+    said = (
+        None
+        if lora is None
+        else {"adapters_max": lora.adapters_max, "running": sorted(lora.running), "waiting": sorted(lora.waiting)}
+    )
+    return {**asdict(load), "lora": said}
+
+
+def _series(probe: Probe) -> dict[str, dict[str, str]]:
+    """Signal -> the series it was found under, or those it was looked for under."""
+    return {"found": dict(probe.found), "missing": dict(probe.missing)}
 
 
 def _policies(policies: Policies) -> dict[str, Any]:
@@ -85,7 +136,7 @@ def _policies(policies: Policies) -> dict[str, Any]:
     }
 
 
-def _conditions(pool: Pool) -> list[str]:
+def _conditions(pool: Pool, now: float) -> list[str]:
     """What about its endpoints an operator should know, in words."""
     count = len(pool.endpoints)
     if not count:
@@ -96,6 +147,10 @@ def _conditions(pool: Pool) -> list[str]:
         said.append("no endpoint answers us; all of them are tried all the same, since our network may be what failed")
     elif silent:
         said.append(f"{silent} of {count} endpoints {'does' if silent == 1 else 'do'} not answer and get no requests")
+    failing = sum(endpoint.reachable and endpoint.ejected_until > now for endpoint in pool.endpoints)
+    if failing:
+        fail = "fails requests and is" if failing == 1 else "fail requests and are"
+        said.append(f"{failing} of {count} endpoints {fail} left out for a while")
     unknown = sum(endpoint.serves is None for endpoint in pool.endpoints)
     if unknown:
         said.append(f"{unknown} of {count} endpoints: nobody has said which models these serve; they get any request")

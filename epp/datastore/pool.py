@@ -1,17 +1,19 @@
 """The endpoints we may use, and the ledger of what we sent to them.
 
 Must stay true: an endpoint keeps its identity across relists, so a lease taken before a relist is released on the
-same object; `inflight_*` of an endpoint is the sum of the open charges on it, whatever happens to the pool meanwhile.
+same object; the ledger of an endpoint is the sum of the open charges on it, whatever happens to the pool meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from weakref import WeakValueDictionary
 
 from epp.datastore.policies import Policies
-from epp.domain import Endpoint
+from epp.domain import Cost, Endpoint
 
 Known = MutableMapping[tuple[str, str], Endpoint]
 
@@ -34,31 +36,103 @@ class Listed:
 class _Charge:
     """One request on one endpoint (or what a peer has there), for as long as someone holds it."""
 
-    __slots__ = ("endpoint", "holders", "requests", "tokens")
+    __slots__ = ("blind", "context", "critical", "endpoint", "holders", "line", "requests", "tokens", "work_s")
 
-    def __init__(self, endpoint: Endpoint, tokens: int, requests: int) -> None:
+    def __init__(self, endpoint: Endpoint, cost: Cost, requests: int, line: _Line, now: float) -> None:
         self.endpoint = endpoint
         self.holders = 0
-        self.requests = 0
-        self.tokens = 0
-        self.change(requests, tokens)
+        self.requests = requests
+        self.tokens, self.context, self.work_s = cost.tokens, cost.context, cost.work_s
+        self.critical = requests if cost.critical else 0
+        self.blind = cost.blind and cost.work_s > 0
+        self.line = line
+        self._enter(now)
 
-    def change(self, requests: int, tokens: int) -> None:
-        self.requests += requests
-        self.tokens += tokens
-        self.endpoint.inflight_requests += requests
-        self.endpoint.inflight_tokens += tokens
-        assert self.endpoint.inflight_requests >= 0
+    def enter(self, endpoint: Endpoint, line: _Line, now: float) -> None:
+        """Be counted at another endpoint."""
+        self.leave(now)
+        self.endpoint, self.line = endpoint, line
+        self._enter(now)
+
+    def prefilled(self, now: float) -> None:
+        """The prompt is computed; its context stays."""
+        self.endpoint.inflight_tokens -= self.tokens
+        self.tokens = 0
+        self.line.pass_blind(self, now)
+        self.line.leave(self, now)
+        self.work_s = 0.0
         assert self.endpoint.inflight_tokens >= 0
+
+    def leave(self, now: float) -> None:
+        """Be counted nowhere."""
+        endpoint = self.endpoint
+        self.line.leave(self, now)
+        endpoint.inflight_requests -= self.requests
+        endpoint.inflight_critical -= self.critical
+        endpoint.inflight_tokens -= self.tokens
+        endpoint.context_tokens -= self.context
+        assert endpoint.inflight_requests >= 0
+        assert endpoint.inflight_tokens >= 0
+        assert endpoint.context_tokens >= 0
+
+    def _enter(self, now: float) -> None:
+        endpoint = self.endpoint
+        endpoint.inflight_requests += self.requests
+        endpoint.inflight_critical += self.critical
+        endpoint.inflight_tokens += self.tokens
+        endpoint.context_tokens += self.context
+        self.line.join(self, now)
+
+
+class _Line:
+    """The charges of one endpoint whose prompts are not computed yet, oldest first; keeps the endpoint's `work_*`.
+
+    Engines prefill in order of arrival, so time that passes is credited to the oldest, and never beyond its share.
+    """
+
+    __slots__ = ("charges", "endpoint")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.charges: dict[_Charge, None] = {}
+
+    def join(self, charge: _Charge, now: float) -> None:
+        if not charge.work_s:
+            return
+        if not self.charges:
+            self.endpoint.work_since, self.endpoint.work_head_s = now, charge.work_s
+        self.charges[charge] = None
+        self.endpoint.work_s += charge.work_s
+
+    def pass_blind(self, charge: _Charge, now: float) -> None:
+        """This one has its first token, so those before it have theirs, also where nobody told us."""
+        if charge not in self.charges:
+            return
+        while (head := next(iter(self.charges))) is not charge and head.blind:
+            head.prefilled(now)
+
+    def leave(self, charge: _Charge, now: float) -> None:
+        if charge not in self.charges:
+            return
+        head = next(iter(self.charges))
+        del self.charges[charge]
+        endpoint = self.endpoint
+        if not self.charges:
+            endpoint.work_s = endpoint.work_head_s = 0.0  # exactly: sums of floats drift
+            return
+        endpoint.work_s = max(0.0, endpoint.work_s - charge.work_s)
+        if charge is head:
+            endpoint.work_since, endpoint.work_head_s = now, next(iter(self.charges)).work_s
 
 
 class Lease:
     """A hold on a charge; the last hold that is closed gives it back. Closing twice is harmless."""
 
-    __slots__ = ("_charge", "open")
+    __slots__ = ("_charge", "_pool", "open")
 
-    def __init__(self, charge: _Charge) -> None:
+    def __init__(self, charge: _Charge, pool: Pool) -> None:
         self._charge = charge
+        self._pool = pool
         self.open = True
         charge.holders += 1
 
@@ -77,35 +151,37 @@ class Lease:
         """Whether anyone still holds it."""
         return self._charge.holders > 0
 
+    @property
+    def blind(self) -> bool:
+        """Whether the ledger itself says when the prompt is computed, since the gateway will not."""
+        return self._charge.blind
+
     def join(self) -> Lease:
         """A hold of one's own on the same charge: one request that more than one stream shows us."""
         assert self.charged
-        return Lease(self._charge)
+        return Lease(self._charge, self._pool)
 
-    def prefilled(self) -> None:
+    def prefilled(self, now: float = 0.0) -> None:
         """The first answer byte is here: the prompt no longer waits to be computed."""
         if self.open:
-            self._charge.change(0, -self._charge.tokens)
+            self._charge.prefilled(now)
+            self._pool.on_room()
 
-    def move(self, endpoint: Endpoint) -> None:
+    def move(self, endpoint: Endpoint, now: float = 0.0) -> None:
         """Another endpoint turned out to serve the request: what is still held is held there."""
-        if not self.open:
-            return
-        charge = self._charge
-        requests, tokens = charge.requests, charge.tokens
-        charge.change(-requests, -tokens)
-        charge.endpoint = endpoint
-        charge.change(requests, tokens)
+        if self.open:
+            self._charge.enter(endpoint, self._pool.line(endpoint), now)
+            self._pool.on_room()
 
-    def close(self) -> None:
+    def close(self, now: float = 0.0) -> None:
         """Let go."""
         if not self.open:
             return
         self.open = False
-        charge = self._charge
-        charge.holders -= 1
-        if charge.holders == 0:
-            charge.change(-charge.requests, -charge.tokens)
+        self._charge.holders -= 1
+        if self._charge.holders == 0:
+            self._charge.leave(now)
+            self._pool.on_room()
 
     def __enter__(self) -> Lease:
         return self
@@ -119,14 +195,20 @@ class Pool:
 
     `known` is shared by pools that may list the same endpoints. It forgets an endpoint when nobody holds it any more,
     so one that leaves and comes back while requests are open on it is the same object with the same ledger.
-    `policies` are the objectives and model rewrites that apply to the pool.
+    `policies` are the objectives and model rewrites that apply to the pool. `on_room` is called when an endpoint may
+    have become less busy.
     """
 
-    def __init__(self, name: str = "default", known: Known | None = None) -> None:
+    def __init__(
+        self, name: str = "default", known: Known | None = None, on_room: Callable[[], None] = lambda: None
+    ) -> None:
         self.name = name
+        self.on_room = on_room
         self.endpoints: tuple[Endpoint, ...] = ()
         self.policies = Policies()
         self._known: Known = WeakValueDictionary() if known is None else known
+        self._blind: list[tuple[float, int, _Charge]] = []
+        self._order = count()
 
     def relist(self, listed: Iterable[Listed]) -> None:
         """Replace the list; an endpoint with a known name (or pod) and address stays the same object."""
@@ -138,7 +220,7 @@ class Pool:
         identity = item.pod or item.name, item.address
         endpoint = self._known.get(identity)
         if endpoint is None:
-            endpoint = self._known[identity] = Endpoint(item.name, item.address)
+            endpoint = self._known[identity] = Endpoint(item.name, item.address, limited=True)
         endpoint.labels, endpoint.declared = item.labels, item.declared
         return endpoint
 
@@ -146,9 +228,31 @@ class Pool:
         """The endpoint of that `ip:port`."""
         return next((e for e in self.endpoints if e.address == address), None)
 
-    def lease(self, endpoint: Endpoint, tokens: int, requests: int = 1) -> Lease:
-        """Charge one request and its prompt tokens now, not at the next scrape."""
-        return Lease(_Charge(endpoint, tokens, requests))
+    def lease(self, endpoint: Endpoint, cost: Cost | int, requests: int = 1, now: float = 0.0) -> Lease:
+        """Charge one request and what it takes now, not at the next scrape; a number is tokens alone."""
+        cost = Cost(cost) if isinstance(cost, int) else cost
+        charge = _Charge(endpoint, cost, requests, self.line(endpoint), now)
+        if charge.blind:
+            heappush(self._blind, (now + endpoint.outstanding_s(now), next(self._order), charge))
+        return Lease(charge, self)
+
+    def settle(self, now: float) -> None:
+        """Prefills of which nobody will tell us are over when they should be."""
+        while self._blind and self._blind[0][0] <= now:
+            _, _, charge = heappop(self._blind)
+            if charge.holders:
+                charge.prefilled(now)
+
+    def settles_at(self) -> float | None:
+        """When the next of these should be over."""
+        return self._blind[0][0] if self._blind else None
+
+    def line(self, endpoint: Endpoint) -> _Line:
+        """Who waits for prefill at an endpoint."""
+        if endpoint.line is None:
+            endpoint.line = _Line(endpoint)
+        found: _Line = endpoint.line
+        return found
 
     def models(self) -> dict[str, str]:
         """Every name some endpoint is known to answer to, with its base model."""

@@ -1,59 +1,94 @@
-"""The last decisions, by id: a bounded ring that `/debug/decisions` reads. Holds names and numbers, never prompts."""
+"""The last decisions, by id: bounded rings that `/debug/decisions` reads. Hold names and numbers, never prompts.
+
+Must stay true: neither the count nor the bytes of what is kept pass their bounds; refusals are kept whatever the
+sample, and in a ring of their own, so that no rush of routed requests pushes out why one was refused.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from heapq import merge
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
-from epp.domain import Receipt
+from epp.domain import Candidate, Choice, Receipt, Spilled
 
-KEPT_MAX = 2048
+Fate = Literal["stored", "sampled_out", "gave_way"]
+FATES: tuple[Fate, ...] = ("stored", "sampled_out", "gave_way")
+KEPT_MAX, BYTES_MAX = 2048, 64 << 20
+REFUSALS = 0.25  # of both bounds
+# A receipt with its choice measured 2 KB; a row is an endpoint and its total, a cell a score: each a float in a list.
+RECEIPT_BYTES, ROW_BYTES, CELL_BYTES = 2500, 48, 32
+ID_DIGITS, ID_VALUES = 8, 1 << 32  # of a receipt's id, in hexadecimal: the dice of the sample
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How many receipts are kept, and about how many bytes of them; `sample` is the part of routed ones, 0 to 1."""
+
+    count_max: int = KEPT_MAX
+    bytes_max: int = BYTES_MAX
+    sample: float = 1.0
 
 
 class Receipts:
-    """Newest last. `wall_offset_s` turns the monotonic times of receipts into wall-clock ones when shown."""
+    """Newest first. `wall_offset_s` turns the monotonic times of receipts into wall-clock ones when shown.
 
-    def __init__(self, wall_offset_s: float = 0.0, kept_max: int = KEPT_MAX) -> None:
-        self._by_id: OrderedDict[str, Receipt] = OrderedDict()
+    `on_fate` is told what became of each.
+    """
+
+    def __init__(
+        self,
+        wall_offset_s: float = 0.0,
+        keeping: Keeping | None = None,
+        on_fate: Callable[[Fate], None] = lambda fate: None,
+    ) -> None:
+        keeping = keeping or Keeping()
         self._wall_offset_s = wall_offset_s
-        self._kept_max = kept_max
+        self._sample = keeping.sample
+        self._on_fate = on_fate
+        refused = max(1, int(keeping.count_max * REFUSALS))
+        refused_bytes = int(keeping.bytes_max * REFUSALS)
+        self._refused = _Ring(refused, refused_bytes)
+        self._routed = _Ring(max(1, keeping.count_max - refused), keeping.bytes_max - refused_bytes)
 
     def add(self, receipt: Receipt) -> None:
-        """Keep a receipt, which may still change while its request runs; the oldest gives way."""
-        self._by_id[receipt.id] = receipt
-        if len(self._by_id) > self._kept_max:
-            self._by_id.popitem(last=False)
+        """Keep a receipt, which may still change while its request runs; the oldest give way."""
+        refused = receipt.status is not None and receipt.status >= 400
+        if not refused and not self.samples(receipt.id):
+            self._on_fate("sampled_out")
+            return
+        gone = (self._refused if refused else self._routed).add(receipt)
+        self._on_fate("stored")
+        for _ in range(gone):
+            self._on_fate("gave_way")
+
+    def samples(self, receipt_id: str) -> bool:
+        """Whether the receipt of a routed request with that id is one to keep: anyone who knows the id can tell."""
+        if self._sample >= 1:
+            return True
+        try:
+            return int(receipt_id[:ID_DIGITS], 16) < self._sample * ID_VALUES
+        except ValueError:
+            return False
 
     def get(self, receipt_id: str) -> dict[str, Any] | None:
         """The rendered receipt of that id, None when it is unknown or has given way."""
-        receipt = self._by_id.get(receipt_id)
+        receipt = self._routed.find(receipt_id) or self._refused.find(receipt_id)
         return None if receipt is None else self.render(receipt)
 
     def latest(self, count: int, tenant: str | None = None, pool: str | None = None) -> Iterator[dict[str, Any]]:
         """The newest `count`, newest first; of one tenant and of one pool's port where these are given."""
-        chosen = (
-            receipt
-            for receipt in reversed(self._by_id.values())
-            if tenant in (None, receipt.tenant) and pool in (None, receipt.pool)
-        )
+        newest = merge(self._routed.newest(), self._refused.newest(), key=lambda receipt: -receipt.time)
+        chosen = (r for r in newest if tenant in (None, r.tenant) and pool in (None, r.pool))
         return (self.render(receipt) for receipt in islice(chosen, count))
 
     def render(self, receipt: Receipt) -> dict[str, Any]:
         """A receipt as JSON-ready data; field names as in the interface document."""
-        choice = receipt.choice
-        candidates = [
-            {
-                "model": c.model,
-                "quality": 0.0 - c.margin,
-                "excluded": c.model in receipt.excluded,
-                "reason": receipt.excluded.get(c.model, ""),
-            }
-            for c in (choice.candidates if choice else ())
-        ]
+        choice, first, decided = receipt.choice, receipt.first_answer_s, receipt.decided_s
         return {
             "id": receipt.id,
             "request_id": receipt.request_id,
@@ -68,18 +103,92 @@ class Receipts:
             "asked_model": receipt.asked_model,
             "selected_model": receipt.model,
             "prompt_tokens": receipt.prompt_tokens,
-            "signals": {"domain": {"label": choice.category, "confidence": choice.confidence}} if choice else {},
+            "cached_tokens": receipt.cached_tokens,
+            "hashed_tokens": receipt.hashed_tokens,
+            "signals": _signals(choice) if choice else {},
             "classification": choice.classification if choice else "skipped",
             "decision": choice.decision if choice else None,
             "why": choice.reason if choice else "",
-            "candidates": candidates,
+            "candidates": [_candidate(c, receipt) for c in (choice.candidates if choice else ())],
             "endpoints": receipt.pick.explain() if receipt.pick else [],
+            "spill": None if receipt.spill is None else _spill(receipt.spill),
+            "unused_scorers": dict(receipt.pick.unused) if receipt.pick else {},
+            "waited_s": receipt.waited_s,
+            "slo_ttft_s": receipt.slo_ttft_s,
             "picked": receipt.picked,
             "served": receipt.served,
-            "decided_s": receipt.decided_s,
-            "ttft_s": receipt.first_answer_s,
+            "decided_s": decided,
+            "predicted_ttft_s": receipt.predicted_ttft_s,
+            "ttft_s": first,
+            "ttft_from_decision_s": None if first is None or decided is None else first - decided,
             "ended_s": receipt.ended_s,
             "usage": asdict(receipt.usage) if receipt.usage else None,
             "status": receipt.status,
+            "fault": receipt.fault,
             "outcome": receipt.outcome,
+            "message": receipt.message,
         }
+
+
+class _Ring:
+    """Receipts by id, newest last, up to a count and to about so many bytes; the newest is always kept."""
+
+    def __init__(self, count_max: int, bytes_max: int) -> None:
+        self._kept: OrderedDict[str, tuple[Receipt, int]] = OrderedDict()
+        self._count_max = count_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    def add(self, receipt: Receipt) -> int:
+        """How many had to give way."""
+        size = weight(receipt)
+        self._kept[receipt.id] = receipt, size
+        self._bytes += size
+        gone = 0
+        while len(self._kept) > self._count_max or (self._bytes > self._bytes_max and len(self._kept) > 1):
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._bytes -= oldest
+            gone += 1
+        return gone
+
+    def find(self, receipt_id: str) -> Receipt | None:
+        found = self._kept.get(receipt_id)
+        return None if found is None else found[0]
+
+    def newest(self) -> Iterator[Receipt]:
+        return (receipt for receipt, _ in reversed(self._kept.values()))
+
+
+def weight(receipt: Receipt) -> int:
+    """About how many bytes of memory it holds, unrendered: most of them are endpoints and their scores."""
+    texts = len(receipt.path) + len(receipt.request_id) + len(receipt.tenant) + len(receipt.asked_model or "")
+    rows, columns = receipt.pick.size() if receipt.pick is not None else (0, 0)
+    return RECEIPT_BYTES + texts + rows * (ROW_BYTES + columns * CELL_BYTES)
+
+
+def _candidate(candidate: Candidate, receipt: Receipt) -> dict[str, Any]:
+    """`quality` is the configured score; without one, 1 for the first and less by the margin for the others."""
+    why = receipt.excluded.get(candidate.model)
+    return {
+        "model": candidate.model,
+        "quality": round(1.0 - candidate.margin, 6) if candidate.quality is None else candidate.quality,
+        "margin": candidate.margin,
+        "excluded": why is not None,
+        "reason": "" if why is None else why.value,
+    }
+
+
+def _spill(spill: Spilled) -> dict[str, Any]:
+    return {
+        "from": spill.origin,
+        "to": spill.to,
+        "reason": spill.reason.value,
+        "wait_s": spill.wait_s,
+        "ttft_s": spill.ttft_s,
+        "ttft_to_s": spill.ttft_to_s,
+    }
+
+
+def _signals(choice: Choice) -> dict[str, Any]:
+    """The category, and what else was seen."""
+    return {"domain": {"label": choice.category, "confidence": choice.confidence}, **choice.signals}

@@ -77,8 +77,12 @@ def admin_app(
         return _json({"decisions": list(receipts.latest(count, tenant, pool))})
 
     async def decision(request: web.Request) -> web.Response:
-        found = receipts.get(request.match_info["id"])
-        return _json(found) if found is not None else _json({"error": "no receipt of that id is kept"}, 404)
+        wanted = request.match_info["id"]
+        found = receipts.get(wanted)
+        if found is not None:
+            return _json(found)
+        sampled = "" if receipts.samples(wanted) else ": only a sample of those of routed requests is"
+        return _json({"error": f"no receipt of that id is kept{sampled}"}, 404)
 
     app = web.Application(middlewares=[*([] if token is None else [_asking_for(token)]), _in_json])
     app.router.add_get("/debug", index)

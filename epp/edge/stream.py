@@ -7,18 +7,20 @@ receipt gets an outcome.
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError, timeout
+from asyncio import CancelledError, Timeout, get_running_loop, timeout
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from traceback import format_tb
 
 from epp.director import Director
 from epp.domain import Reason, Refused
+from epp.flow.gate import Gone
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import BadMessage, decode, encode
 from epp.protocol.exchange import Buffers, Exchange
-from epp.protocol.messages import Body, Decide, Event, Headers, Reply, Side
+from epp.protocol.messages import Body, Decide, Event, Extend, Headers, Reply, Side
+from epp.protocol.upstream import fault
 from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -27,8 +29,12 @@ Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[None]]
 
 
-class Disconnected(Exception):
+class Disconnected(Gone):
     """The peer is gone: nothing can be written to it."""
+
+
+class _Evicted(Exception):
+    """The request is to end, so that others find room."""
 
 
 class Defect(Exception):
@@ -75,6 +81,8 @@ class Stream:
         self._body_asked_for = False
         self._answer_began: float | None = None
         self._answer_work_s = 0.0
+        self._evicted = False
+        self._interruptible: Timeout | None = None
         self._pace: Callable[[float], None] | None = None
         self._last_piece = 0.0
 
@@ -126,8 +134,10 @@ class Stream:
             data = await self._next(read)
             if data is None:
                 return False
-            replies = await self._react(decode(data))
+            replies = await self._react(decode(data), write)
             more = True
+        except _Evicted:
+            replies, more = self._end_for_others(), False
         except Refused as stalled:
             replies, more = self._refuse(stalled), False
         for reply in replies:
@@ -135,16 +145,40 @@ class Stream:
         return more
 
     async def _next(self, read: Read) -> bytes | None:
-        """The next message; Refused when a body stands still. Other waits are for the gateway to end."""
-        if not self._exchange.awaits_piece:
+        """The next message; Refused when a body stands still. Other waits are for the gateway to end.
+
+        Raises _Evicted when the request is to make room for others.
+        """
+        idle_s = self._shared.body_idle_s if self._exchange.awaits_piece else None
+        runs = self._routed is not None and self._routed.running is not None and not self._exchange.answered
+        if idle_s is None and not runs:
             return await read()
+        if self._evicted:
+            raise _Evicted
         try:
-            async with timeout(self._shared.body_idle_s):
+            async with timeout(idle_s) as self._interruptible:
                 return await read()
         except TimeoutError:
+            if self._evicted:
+                raise _Evicted from None
             raise Refused(Reason.REQUEST_TIMEOUT, "the rest of the request body did not come in time") from None
+        finally:
+            self._interruptible = None
 
-    async def _react(self, event: Event) -> list[Reply]:
+    def _evict(self) -> None:
+        """Others need the place; called from their tasks."""
+        self._evicted = True
+        if self._interruptible is not None:
+            self._interruptible.reschedule(get_running_loop().time())
+
+    def _end_for_others(self) -> list[Reply]:
+        routed, self._routed = self._routed, None
+        assert routed is not None
+        answered = self._director.evicted(routed)
+        self._end(routed, answered.receipt.outcome)
+        return self._exchange.answer(answered.immediate)
+
+    async def _react(self, event: Event, write: Write) -> list[Reply]:
         if event.side is Side.RESPONSE:
             return self._respond(event)
         if isinstance(event, Headers):
@@ -153,7 +187,7 @@ class Stream:
         try:
             for action in self._exchange.receive(event):
                 if isinstance(action, Decide):
-                    replies += await self._decide(action)
+                    replies += await self._decide(action, write)
                 else:
                     replies.append(action)
         except Refused as refused:
@@ -168,15 +202,21 @@ class Stream:
         self._telemetry.ended(answered.receipt)
         return self._exchange.answer(answered.immediate)
 
-    async def _decide(self, ask: Decide) -> list[Reply]:
+    async def _decide(self, ask: Decide, write: Write) -> list[Reply]:
         if not self._gathered:
             self._gathered = True
             self._telemetry.gathered(self._now() - self._began)
         before = self._routed
-        outcome = await self._director.decide(ask, before.lease.endpoint if before and before.lease else None)
+
+        async def extend(seconds: float) -> None:
+            await write(encode(Extend(seconds)))
+
+        prefer = before.lease.endpoint if before and before.lease else None
+        outcome = await self._director.decide(ask, prefer, extend)
         self._supersede()
         if isinstance(outcome, Routed):
             self._routed = outcome
+            self._director.may_evict(outcome, self._evict)
             replies = self._exchange.routed(outcome.route)
             outcome.route.body = None  # an answer may run for minutes; the replies carry the body
             return replies
@@ -226,23 +266,30 @@ class Stream:
                 self._last_piece = now
         elif isinstance(event, Headers):
             receipt.status = self._exchange.status
+            receipt.fault = fault(receipt.status, event.attributes)
             receipt.stream = receipt.stream or self._answer.is_stream
             self._answer_began = now
             if self._sees_no_body or event.end:
-                self._prefilled(routed)
+                if not (receipt.stream and self._settles_itself(routed)):
+                    self._prefilled(routed)
                 if not self._body_asked_for or event.end:
                     receipt.first_answer_s = now - receipt.time
 
     def _begin_pieces(self, routed: Routed, now: float) -> None:
         routed.receipt.first_answer_s = now - routed.receipt.time
         self._prefilled(routed)
+        self._director.answered(routed)
         self._last_piece = now
         if routed.receipt.stream:
             self._pace = self._telemetry.pace(routed.receipt)
 
     def _prefilled(self, routed: Routed) -> None:
         if routed.lease is not None:
-            routed.lease.prefilled()
+            routed.lease.prefilled(self._now())
+
+    def _settles_itself(self, routed: Routed) -> bool:
+        """Headers of a streamed answer come before its first token; the ledger knows better when that should be."""
+        return routed.lease is not None and routed.lease.blind
 
     def _close(self, outcome: str) -> None:
         self._exchange.close()
@@ -260,8 +307,7 @@ class Stream:
         self._end(routed, outcome)
 
     def _end(self, routed: Routed, outcome: str) -> None:
-        if routed.lease is not None:
-            routed.lease.close()
         routed.receipt.outcome = outcome
         routed.receipt.ended_s = self._now() - routed.receipt.time
+        self._director.ended(routed)
         self._telemetry.ended(routed.receipt)

@@ -19,6 +19,7 @@ from epp.protocol.messages import (
     Chunk,
     Edits,
     Event,
+    Extend,
     Headers,
     HeadersReply,
     Immediate,
@@ -62,7 +63,10 @@ def decode(data: bytes) -> Event:
         case "response_headers":
             head = message.response_headers
             served = _served(message)
-            return Headers(Side.RESPONSE, _headers(head.headers), head.end_of_stream, modes, served=served)
+            told = _texts(message) if message.attributes else None
+            return Headers(
+                Side.RESPONSE, _headers(head.headers), head.end_of_stream, modes, served=served, attributes=told
+            )
         case "request_trailers":
             return Trailers(Side.REQUEST, modes)
         case "response_trailers":
@@ -105,6 +109,8 @@ def encode(reply: Reply) -> bytes:
             answer.body = reply.body
             answer.details = reply.details
             _set_headers(answer.headers, reply.headers)
+        case Extend():
+            message.override_message_timeout.FromMilliseconds(round(reply.seconds * 1000))
     return message.SerializeToString()
 
 

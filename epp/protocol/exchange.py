@@ -267,7 +267,8 @@ class Exchange:
 
     def _decide(self, body: bytes | None) -> list[Action]:
         self.state = State.DECIDING
-        return [Decide(self._headers, body, self._subset, self._attributes)]
+        timed = self._modes.request is not BodyMode.FULL_DUPLEX_STREAMED
+        return [Decide(self._headers, body, self._subset, self._attributes, self.shows_response_body, timed)]
 
     def _gathered(self, body: bytes | None) -> Iterator[Reply]:
         """The replies due for the pieces held so far; STREAMED: a new body goes with the first, the rest is emptied."""

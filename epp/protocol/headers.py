@@ -15,6 +15,18 @@ REWRITE = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")  # the 
 OBJECTIVE = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 FAIRNESS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 
+SLO_TTFT = ("x-llm-d-slo-ttft-ms", "x-slo-ttft-ms")
+
+NEVER_DEGRADE = "x-onehop-never-degrade"
+SESSION = (  # what clients, vSR and the Go picker call a conversation, the plainest name first
+    "x-session-id",
+    "x-conversation-id",
+    "x-claude-code-session-id",
+    "x-session-affinity",
+    "session-id",
+    "session_id",
+)
+
 PREFER = "prefer"
 IF_AVAILABLE = "if-available"  # of `Prefer` (RFC 7240): only if it need not be computed; llm-d's conditional decode
 
@@ -26,6 +38,8 @@ VSR_MODEL = "x-vsr-selected-model"
 VSR_DECISION = "x-vsr-selected-decision"
 VSR_CATEGORY = "x-vsr-selected-category"
 CLASSIFICATION = "x-onehop-classification"
+FAST_RESPONSE = "x-vsr-fast-response"
+RESPONSE_PATH = "x-vsr-response-path"
 RECEIPT = "x-onehop-receipt"
 DECISION = "x-onehop-decision"  # from our first stream of a request to our second, signed
 
@@ -40,6 +54,7 @@ CONTROL = frozenset(
         *FAIRNESS,
         *OBJECTIVE,
         DECISION,
+        NEVER_DEGRADE,
         "x-llm-d-video-fps",
         "x-llm-d-video-duration-seconds",
         "x-llm-d-video-resolution",
@@ -47,8 +62,7 @@ CONTROL = frozenset(
         "x-encoder-hosts-ports",
         "x-data-parallel-host-port",
         "x-kv-cache-source-host-port",
-        "x-llm-d-slo-ttft-ms",
-        "x-slo-ttft-ms",
+        *SLO_TTFT,
         "x-llm-d-slo-tpot-ms",
         "x-slo-tpot-ms",
     }

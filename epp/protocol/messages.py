@@ -84,12 +84,18 @@ Event = Headers | Body | Trailers
 
 @dataclass(slots=True)
 class Decide:
-    """The request is as whole as it will get: choose. `body` is None where the mode shows us no body."""
+    """The request is as whole as it will get: choose. `body` is None where the mode shows us no body.
+
+    `sees_answer` tells whether we will be shown the answer's body, and with it when the first token comes; `timed`
+    whether the gateway waits for our answer only as long as its `message_timeout`.
+    """
 
     headers: Mapping[str, str]
     body: bytes | None
     subset: frozenset[str] | None
     attributes: Mapping[str, str] | None = None
+    sees_answer: bool = False
+    timed: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -157,5 +163,12 @@ class Immediate:
     details: str = ""
 
 
-Reply = HeadersReply | BodyReply | Chunk | TrailersReply | Immediate
+@dataclass(slots=True)
+class Extend:
+    """No answer yet: wait so much longer for it, from now on. Granted once for each message that is to be answered."""
+
+    seconds: float
+
+
+Reply = HeadersReply | BodyReply | Chunk | TrailersReply | Immediate | Extend
 Action = Decide | Reply

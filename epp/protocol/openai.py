@@ -13,10 +13,11 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from epp.domain import Reason, Refused, Request
+from epp.domain import Needs, Reason, Refused, Request
 from epp.protocol.conversation import conversation
-from epp.protocol.headers import REQUEST_ID
+from epp.protocol.headers import NEVER_DEGRADE, REQUEST_ID, SESSION, first
 from epp.protocol.media import encoded, says_json
+from epp.protocol.needs import needs
 from epp.protocol.paths import PARSERS, Api, find, path_of
 from epp.protocol.tokens import BYTES_PER_TOKEN, estimate
 
@@ -40,6 +41,13 @@ class _Body(msgspec.Struct):
     tools: msgspec.Raw = UNKNOWN
     cache_salt: msgspec.Raw = UNKNOWN
     previous_response_id: msgspec.Raw = UNKNOWN
+    max_tokens: msgspec.Raw = UNKNOWN
+    max_completion_tokens: msgspec.Raw = UNKNOWN
+    max_output_tokens: msgspec.Raw = UNKNOWN
+    tool_choice: msgspec.Raw = UNKNOWN
+    functions: msgspec.Raw = UNKNOWN
+    response_format: msgspec.Raw = UNKNOWN
+    text: msgspec.Raw = UNKNOWN
 
 
 _BODY = msgspec.json.Decoder(_Body)
@@ -73,6 +81,8 @@ def read(
         method=headers.get(":method", "POST"),
         path=path_of(headers),
         subset=subset,
+        session=first(headers, SESSION),
+        never_degrade=headers.get(NEVER_DEGRADE, "").lower() == "true",
     )
     if not body and (body is None or headers.get(":method", "GET") in _BODYLESS):
         return request
@@ -128,6 +138,7 @@ def _decode(headers: Mapping[str, str], body: bytes, api: Api | None, unparsed: 
 def _fill(request: Request, fields: _Body, api: Api) -> None:
     request.model, request.model_span = _model(request.body, fields.model)
     request.stream = bytes(fields.stream) == b"true"
+    request.needs = _needs(fields)
     _check(fields, api)
     _prompt(request, [raw for member in api.prompt if (raw := getattr(fields, member)) is not UNKNOWN])
 
@@ -141,6 +152,14 @@ def _fill_unknown(request: Request, fields: _Body) -> None:
             return
     request.stream = bytes(fields.stream) == b"true"
     _prompt(request, [raw for member in _ELSEWHERE if (raw := getattr(fields, member)) is not UNKNOWN][:1])
+
+
+def _needs(fields: _Body) -> Needs:
+    """A text's own format is that of the Responses API; a limit of tokens has three names."""
+    limits = (fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens)
+    tools = bytes(fields.tools), bytes(fields.functions)
+    formats = bytes(fields.response_format), bytes(fields.text)
+    return needs(map(bytes, limits), tools, bytes(fields.tool_choice), formats)
 
 
 def _prompt(request: Request, raws: Sequence[msgspec.Raw]) -> None:

@@ -9,12 +9,13 @@ Source: llm-d's approximate prefix producer; capacity counted in the same unit a
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from xxhash import xxh3_64
 
-from epp.domain import Endpoint
+from epp.domain import Endpoint, Request
 
 BYTES_PER_TOKEN = 4  # the estimate of the Go picker's default tokenizer
 BLOCK_BYTES = 256  # 64 tokens, the smallest block the Go picker uses
@@ -44,10 +45,26 @@ def block_hashes(prompt: bytes, model: str | None) -> list[int]:
     return hashes
 
 
+def hashes_of(request: Request, model: str | None) -> list[int]:
+    """The prompt's block hashes, made once a request and model, however often a request is looked at."""
+    memo: dict[str | None, list[int]] = request.memo
+    found = memo.get(model)
+    if found is None:
+        found = memo[model] = block_hashes(request.prompt, model)
+    return found
+
+
 def covered_bytes(blocks: int) -> int:
     """How many bytes the first `blocks` blocks of a prompt hold."""
     coarse = max(0, blocks - FINE_BLOCKS_MAX)
     return (blocks - coarse) * BLOCK_BYTES + coarse * COARSE_BLOCK_BYTES
+
+
+class Prefixes(Protocol):
+    """Knows what is cached where."""
+
+    def cached(self, request: Request, model: str | None, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, int]:
+        """Prompt tokens that each endpoint is believed to hold; those that hold none are left out."""
 
 
 class PrefixIndex:
@@ -81,6 +98,11 @@ class PrefixIndex:
         depths.update(dict.fromkeys(_slots(alive), depth))
         held = self._held
         return [depths.get(held[e].slot, 0) if e in held else 0 for e in endpoints]
+
+    def tokens(self, hashes: Sequence[int], endpoints: Sequence[Endpoint]) -> dict[Endpoint, int]:
+        """How many leading tokens each endpoint holds; those that hold none are left out."""
+        blocks = self.match(hashes, endpoints)
+        return {e: covered_bytes(n) // BYTES_PER_TOKEN for e, n in zip(endpoints, blocks, strict=True) if n}
 
     def insert(self, hashes: Sequence[int], endpoint: Endpoint) -> list[int]:
         """The endpoint is about to hold these blocks; those that are new to it.

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from time import perf_counter
+from time import monotonic, perf_counter
 from traceback import walk_tb
 
 from prometheus_client import CollectorRegistry
 
 from epp.datastore.fleet import Fleet
+from epp.datastore.receipts import Fate
 from epp.domain import Reason, Receipt
+from epp.flow.gate import Gate
 from epp.scheduling.framework import Pick, Point, Profile
-from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
+from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.prefix import BYTES_PER_TOKEN
 from epp.telemetry.families import AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
+from epp.telemetry.flow import FlowFamilies, GateMeter
 from epp.telemetry.labels import Labelling, Labels
 from epp.telemetry.pools import pool_gauges
 from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Rows
@@ -41,7 +44,7 @@ _READS = {  # path -> what the Go picker calls the plugins that read it
     "/metrics": ("metrics-data-source", "core-metrics-extractor"),
     "/v1/models": ("models-data-source", "models-extractor"),
 }
-_PREFIX = (PrefixCacheScorer.type, PrefixCacheScorer.type)  # name and type
+_PREFIX = (ApproxPrefixCacheProducer.type, ApproxPrefixCacheProducer.type)  # name and type
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +58,23 @@ class Build:
 class Telemetry:
     """The metrics of one process. `conditions` are by name what an operator must know of: true while it is so."""
 
-    def __init__(self, fleet: Fleet, build: Build | None = None) -> None:
+    def __init__(self, fleet: Fleet, build: Build | None = None, now: Callable[[], float] = monotonic) -> None:
         self.conditions: dict[str, Callable[[], object]] = {}
         self._fleet = fleet
         self._labelling = Labelling(fleet.all)
         self._profiles: list[Profile] = []
         self._surprises: Tally[tuple[type[BaseException], tuple[str, int]]] = Tally()
         self._request = RequestFamilies()
-        self._pick = PickFamilies(self._prefix_blocks)
+        self._pick = PickFamilies(self._prefix_blocks, self._scorers)
         self._answer = AnswerFamilies()
         self._process = ProcessFamilies(self._conditions)
         self.streams = self._process.open.child()
         build = build or Build(ref=package_version())
         self._process.info.child(build.commit, build.ref).value = 1.0
+        self._flow = FlowFamilies(self._labelling)
         groups = (self._request, self._pick, self._answer, self._process)
         self._families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
-        self._families += pool_gauges(fleet)
+        self._families += [*self._flow.families(), *pool_gauges(fleet, now)]
         self.registry = CollectorRegistry()
         for family in self._families:
             self.registry.register(family)
@@ -79,6 +83,14 @@ class Telemetry:
         """Time this profile's plugins, and show how large its prefix index is."""
         profile.meter = _PluginMeter(self._pick.plugins)
         self._profiles.append(profile)
+
+    def meter(self, pool: str) -> GateMeter:
+        """What counts for the gate of a pool."""
+        return GateMeter(self._flow, pool)
+
+    def watch(self, pool: str, gate: Gate) -> None:
+        """Show this gate's queues under the pool's name."""
+        self._flow.watch(pool, gate)
 
     def gathered(self, seconds: float) -> None:
         """A request is whole, this long after its headers."""
@@ -103,6 +115,29 @@ class Telemetry:
         choice = receipt.choice
         if choice is not None and choice.reason and receipt.first is None:
             self._process.classified.child(choice.classification, choice.decision or "").inc()
+            if choice.decision is not None:
+                self._process.decisions.child(choice.decision).inc()
+        for signal in choice.signals.get("matched", ()) if choice is not None else ():
+            self._process.signals.child(*signal.split(":", 1)).inc()
+
+    def chose(self, receipt: Receipt) -> None:
+        """The candidates were looked at: who could not answer, who was left for another."""
+        if receipt.spill is not None:
+            spill, name = receipt.spill, self._labelling.model
+            to = "" if spill.to is None else name(spill.to, routed=True)
+            self._process.spilled.child(name(spill.origin, routed=True), to, spill.reason.value).inc()
+        for model, why in receipt.excluded.items():
+            self._process.excluded.child(self._labelling.model(model, routed=False), why.value).inc()
+
+    def receipt(self, fate: Fate) -> None:
+        """What became of a receipt."""
+        self._process.receipts.child(fate).inc()
+
+    def foretold(self, receipt: Receipt, seconds: float) -> None:
+        """The first token of a stream came, so many seconds after the decision."""
+        if receipt.predicted_ttft_s:
+            model = self._labelling.of(receipt)[1]
+            self._process.ttft_ratio.child(model).observe(seconds / receipt.predicted_ttft_s)
 
     def pace(self, receipt: Receipt) -> Callable[[float], None]:
         """Where the seconds from piece to piece of a streamed answer go."""
@@ -114,8 +149,11 @@ class Telemetry:
         labels = self._labelling.of(receipt)
         status = receipt.status or 0
         if status >= 400:
-            code = MODEL_SERVER_ERROR if receipt.picked else ERROR_CODES.get(status, "Unknown")
+            ours = not receipt.picked or receipt.outcome == Reason.EVICTED.code
+            code = ERROR_CODES.get(status, "Unknown") if ours else MODEL_SERVER_ERROR
             self._request.errors.child(*labels, code).inc()
+        if receipt.outcome == Reason.EVICTED.code:
+            self._flow.sheds.child(receipt.outcome, *labels[2:]).inc()
         if receipt.picked is not None:
             self._request.running.child(*labels).dec()
             self._answered(receipt, labels)
@@ -140,6 +178,10 @@ class Telemetry:
             self._process.unread.child(source, extractor).inc()
         else:
             self._process.unpolled.child(source).inc()
+
+    def ejected(self, reason: str) -> None:
+        """An endpoint is left out for a while."""
+        self._pick.ejections.child(reason).inc()
 
     def leads(self, lease: str, leading: bool) -> None:
         """This replica holds the Lease of that name, or waits for it."""
@@ -173,10 +215,9 @@ class Telemetry:
         endpoint = pick.endpoint if pick is not None else self._fleet.all.at(address)
         namespace, _, name = endpoint.name.rpartition("/") if endpoint else ("", "", "")
         self._pick.attempts.child("success", target, name, namespace, address.rpartition(":")[2]).inc()
-        ratio = pick.score(PrefixCacheScorer.type) if pick is not None else None
-        if ratio is not None:
-            self._pick.hit_ratio.child(*_PREFIX).observe(ratio)
-            self._pick.hit_bytes.child(*_PREFIX).observe(ratio * receipt.prompt_tokens * BYTES_PER_TOKEN)
+        if receipt.hashed_tokens:
+            self._pick.hit_ratio.child(*_PREFIX).observe(receipt.cached_tokens / receipt.hashed_tokens)
+            self._pick.hit_bytes.child(*_PREFIX).observe(receipt.cached_tokens * BYTES_PER_TOKEN)
 
     def _answered(self, receipt: Receipt, labels: Labels) -> None:
         first, ended = receipt.first_answer_s, receipt.ended_s
@@ -204,9 +245,13 @@ class Telemetry:
             self._answer.tpot.child(*labels).observe((receipt.ended_s - receipt.first_answer_s) / (tokens - 1))
 
     def _prefix_blocks(self) -> Rows:
-        scorers = [scorer for profile in self._profiles for scorer, _ in profile.scorers]
-        blocks = [len(scorer.index) for scorer in scorers if isinstance(scorer, PrefixCacheScorer)]
+        producers = [producer for profile in self._profiles for producer in profile.producers]
+        blocks = [len(p.index) for p in producers if isinstance(p, ApproxPrefixCacheProducer)]
         return [(_PREFIX, float(sum(blocks)))] if blocks else []
+
+    def _scorers(self) -> Rows:
+        used = {s.type: float(s.type not in profile.unused) for profile in self._profiles for s, _ in profile.scorers}
+        return [((name,), value) for name, value in used.items()]
 
     def _conditions(self) -> Rows:
         return [((name,), float(bool(ask()))) for name, ask in self.conditions.items()]

@@ -28,6 +28,7 @@ _REQUEST_WORK_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 
 _RESPONSE_WORK_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _STREAM_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _PHASE_S = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_RATIO = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 _BYTES = tuple(2**n for n in range(6, 31))
 _OUTPUT = (1, *(2**n for n in range(3, 14)))
 _INPUT = (*_OUTPUT, *(2**n for n in range(14, 21)))
@@ -53,9 +54,12 @@ class RequestFamilies:
 
 
 class PickFamilies:
-    """The choice of an endpoint. `prefix_blocks` says how large the prefix index is."""
+    """The choice of an endpoint. `prefix_blocks` says how large the prefix index is, `used` which scorers are asked."""
 
-    def __init__(self, prefix_blocks: Callable[[], Rows]) -> None:
+    def __init__(self, prefix_blocks: Callable[[], Rows], used: Callable[[], Rows]) -> None:
+        text = "1 for a scorer of some port's profile, 0 while no endpoint tells what it needs."
+        self.ejections = Counter("onehop_ejection", "Endpoints left out for a while, by why.", ["reason"])
+        self.used = Gauge("onehop_scorer_used", text, ["plugin_type"], read=used)
         name, text = "scheduler_attempts", "Choices of an endpoint, and which where there was one."
         older = Twin(f"inference_extension_{name}", _ATTEMPT, (("endpoint_name", "pod_name"),))
         self.attempts = Counter(f"llm_d_epp_{name}", text, _ATTEMPT, [older])
@@ -111,9 +115,21 @@ class ProcessFamilies:
         self.outcomes = Counter("onehop_request_outcome", "Ended requests by outcome.", ["outcome"])
         labels = ["classification", "decision"]
         self.classified = Counter("onehop_classification", "Requests for an alias.", labels)
+        labels = ["signal_type", "signal_name"]
+        self.signals = Counter("llm_signal_match", "Signals that held, by vSR's name for the metric.", labels)
+        text = "Decisions that applied, by vSR's name for the metric."
+        self.decisions = Counter("llm_decision_match", text, ["decision_name"])
         self.surprises = Counter("onehop_surprise", "Defects of ours that were met.", ["type"])
         self.phases = Histogram("onehop_phase_seconds", "Where the time of a request goes.", _PHASE_S, ["phase"])
         self.leader = Gauge("onehop_leader", "1 while this replica holds the Lease.", ["lease"])
+        text, labels = "Requests that left a busy model, or were held back (no `to`).", ["from", "to", "reason"]
+        self.spilled = Counter("onehop_spill", text, labels)
+        text, labels = "Candidates that could not answer a request.", ["model", "reason"]
+        self.excluded = Counter("onehop_candidate_excluded", text, labels)
+        text = "Receipts by what became of them."
+        self.receipts = Counter("onehop_receipt", text, ["fate"])
+        text = "Seconds to the first token after the decision, of those predicted."
+        self.ttft_ratio = Histogram("onehop_ttft_ratio", text, _RATIO, ["target_model_name"])
         text = "1 while something is wrong that an operator must know of."
         self.conditions = Gauge("onehop_condition", text, ["condition"], read=conditions)
 

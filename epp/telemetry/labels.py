@@ -28,10 +28,13 @@ class Labelling:
         """The request's labels; what they are the first time, they stay."""
         if receipt.labels is None:
             routed = receipt.picked is not None
-            model = self.model(receipt.asked_model, routed)
-            target = self.model(receipt.model, routed)
-            receipt.labels = self._fit((model, target, _capped(receipt.tenant, self._tenants), str(receipt.priority)))
+            receipt.labels = self.named(receipt.asked_model, receipt.model, receipt.tenant, receipt.priority, routed)
         return receipt.labels
+
+    def named(self, asked: str | None, target: str | None, tenant: str, priority: int, routed: bool) -> Labels:
+        """The labels of a request that asked for a model, and goes to one."""
+        models = self.model(asked, routed), self.model(target, routed)
+        return self._fit((*models, _capped(tenant, self._tenants), str(priority)))
 
     def model(self, name: str | None, routed: bool) -> str:
         """Names that are served are labels; of those that clients make up, the first that were routed anywhere."""

@@ -9,6 +9,7 @@ from statistics import fmean, pstdev
 from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Pool
 from epp.domain import Endpoint, Load
+from epp.flow.saturation import drift
 from epp.telemetry.series import Gauge, Rows, Twin
 
 _BY_POOL = ("name",)
@@ -21,13 +22,14 @@ _SAID: dict[str, Callable[[Load], float | None]] = {
 _OURS: dict[str, tuple[str, Callable[[Endpoint], float | None]]] = {
     "inflight_requests": ("Leases open on the endpoint.", lambda e: e.inflight_requests),
     "inflight_tokens": ("Prompt tokens not yet answered.", lambda e: e.inflight_tokens),
+    "ledger_drift_requests": ("In flight by our ledger, beyond what the engine last counted.", drift),
     "reachable": ("1 when the last contact succeeded.", lambda e: e.reachable),
     "engine_prompt_tokens": ("Computed since the engine's start.", lambda e: e.load.prompt_tokens if e.load else None),
     "engine_generated_tokens": ("Likewise.", lambda e: e.load.generated_tokens if e.load else None),
 }
 
 
-def pool_gauges(fleet: Fleet) -> Iterator[Gauge]:
+def pool_gauges(fleet: Fleet, now: Callable[[], float]) -> Iterator[Gauge]:
     """For each pool by its name, and for each of its endpoints; one that several pools list counts in each."""
     yield _by_pool(fleet, "ready_endpoints", "Endpoints that can be reached.", _ready, "ready_pods")
     for name, say in _SAID.items():
@@ -38,6 +40,11 @@ def pool_gauges(fleet: Fleet) -> Iterator[Gauge]:
     yield Gauge(name, text, _BY_ENDPOINT, [older], partial(_endpoint_rows, fleet, _waiting))
     for name, (text, value) in _OURS.items():
         yield Gauge(f"onehop_endpoint_{name}", text, _BY_ENDPOINT, read=partial(_endpoint_rows, fleet, value))
+    text = "1 while the endpoint gets no requests because it failed those it had."
+    ejected = partial(_endpoint_rows, fleet, lambda endpoint: endpoint.ejected_until > now())
+    yield Gauge("onehop_endpoint_ejected", text, _BY_ENDPOINT, read=ejected)
+    text = "1 for each signal that an endpoint tells, or should tell and does not."
+    yield Gauge("onehop_endpoint_series", text, (*_BY_ENDPOINT, "signal", "state"), read=partial(_series_rows, fleet))
 
 
 def _by_pool(
@@ -58,6 +65,14 @@ def _endpoint_rows(fleet: Fleet, value: Callable[[Endpoint], float | None]) -> R
         for endpoint in pool.endpoints:
             if (said := value(endpoint)) is not None:
                 yield (pool.name, endpoint.address), float(said)
+
+
+def _series_rows(fleet: Fleet) -> Rows:
+    for pool in fleet.pools.values():
+        for endpoint in pool.endpoints:
+            if endpoint.probe is not None:
+                for state, signals in ("found", endpoint.probe.found), ("missing", endpoint.probe.missing):
+                    yield from (((pool.name, endpoint.address, signal, state), 1.0) for signal in signals)
 
 
 def _ready(pool: Pool) -> float:

@@ -1,1 +1,1 @@
-"""What a text shows: domain, safety, difficulty, code, language and personal data, by rules, words and one encoder."""
+"""What is seen in a text: the seam (`api.py`) and who stands behind it, rules and words first and one encoder after."""

@@ -18,12 +18,14 @@ from semantic.signals.ngrams import kept_bytes
 from semantic.signals.pii import merged, shifted
 from semantic.signals.settings import SHIPPED, Settings, read_settings
 from semantic.signals.tier0 import NAMES, Tier0
-from semantic.signals.values import Coverage, Head, PiiSpan, TextSignals, Tier
+from semantic.signals.values import Coverage, Head, Level, PiiSpan, TextSignals, Tier
 from semantic.windows import pieces_of
 
 Ask = Literal["auto", "0", "1"]
 ENCODED = ("domain", "safety", "difficulty", "code")
 ENGLISH = "en"
+LETTERS_MIN = 12
+"""Fewer letters do not tell a language."""
 Array = npt.NDArray[np.float32]
 
 
@@ -52,7 +54,7 @@ class Engine:
         likely = self.tier0.words(text)
         languages = self.tier0.language(text)
         spoken = dict(zip(self.tier0.languages, languages.tolist(), strict=True))
-        is_english = spoken[ENGLISH] >= self.settings.english_min or not any(c.isalpha() for c in text)
+        is_english = spoken[ENGLISH] >= self.settings.english_min or _is_too_short_to_tell(text)
         heads = {name: self._head(name, likely_of(name, likely), is_english, 0) for name in ENCODED}
         best = max(spoken, key=spoken.__getitem__)
         heads["language"] = Head(best, spoken, spoken[best] < self.settings.language_threshold, 0)
@@ -80,7 +82,7 @@ class Engine:
         """
         had = [(piece, answer) for piece, answer in zip(pieces, encoded, strict=True) if answer is not None]
         if not had or had[0][0] != pieces[0]:
-            return self._unknown(glance, frozenset(ENCODED) if everything else glance.open)
+            return self._unknown(glance, frozenset({*ENCODED, "pii"}) if everything else glance.open)
         whole = pooled([answer for _, answer in had], self.settings)
         heads = dict(glance.heads)
         for name in ENCODED if everything else sorted(glance.open.intersection(ENCODED)):
@@ -88,18 +90,13 @@ class Engine:
         tagged = {span for (start, _), answer in had for span in shifted(answer.spans, start)}
         coverage = Coverage(_bytes_of(text, [piece for piece, _ in had]), glance.coverage.total_bytes)
         complete = coverage.scanned_bytes == coverage.total_bytes
-        return TextSignals(
-            heads,
-            merged(glance.detected, tuple(tagged)),
-            coverage,
-            "full" if complete else "degraded",
-            1,
-            whole.embedding,
-        )
+        spans = merged(glance.detected, tuple(tagged))
+        return TextSignals(heads, spans, coverage, "full" if complete else "degraded", 1, complete, whole.embedding)
 
     def at_tier0(self, glance: Glance, left: frozenset[str]) -> TextSignals:
         """The glance alone; `full` when it left open nothing that is wanted."""
-        return TextSignals(glance.heads, glance.detected, glance.coverage, "degraded" if left else "full", 0, None)
+        level: Level = "degraded" if left else "full"
+        return TextSignals(glance.heads, glance.detected, glance.coverage, level, 0, "pii" not in glance.open)
 
     def read(self, texts: Sequence[str], tier: Ask = "auto") -> list[TextSignals]:
         """Signals of each text, in order; blocking, for offline use."""
@@ -117,7 +114,7 @@ class Engine:
     def _unknown(self, glance: Glance, left: frozenset[str]) -> TextSignals:
         """The glance without the heads left open: the encoder was wanted and did not answer."""
         known = {name: head for name, head in glance.heads.items() if name not in left}
-        return TextSignals(known, glance.detected, glance.coverage, "degraded", 0, None)
+        return TextSignals(known, glance.detected, glance.coverage, "degraded", 0, "pii" not in (left | glance.open))
 
     def _head(self, name: str, likely: Array, is_english: bool, tier: Tier) -> Head:
         head = self.settings.encoder[name]
@@ -144,6 +141,11 @@ def likely_of(name: str, likely: Mapping[str, Array]) -> Array:
     if name == "difficulty":
         return np.asarray((likely["difficulty"] + likely["reasoning"]) / 2, dtype=np.float32)
     return likely[name]
+
+
+def _is_too_short_to_tell(text: str) -> bool:
+    """A word or two of Latin letters are no sign of another language."""
+    return text.isascii() and sum(map(str.isalpha, text[:LETTERS_MIN])) + max(0, len(text) - LETTERS_MIN) < LETTERS_MIN
 
 
 def _bytes_of(text: str, pieces: Sequence[tuple[int, int]]) -> int:

@@ -37,13 +37,18 @@ class SignalReader:
         self.classifier = classifier
         self._tier = tier
 
-    async def read(self, text: str, deadline: float, needs: frozenset[str] | None = None) -> TextSignals:
-        """The signals by `deadline` (the event loop's clock). Only heads in `needs` (with `pii`) make tier 1 run."""
+    async def read(
+        self, text: str, deadline: float, needs: frozenset[str] | None = None, *, embedding: bool = False
+    ) -> TextSignals:
+        """The signals by `deadline` (the event loop's clock).
+
+        Only heads in `needs` (with `pii`), and a wanted `embedding`, make tier 1 run.
+        """
         if not text.strip():
             return self._counted(TextSignals({}, (), Coverage(0, len(text.encode(errors="replace"))), "skipped", 0))
         glance = await self._glance(text)
         left = glance.open if needs is None else glance.open & needs
-        if self._tier == "0" or (self._tier == "auto" and not left):
+        if self._tier == "0" or (self._tier == "auto" and not left and not embedding):
             return self._counted(self.engine.at_tier0(glance, left))
         self.levels.encoded += 1
         pieces = pieces_of(text)

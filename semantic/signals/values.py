@@ -62,4 +62,6 @@ class TextSignals:
     coverage: Coverage
     level: Level
     pii_tier: Tier
+    pii_complete: bool = True
+    """False when only the detectors have looked, although there may be names."""
     embedding: npt.NDArray[np.float32] | None = field(default=None, compare=False)

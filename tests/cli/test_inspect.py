@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from epp.datastore.objects import POOL_GROUP, Objective, PoolRef, Rewrite, Rewri
 from epp.datastore.policies import Policies
 from epp.datastore.pool import Listed
 from epp.datastore.receipts import Receipts
+from epp.domain import Probe
 from epp.edge.admin import admin_app
+from epp.scheduling import standing
 from tests.make import load
 
 Told = tuple[int, str, str]
@@ -131,6 +134,44 @@ async def test_what_is_wrong_is_said_in_words_below_the_table(inspect: Callable[
     assert "conflict: InferenceModelRewrite shop/new: the model `gpt-4` is rewritten by more than one rule" in said
     assert "note: 1 of 2 endpoints does not answer" in said
     assert said.endswith("this process streams: open 2 watch: pods is forbidden")
+
+
+async def test_series_that_are_missing_are_said_once_for_all_that_lack_the_same(inspect: Callable[..., Any]) -> None:
+    fleet = shop()
+    for endpoint in fleet.all.endpoints:
+        endpoint.probe = Probe("vllm", {"waiting": "vllm:num_requests_waiting"}, {"kv_usage": "vllm:kv_cache"})
+    code, out, _ = await inspect(admin_app(fleet, Receipts(), {}))
+    said = " ".join(out.split())
+    _, raw, _ = await inspect(admin_app(fleet, Receipts(), {}), "--json")
+
+    assert code == 0
+    assert "series 2 endpoints (shop/llama-0-rank-0, ...): this vllm does not tell kv_usage" in said
+    assert "series shop/phi-0-rank-0: this vllm does not tell kv_usage" in said
+    assert json.loads(raw)["pools"][0]["endpoints"][0]["series"] == {
+        "found": {"waiting": "vllm:num_requests_waiting"},
+        "missing": {"kv_usage": "vllm:kv_cache"},
+    }
+
+
+async def test_an_endpoint_that_fails_requests_is_marked_and_said_to_be_tried_again(
+    inspect: Callable[..., Any],
+) -> None:
+    fleet = shop()
+    failing = fleet.all.endpoints[0]
+    for _ in range(2):
+        standing.Ejection().failed(failing, "connect", 9.0, fleet.all.endpoints, Random(1))
+    app = admin_app(fleet, Receipts(), {}, now=lambda: 10.0)
+    _, out, _ = await inspect(app)
+    _, raw, _ = await inspect(app, "--json")
+    said, rows = " ".join(out.split()), json.loads(raw)["pools"][0]["endpoints"]
+
+    assert any(line.startswith("! llama-0") for line in out.splitlines())
+    assert "2 endpoints, 2 ejected" in said
+    assert "ejected shop/llama-0-rank-0: it refuses or drops connections; it is tried again in " in said
+    assert "note: 1 of 2 endpoints fails requests and is left out for a while" in said
+    assert (rows[0]["health"]["state"], rows[0]["health"]["ejections"]) == ("ejected", 1)
+    assert 2.9 <= rows[0]["health"]["ejected_for_s"] <= 5.1
+    assert rows[1]["health"] == {"state": "warming_up", "ejected_for_s": None, "ejections": 0, "recent_failures": 0.0}
 
 
 async def test_one_pool_can_be_shown_alone(inspect: Callable[..., Any]) -> None:

@@ -40,6 +40,7 @@ class Running:
     grpc_port: int
     health_port: int
     admin_port: int
+    metrics_port: int = 0
 
     async def health(self, name: str = "readiness", port: int = 0) -> int | None:
         """What health says on the health port; None while nobody answers."""
@@ -76,7 +77,7 @@ async def running(
     log = tmp_path / "onehop.log"
     process = start([*command, *flags], log, environment)
     try:
-        started = Running(process, log, grpc_port, health_port, admin_port)
+        started = Running(process, log, grpc_port, health_port, admin_port, metrics_port)
         await started.until(ready)
         yield started
     finally:

@@ -92,7 +92,13 @@ def test_odd_but_valid_texts(text: bytes, expected: dict[str, float]) -> None:
         (b"\n <html>vllm:x</html>\n", "the answer is a web page, not metrics; is this the port of a model server?"),
         (b'{"detail":"Not Found"}', "no metrics in 22 bytes; is this the port of a model server?"),
         (b"\xff\x00\x1f\x8b", "no metrics in 4 bytes; is this the port of a model server?"),
-        (b"# TYPE up gauge\nup 1\n" * 12, "no vllm: series among 12 families; is this a model server?"),
+        (
+            b"# TYPE up gauge\nup 1\n" * 12,
+            (
+                "no series of vllm, sglang, trtllm-serve, triton-tensorrt-llm, triton among 12 families; "
+                "is this a model server?"
+            ),
+        ),
         (
             b"# TYPE vllm:queue gauge\nvllm:queue 1\n",
             "none of vllm:num_requests_waiting, vllm:num_requests_running, vllm:kv_cache_usage_perc, "

@@ -12,7 +12,10 @@ MODELS = b'{"data":[{"id":"llama3-8b","parent":null},{"id":"sql","parent":"llama
 
 
 class ModelServer:
-    """Answers `bodies` with `statuses`; endless where a path is in `endless`, never while `answering` is not set."""
+    """Answers `bodies` with `statuses`, and `with_query` (if any) where there is a query.
+
+    Endless where a path is in `endless`, never while `answering` is not set.
+    """
 
     def __init__(self) -> None:
         self.bodies = {"/metrics": METRICS % 3, "/v1/models": MODELS}
@@ -20,6 +23,8 @@ class ModelServer:
         self.endless: set[str] = set()
         self.answering = asyncio.Event()
         self.answering.set()
+        self.with_query: tuple[bytes, int] | None = None
+        self.queries = 0
         self.asked: Counter[str] = Counter()
         self.connections: set[asyncio.Transport] = set()
         self.cut_off = asyncio.Event()
@@ -63,6 +68,13 @@ class ModelServer:
         await self.answering.wait()
         if request.path in self.endless:
             return await self._answer_without_end(request)
+        if request.query_string:
+            self.queries += 1
+            if self.with_query is not None:
+                body, status = self.with_query
+                return web.Response(body=body, status=status)
+        if request.path not in self.bodies:
+            return web.Response(status=404)
         return web.Response(body=self.bodies[request.path], status=self.statuses.get(request.path, 200))
 
     async def _answer_without_end(self, request: web.Request) -> web.StreamResponse:

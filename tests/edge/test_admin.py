@@ -14,7 +14,7 @@ from epp.datastore.fleet import Fleet
 from epp.datastore.objects import POOL_GROUP, Objective, PoolRef, Rewrite, RewriteRule, Target
 from epp.datastore.policies import Policies
 from epp.datastore.pool import Listed, Pool
-from epp.datastore.receipts import Receipts
+from epp.datastore.receipts import Keeping, Receipts
 from epp.domain import Receipt
 from epp.edge.admin import PAGES, admin_app, metrics_app, serve
 from epp.telemetry import Telemetry
@@ -218,7 +218,7 @@ async def test_a_wrong_path_or_method_is_told_in_json(method: str, path: str, st
 
 
 async def test_decisions_are_listed_newest_first_and_found_by_id() -> None:
-    receipts = Receipts(kept_max=2)
+    receipts = Receipts(keeping=Keeping(3))
     for name in ("old", "middle", "new"):
         receipts.add(Receipt(id=name, request_id="r", time=0.0, path="/v1", asked_model=None))
     async with TestClient(TestServer(admin_app(fleet(pool("a")), receipts, {}))) as client:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from itertools import pairwise
 from random import Random
 
 from epp.datastore.pool import Listed, Pool
-from epp.edge.scrape import Scraper, pace, pause
+from epp.edge.scrape import Scraper, pace
 from epp.edge.visit import ScrapeLimits
 
 from .model_server import METRICS, ModelServer
@@ -160,41 +159,11 @@ async def test_no_more_visits_at_once_than_allowed() -> None:
         assert at_once == 2
 
 
-def test_pauses_double_up_to_their_bound_while_visits_fail() -> None:
-    limits = ScrapeLimits(backoff_s_max=2.0, jitter=0.0)
-
-    assert [pause(9, failures, 0.5, limits, Random(1)) for failures in (0, 1, 2, 3, 4, 10_000)] == [
-        0.5,
-        0.5,
-        1,
-        2,
-        2,
-        2,
-    ]
-
-
-def test_an_interval_longer_than_the_bound_is_never_shortened() -> None:
-    limits = ScrapeLimits(backoff_s_max=2.0, jitter=0.0)
-
-    assert [pause(9, failures, 30.0, limits, Random(1)) for failures in (0, 5)] == [30.0, 30.0]
-
-
 def test_very_many_endpoints_are_visited_less_often_each_and_not_more_often_in_all() -> None:
     limits = ScrapeLimits(visits_per_s_max=1000)
 
     assert [pace(0.5, count, limits) for count in (0, 1, 500, 5000)] == [0.5, 0.5, 0.5, 5.0]
     assert pace(30.0, 5000, limits) == 30.0
-
-
-def test_endpoints_that_start_together_spread_over_the_interval_and_drift_apart() -> None:
-    rng, limits = Random(1), ScrapeLimits(jitter=0.1)
-    first = sorted(pause(1, 0, 0.5, limits, rng) for _ in range(100))
-    later = [pause(2, 0, 0.5, limits, rng) for _ in range(100)]
-
-    assert first[0] < 0.05
-    assert first[-1] > 0.45
-    assert max(after - before for before, after in pairwise(first)) < 0.05
-    assert 0.45 <= min(later) < max(later) <= 0.55
 
 
 def _names() -> set[str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from traceback import format_exception
 from types import CoroutineType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import settings
@@ -22,11 +23,13 @@ from epp.datastore.objects import Objective, PoolRef
 from epp.datastore.policies import Policies
 from epp.datastore.receipts import Receipts
 from epp.director import Rules
-from epp.domain import Choice, Request
+from epp.domain import Choice, Endpoint, Request
 from epp.edge.stream import Defect, Disconnected, Shared, Stream
 from epp.protocol.codec import BadMessage
 from epp.protocol.exchange import Buffers
 from epp.protocol.identity import source
+from epp.scheduling.framework import Answer, Filter, Profile, Query
+from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.telemetry import Telemetry
 from protos.gen import ext_proc_pb2 as pb
 from tests.make import FixedChooser, chat, director, fleet, pool
@@ -107,6 +110,7 @@ class Peer:
         gone: bool = False,
         now: Callable[[], float] = lambda: 0.0,
         rules: Rules | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.sent: list[pb.ProcessingResponse] = []
@@ -114,7 +118,15 @@ class Peer:
         self.jam = jam
         self.telemetry = telemetry = Telemetry(fleet(over))
         stream = Stream(
-            director(over, chooser, telemetry=telemetry, receipts=receipts or Receipts(), now=now, rules=rules),
+            director(
+                over,
+                chooser,
+                profile=profile,
+                telemetry=telemetry,
+                receipts=receipts or Receipts(),
+                now=now,
+                rules=rules,
+            ),
             telemetry,
             now,
             shared or Shared(Buffers(LIMIT, 10 * LIMIT)),
@@ -166,6 +178,47 @@ async def test_a_request_is_counted_from_the_choice_to_the_end_of_its_stream() -
     assert chosen == (1, True)
     assert answered == (1, 0)
     assert (endpoint.inflight_requests, endpoint.inflight_tokens) == (0, 0)
+
+
+@dataclass(slots=True)
+class Listening(Filter):
+    """Hears how requests went."""
+
+    type: ClassVar[str] = "listening"
+    heard: list[tuple[int | None, str | None, bool]] = field(default_factory=list)
+
+    def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        return list(endpoints)
+
+    def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
+        self.heard.append((answer.status, answer.fault, answer.whole))
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "expected"),
+    [
+        ("200", "via_upstream", (200, None, True)),
+        ("503", "via_upstream", (503, "unavailable", True)),
+        ("503", "upstream_reset_before_response_started{connection_failure}", (503, "connect", True)),
+        ("504", "upstream_response_timeout", (504, "timeout", True)),
+        ("404", "", (404, None, True)),
+        (None, "", (None, None, False)),
+    ],
+)
+async def test_plugins_are_told_whose_fault_an_answer_was(
+    status: str | None, details: str, expected: tuple[int | None, str | None, bool]
+) -> None:
+    over, listening, receipts = pool("a"), Listening(), Receipts()
+    peer = Peer(over, receipts=receipts, profile=Profile("test", filters=(listening,), picker=MaxScorePicker()))
+    await peer.say(opening("one hop"), piece(chat("m")))
+    if status is not None:
+        message = pb.ProcessingRequest.FromString(answer_head(**{":status": status}))
+        message.attributes["envoy.filters.http.ext_proc"].update({"response.code_details": details})
+        await peer.say(message.SerializeToString())
+    await peer.end()
+
+    assert listening.heard == [expected]
+    assert next(receipts.latest(1))["fault"] == expected[1]
 
 
 async def test_tokens_are_held_until_the_first_body_piece_where_bodies_are_shown() -> None:

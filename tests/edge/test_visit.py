@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from epp.domain import Endpoint, Load
-from epp.edge import fetch
 from epp.edge.visit import ScrapeLimits, Visitor
 
 from .model_server import ModelServer
@@ -17,7 +16,7 @@ from .model_server import ModelServer
 LIMITS = ScrapeLimits(
     models_interval_s=10.0, connect_timeout_s=5.0, timeout_s=5.0, metrics_bytes_max=100_000, models_bytes_max=10_000
 )
-IMPATIENT = ScrapeLimits(timeout_s=0.05)
+IMPATIENT = ScrapeLimits(timeout_s=0.3)
 BOTH = {"llama3-8b": "llama3-8b", "sql": "llama3-8b"}
 
 
@@ -31,18 +30,19 @@ class Desk:
         self.visitor: Visitor
 
     async def visits(self, count: int, limits: ScrapeLimits = LIMITS) -> None:
-        async with fetch.session(limits.connect_timeout_s, limits.timeout_s) as client:
-            if not hasattr(self, "visitor"):
-                self.visitor = Visitor(self.endpoint, client, lambda: self.now, limits)
-            self.visitor.client, self.visitor.limits = client, limits
-            for _ in range(count):
-                await self.visitor.visit()
+        if not hasattr(self, "visitor"):
+            self.visitor = Visitor(self.endpoint, lambda: self.now, limits)
+        for _ in range(count):
+            await self.visitor.visit()
 
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     async with ModelServer() as server:
-        yield Desk(server)
+        made = Desk(server)
+        yield made
+        if hasattr(made, "visitor"):
+            made.visitor.close()
 
 
 async def test_load_and_models_are_learned(desk: Desk) -> None:
@@ -89,7 +89,7 @@ async def test_a_server_that_is_back_is_reachable_and_asked_for_its_models_again
     assert desk.endpoint.reachable
     assert desk.endpoint.models == {"other": "other"}
     assert desk.visitor.errors == {}
-    assert desk.visitor.failures == 0
+    assert desk.visitor.cadence.failures == 0
 
 
 async def test_a_connection_closed_without_an_answer_is_unreachable() -> None:
@@ -98,9 +98,10 @@ async def test_a_connection_closed_without_an_answer_is_unreachable() -> None:
 
     server = await asyncio.start_server(close, "127.0.0.1", 0)
     endpoint = Endpoint("default/a", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server, fetch.session(5.0, 5.0) as client:
-        visitor = Visitor(endpoint, client, lambda: 0.0, LIMITS)
+    async with server:
+        visitor = Visitor(endpoint, lambda: 0.0, LIMITS)
         await visitor.visit()
+        visitor.close()
 
     assert not endpoint.reachable
     assert visitor.errors["/metrics"] in ("connection closed without an answer", "connection reset by peer")
@@ -121,7 +122,7 @@ async def test_an_answer_between_two_timeouts_starts_the_count_again(desk: Desk)
     desk.server.answering.clear()
     await desk.visits(1, IMPATIENT)
     desk.server.answering.set()
-    await desk.visits(1)
+    await desk.visits(1, IMPATIENT)
     desk.server.answering.clear()
     await desk.visits(1, IMPATIENT)
 
@@ -162,9 +163,10 @@ async def test_what_is_not_http_is_a_bad_answer() -> None:
 
     server = await asyncio.start_server(talk_ssh, "127.0.0.1", 0)
     endpoint = Endpoint("default/a", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server, fetch.session(5.0, 5.0) as client:
-        visitor = Visitor(endpoint, client, lambda: 0.0, LIMITS)
+    async with server:
+        visitor = Visitor(endpoint, lambda: 0.0, LIMITS)
         await visitor.visit()
+        visitor.close()
 
     assert endpoint.reachable
     assert visitor.errors["/metrics"].startswith("not HTTP as we know it")
@@ -216,24 +218,23 @@ async def test_trouble_is_logged_when_it_changes_and_when_it_ends(desk: Desk, ca
     desk.server.statuses["/metrics"] = 200
     await desk.visits(3)
 
-    messages = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
-    assert messages == ["HTTP 503", "HTTP 500", "well again"]
+    messages = [record.getMessage().partition(" /metrics: ")[2] for record in caplog.records]
+    assert [message for message in messages if message] == ["HTTP 503", "HTTP 500", "well again"]
 
 
-async def test_a_surprise_in_one_answer_is_a_reason_and_not_the_end(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
-    def clock_with_a_bug() -> float:
-        desk.visitor.now = lambda: 200.0
+async def test_a_surprise_in_one_answer_is_a_reason_and_not_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    def mistaken(_: Endpoint) -> None:
         raise ZeroDivisionError
 
-    await desk.visits(1)
-    desk.visitor.now = clock_with_a_bug
-    await desk.visits(1)
-    errors = dict(desk.visitor.errors)
-    await desk.visits(1)
+    async with ModelServer() as server:
+        endpoint = Endpoint("default/a", server.address)
+        visitor = Visitor(endpoint, lambda: 200.0, LIMITS, on_probe=mistaken)
+        await visitor.visit()
+        errors = dict(visitor.errors)
+        await visitor.visit()
+        visitor.close()
 
     assert errors == {"/metrics": "unexpected ZeroDivisionError"}
-    assert [record.levelname for record in caplog.records][:1] == ["ERROR"]
-    assert desk.endpoint.load == Load(at=200.0, waiting=3.0, running=1.0)
-    assert desk.visitor.errors == {}
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]
+    assert endpoint.load == Load(at=200.0, waiting=3.0, running=1.0)
+    assert visitor.errors == {}

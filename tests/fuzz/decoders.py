@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from epp.datastore import discovery, exposition, model_list
+from epp.datastore.engines import BUILT_IN
 from epp.datastore.membership import endpoints as member_endpoints
 from epp.datastore.objects import (
     BadObject,
@@ -29,6 +30,7 @@ from epp.datastore.policies import Policies
 from epp.datastore.selectors import parse as parse_selector
 from epp.datastore.yaml_tree import compose
 from epp.domain import ConfigError, Request
+from epp.edge.http1 import Answer, BadHttp
 from epp.protocol.codec import decode
 from epp.protocol.conversation import conversation
 from epp.protocol.decision import HEADER_BYTES_MAX, Decision, Signer
@@ -42,6 +44,7 @@ from semantic.config import read_config
 from semantic.reading import ConfigError as SemanticConfigError
 
 N = TypeVar("N", bound=Named)
+FETCHED_BYTES_MAX = 1000
 SERVED, ASKED = "served-model", "asked-model"
 
 
@@ -100,11 +103,32 @@ def restore(data: bytes) -> None:
 
 
 def metrics(data: bytes) -> None:
-    """A model server's metrics."""
-    load = exposition.parse(data, 1.0)
+    """A model server's metrics, whichever kind it is taken for at first."""
+    kind = BUILT_IN[len(data) % len(BUILT_IN)]
+    load = exposition.read(data, 1.0, kind).load
     assert all(v is None or (math.isfinite(v) and v >= 0) for v in (load.waiting, load.running))
     assert load.kv_usage is None or 0 <= load.kv_usage <= 1
     assert all(v is None or v > 0 for v in (load.block_size, load.num_blocks))
+
+
+def http(data: bytes) -> None:
+    """A model server's answer to a GET: alike however it is cut, and no larger than allowed."""
+    whole = _fetched([data])
+    assert _fetched(_pieces(data)) == whole
+    assert _fetched([data[at : at + 1] for at in range(len(data))]) == whole
+
+
+def _fetched(pieces: list[bytes]) -> object:
+    answer = Answer(FETCHED_BYTES_MAX)
+    try:
+        for piece in pieces:
+            answer.feed(piece)
+        if not answer.done:
+            answer.eof()
+    except BadHttp as bad:
+        return str(bad)
+    assert len(answer.body) <= FETCHED_BYTES_MAX
+    return answer.status, answer.body, answer.keep
 
 
 def models(data: bytes) -> None:

@@ -123,7 +123,30 @@ TARGETS = {
             "metrics",
             decoders.metrics,
             (BadMetrics,),
-            (b"vllm:num_requests_waiting ", b"{", b'"', b"\n", b"NaN", b"1_0", b"="),
+            (
+                *(b"vllm:num_requests_waiting ", b"{", b'"', b"\n", b"NaN", b"1_0", b"=", b"sglang:token_usage "),
+                *(b'max_lora="', b'running_lora_adapters="', b"vllm:lora_requests_info", b'request_type="waiting"'),
+                *(
+                    b"nv_trt_llm_request_metrics",
+                    b"trtllm_num_requests_running ",
+                    b"nv_inference_pending_request_count ",
+                ),
+            ),
+        ),
+        Target(
+            "http",
+            decoders.http,
+            (),
+            (
+                *(b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 404 No\r\n", b"HTTP/1.1 100 C\r\n\r\n", b"\r\n", b"\r\n\r\n"),
+                *(
+                    b"Content-Length: ",
+                    b"Transfer-Encoding: chunked\r\n",
+                    b"Connection: close\r\n",
+                    b"0\r\n\r\n",
+                    b"9" * 20,
+                ),
+            ),
         ),
         Target("models", decoders.models, (BadModelList,), (*_JSON, b'"id":', b'"parent":', b'"data":')),
         Target(

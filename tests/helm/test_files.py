@@ -24,6 +24,7 @@ SET_BY_THE_CHART = {
     "endpoint-selector", "endpoint-target-ports", "model-label", "serves", "kubeconfig", "events",
     "ha-enable-leader-election", "semantic-config-file", "semantic-port", "decision-key-file",
     "grpc-port", "grpc-health-port", "metrics-port", "drain-timeout", "drain-notice",
+    "message-timeout", "max-message-timeout",
     "secure-serving", "cert-path", "enable-cert-reload", "tls-names", "admin-token",
 }  # fmt: skip
 FLAGS = {name.replace("_", "-") for name in Settings.model_fields}

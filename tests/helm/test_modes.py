@@ -344,7 +344,7 @@ def test_the_filter_speaks_as_one_hop_needs_it() -> None:
     assert config["max_message_timeout"] == "30s"
     assert "envoy.lb" in config["metadata_options"]["receiving_namespaces"]["untyped"]
     assert "envoy.lb" in config["metadata_options"]["forwarding_namespaces"]["untyped"]
-    assert config["response_attributes"] == ["upstream.address", "response.code"]
+    assert config["response_attributes"] == ["upstream.address", "response.code", "response.code_details"]
     assert config["grpc_service"]["retry_policy"]["num_retries"] == 2
     assert "request_attributes" not in config
 

@@ -99,6 +99,17 @@ def test_the_served_endpoint_comes_from_metadata_or_attribute() -> None:
     assert (by_attribute.served, by_metadata.served) == ("10.0.0.2:8000", "10.0.0.3:8000")
 
 
+def test_what_the_gateway_says_of_an_answer_is_told() -> None:
+    message = envoy.ProcessingRequest()
+    message.response_headers.SetInParent()
+    said = {"response.code": 503, "response.code_details": "via_upstream"}
+    message.attributes["envoy.filters.http.ext_proc"].update(said)
+    event = decode(message.SerializeToString())
+
+    assert isinstance(event, Headers)
+    assert event.attributes == {"response.code_details": "via_upstream"}
+
+
 def test_trailers_are_told_by_side() -> None:
     message = envoy.ProcessingRequest()
     message.request_trailers.SetInParent()

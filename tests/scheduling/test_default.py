@@ -15,6 +15,7 @@ from epp.domain import Endpoint
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.active_request import ActiveRequestScorer
+from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.plugins.kv_cache_utilization import KvCacheUtilizationScorer
 from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
@@ -186,6 +187,7 @@ def rule(*, sampled: float, prefix: float, active: float, softness: float = 0.0,
     """The default's plugins with other weights; `sampled` is for queue and KV cache each."""
     return Profile(
         name="rule",
+        producers=[ApproxPrefixCacheProducer()],
         scorers=[
             (QueueScorer(), sampled),
             (KvCacheUtilizationScorer(), sampled),

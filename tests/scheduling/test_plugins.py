@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from epp.domain import Endpoint
-from epp.scheduling.framework import Filter, Picker, Plugin, Scorer
+from epp.scheduling.framework import Filter, Picker, Plugin, Producer, Scorer
 from epp.scheduling.registry import build, registered
 
 from . import make
@@ -74,6 +74,17 @@ def test_every_plugin_keeps_the_contract(cls: type[Plugin], seed: int) -> None:
             assert list(scores) == list(plugin.score(asked, pool)) == list(again.score(asked, pool))
             plugin.picked(asked, pool[0])
             again.picked(asked, pool[0])
+        plugin.relisted([])
+    elif isinstance(plugin, Producer):
+        assert isinstance(again, Producer)
+        for _ in range(3):
+            asked, same = make.query(prompt, seed=seed), make.query(prompt, seed=seed)
+            plugin.produce(asked, pool)
+            again.produce(same, pool)
+            assert (asked.cached, asked.hashed) == (same.cached, same.hashed)
+            assert all(0 < tokens <= asked.hashed for tokens in asked.cached.values())
+            plugin.picked(asked, pool[0])
+            again.picked(same, pool[0])
         plugin.relisted([])
     else:
         assert isinstance(plugin, Picker)
@@ -174,29 +185,40 @@ def test_running_requests_ignore_the_ledger() -> None:
     assert score("running-requests-size-scorer", pool) == [1.0, 0.0]
 
 
-def test_a_prefix_scores_by_the_share_of_it_that_was_sent_there() -> None:
-    pool = make.endpoints(3)
-    scorer = build("prefix-cache-scorer")
-    assert isinstance(scorer, Scorer)
-    rng = Random(1)
-    start, rest = rng.randbytes(1024), rng.randbytes(3072)
-    scorer.picked(make.query(start), pool[0])
-    scorer.picked(make.query(start + rest), pool[1])
+def sent(producer: Producer, prompt: bytes, endpoint: Endpoint, pool: Sequence[Endpoint]) -> None:
+    asked = make.query(prompt)
+    producer.produce(asked, pool)
+    producer.picked(asked, endpoint)
 
-    assert list(scorer.score(make.query(start + rest), pool)) == [0.25, 1.0, 0.0]
-    assert list(scorer.score(make.query(start + rest, model="other"), pool)) == [0.0, 0.0, 0.0]
+
+def prefix_scores(producer: Producer, prompt: bytes, pool: Sequence[Endpoint], model: str = "m") -> list[float]:
+    asked, scorer = make.query(prompt, model=model), build("prefix-cache-scorer")
+    assert isinstance(scorer, Scorer)
+    producer.produce(asked, pool)
+    return list(scorer.score(asked, pool))
+
+
+def test_a_prefix_scores_by_the_share_of_it_that_was_sent_there() -> None:
+    pool, rng = make.endpoints(3), Random(1)
+    producer = build("approx-prefix-cache-producer")
+    assert isinstance(producer, Producer)
+    start, rest = rng.randbytes(1024), rng.randbytes(3072)
+    sent(producer, start, pool[0], pool)
+    sent(producer, start + rest, pool[1], pool)
+
+    assert prefix_scores(producer, start + rest, pool) == [0.25, 1.0, 0.0]
+    assert prefix_scores(producer, start + rest, pool, model="other") == [0.0, 0.0, 0.0]
 
 
 def test_an_endpoint_that_left_is_forgotten() -> None:
     pool = make.endpoints(2)
-    scorer = build("prefix-cache-scorer")
-    assert isinstance(scorer, Scorer)
-    asked = make.query(b"a" * 1024)
-    scorer.picked(asked, pool[0])
+    producer = build("approx-prefix-cache-producer")
+    assert isinstance(producer, Producer)
+    sent(producer, b"a" * 1024, pool[0], pool)
 
-    scorer.relisted(pool[1:])
+    producer.relisted(pool[1:])
 
-    assert list(scorer.score(asked, pool)) == [0.0, 0.0]
+    assert prefix_scores(producer, b"a" * 1024, pool) == [0.0, 0.0]
 
 
 def test_the_best_wins_and_equals_share() -> None:

@@ -53,7 +53,7 @@ def test_every_type_is_built_without_parameters() -> None:
             "above 0",
         ),
         ("token-load-scorer", {"queueThresholdTokens": 0}, "plugins[2].parameters.queueThresholdTokens", "above 0"),
-        ("prefix-cache-scorer", {"capacityTokens": 0}, "plugins[2].parameters.capacityTokens", "above 0"),
+        ("approx-prefix-cache-producer", {"capacityTokens": 0}, "plugins[2].parameters.capacityTokens", "above 0"),
     ],
 )
 def test_a_mistake_is_named_by_its_path(type_name: str, parameters: dict[str, Any], path: str, says: str) -> None:

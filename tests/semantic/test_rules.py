@@ -1,28 +1,59 @@
 """Rule trees in three-valued logic, and which decision wins."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from semantic.rules import AllOf, AnyOf, Decision, Domain, Not, Rule, Signals, Truth, Unsupported, decide, settle
+from semantic.plan import ModelRef
+from semantic.rules import (
+    NO,
+    UNKNOWN,
+    AllOf,
+    AnyOf,
+    Bounds,
+    Decision,
+    Facts,
+    Given,
+    Holds,
+    Not,
+    Otherwise,
+    Rule,
+    Scores,
+    Truth,
+    Unsupported,
+    Verdict,
+    bare,
+    decide,
+    leaves,
+    settled,
+    yes,
+)
 
-MATH = Domain("math", frozenset({"math"}))
-SCIENCE = Domain("science", frozenset({"math", "physics"}))
-LAW = Domain("law", frozenset({"law"}))
+MATH = Holds("domain", "math")
+LAW = Holds("domain", "law")
+LONG = Holds("context", "long")
+RISKY = Scores("classifier", "tools", "RISKY", Bounds(gte=0.5))
 KEYWORD = Unsupported("keyword", "urgent")
-SURE = Signals("math", 0.8)
-NOBODY_KNOWS = Signals(None)
+SURE: Facts = {
+    ("domain", "math"): yes(0.8),
+    ("domain", "law"): NO,
+    ("context", "long"): UNKNOWN,
+    ("classifier", "tools"): Verdict(Truth.NO, 0.0, {"RISKY": 0.6, "SAFE": 0.4}),
+}
+NOBODY_KNOWS: Facts = {}
 
 
 @pytest.mark.parametrize(
-    ("rule", "signals", "truth", "confidence"),
+    ("rule", "facts", "truth", "confidence"),
     [
         (MATH, SURE, Truth.YES, 0.8),
-        (SCIENCE, SURE, Truth.YES, 0.8),
         (LAW, SURE, Truth.NO, 0.0),
         (MATH, NOBODY_KNOWS, Truth.UNKNOWN, 0.0),
         (KEYWORD, SURE, Truth.UNKNOWN, 0.0),
         (Not(LAW), SURE, Truth.YES, 1.0),
         (Not(MATH), SURE, Truth.NO, 0.0),
         (Not(LAW), NOBODY_KNOWS, Truth.UNKNOWN, 0.0),
+        (Not(LONG), SURE, Truth.UNKNOWN, 0.0),
         (AnyOf((LAW, MATH)), SURE, Truth.YES, 0.8),
         (AnyOf((MATH, Not(LAW))), SURE, Truth.YES, 1.0),
         (AnyOf((KEYWORD, MATH)), SURE, Truth.YES, 0.8),
@@ -33,22 +64,47 @@ NOBODY_KNOWS = Signals(None)
         (AllOf((KEYWORD, LAW)), SURE, Truth.NO, 0.0),
         (AllOf((KEYWORD, MATH)), SURE, Truth.UNKNOWN, 0.0),
         (AllOf(()), NOBODY_KNOWS, Truth.YES, 0.0),
+        (RISKY, SURE, Truth.YES, 0.6),
+        (RISKY, NOBODY_KNOWS, Truth.UNKNOWN, 0.0),
+        (Scores("classifier", "tools", "OTHER", Bounds(gte=0.5)), SURE, Truth.UNKNOWN, 0.0),
+        (Otherwise(LONG, Truth.NO), SURE, Truth.NO, 0.0),
+        (Not(Otherwise(LONG, Truth.NO)), SURE, Truth.YES, 1.0),
+        (Otherwise(MATH, Truth.NO), SURE, Truth.YES, 0.8),
+        (Given(Not(LAW), MATH), SURE, Truth.YES, 0.8),
+        (Given(LAW, MATH), SURE, Truth.NO, 0.0),
+        (Given(LONG, MATH), SURE, Truth.UNKNOWN, 0.0),
+        (Given(LONG, LAW), SURE, Truth.NO, 0.0),
     ],
 )
-def test_a_rule_judges(rule: Rule, signals: Signals, truth: Truth, confidence: float) -> None:
-    verdict = rule.judge(signals)
+def test_a_rule_judges(rule: Rule, facts: Facts, truth: Truth, confidence: float) -> None:
+    verdict = rule.judge(facts)
 
     assert verdict.truth is truth
     assert verdict.confidence == pytest.approx(confidence)
 
 
-def winner(*decisions: Decision, signals: Signals = SURE, strategy: str = "priority") -> str | None:
-    match = decide(decisions, signals, "confidence" if strategy == "confidence" else "priority")
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside"),
+    [
+        (Bounds(gt=1), 1.1, 1.0),
+        (Bounds(gte=1), 1.0, 0.9),
+        (Bounds(lt=1), 0.9, 1.0),
+        (Bounds(lte=1), 1.0, 1.1),
+        (Bounds(gt=1, lte=3), 3.0, 3.1),
+    ],
+)
+def test_bounds(bounds: Bounds, inside: float, outside: float) -> None:
+    assert bounds.hold(inside)
+    assert not bounds.hold(outside)
+
+
+def winner(*decisions: Decision, facts: Facts = SURE, strategy: str = "priority") -> str | None:
+    match = decide(decisions, facts, "confidence" if strategy == "confidence" else "priority")
     return match.decision.name if match else None
 
 
 def a(name: str, rule: Rule = MATH, priority: int = 0, tier: int = 0) -> Decision:
-    return Decision(name, rule, ("m",), priority, tier)
+    return Decision(name, rule, (ModelRef("m"),), priority, tier)
 
 
 def test_the_higher_priority_wins() -> None:
@@ -70,13 +126,46 @@ def test_tiers_come_before_everything() -> None:
 
 def test_no_rule_that_holds_no_decision() -> None:
     assert winner(a("law", LAW)) is None
-    assert winner(a("math"), a("not law", Not(LAW)), signals=NOBODY_KNOWS) is None
+    assert winner(a("math"), a("not law", Not(LAW)), facts=NOBODY_KNOWS) is None
 
 
 def test_a_catch_all_holds_even_when_nothing_is_known() -> None:
-    assert winner(a("math"), a("rest", AllOf()), signals=NOBODY_KNOWS) == "rest"
+    assert winner(a("math"), a("rest", AllOf()), facts=NOBODY_KNOWS) == "rest"
 
 
-def test_below_the_threshold_the_category_is_other() -> None:
-    assert settle("math", 0.39, 0.4) == Signals("other", 0.39)
-    assert settle("math", 0.4, 0.4) == Signals("math", 0.4)
+def test_leaves_are_every_signal_a_tree_asks_for() -> None:
+    tree = AllOf((AnyOf((MATH, Not(LAW))), Given(LONG, RISKY), Otherwise(KEYWORD, Truth.NO)))
+
+    assert set(leaves(tree)) == {MATH_KEY, ("domain", "law"), LONG_KEY, ("classifier", "tools"), ("keyword", "urgent")}
+
+
+MATH_KEY, LONG_KEY = ("domain", "math"), ("context", "long")
+KEYS = [MATH_KEY, LONG_KEY, ("domain", "law")]
+TRUTHS = st.sampled_from([yes(0.7), NO, UNKNOWN])
+RULES = st.recursive(
+    st.sampled_from([Holds(*key) for key in KEYS]),
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.builds(lambda *c: AnyOf(c), inner, inner),
+        st.builds(lambda *c: AllOf(c), inner, inner),
+        st.builds(Otherwise, inner, st.sampled_from([Truth.YES, Truth.NO])),
+    ),
+    max_leaves=5,
+)
+DECISIONS = st.lists(st.tuples(RULES, st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=4).map(
+    lambda rows: [a(f"d{n}", rule, priority, tier) for n, (rule, priority, tier) in enumerate(rows)]
+)
+
+
+@given(DECISIONS, st.fixed_dictionaries(dict.fromkeys(KEYS, TRUTHS)), st.sampled_from(["priority", "confidence"]))
+def test_what_is_settled_does_not_change_whatever_the_unknown_turns_out_to_be(
+    decisions: list[Decision], facts: dict[tuple[str, str], Verdict], strategy: str
+) -> None:
+    if not settled(bare(decisions), facts, "confidence" if strategy == "confidence" else "priority"):
+        return
+    before = winner(*decisions, facts=facts, strategy=strategy)
+    unknown = [key for key, verdict in facts.items() if verdict is UNKNOWN]
+    for bits in range(2 ** len(unknown)):
+        known = {key: yes(0.9) if bits >> n & 1 else NO for n, key in enumerate(unknown)}
+
+        assert winner(*decisions, facts={**facts, **known}, strategy=strategy) == before

@@ -137,6 +137,17 @@ class Call:
             replies.append(await self._call.read())
             self._heard += 1
 
+    async def hears(self) -> list[envoy.ProcessingResponse]:
+        """All that comes unasked for, until the stream ends."""
+        watched = self._watched
+        assert watched is not None
+        await until(lambda: watched.ended)
+        replies = []
+        while self._heard < watched.written:
+            replies.append(await self._call.read())
+            self._heard += 1
+        return replies
+
     async def shot(self, *messages: Message) -> list[envoy.ProcessingResponse]:
         """Say everything at once and close; all that comes until the end, which must be a good one."""
         for message in messages:

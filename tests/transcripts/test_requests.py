@@ -13,6 +13,7 @@ from epp.datastore.policies import Policies
 from epp.domain import Endpoint
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Filter, Profile, Query, Scorer
+from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.plugins.kv_cache_utilization import KvCacheUtilizationScorer
 from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
@@ -26,7 +27,7 @@ HI = ask("m", "hi")
 def rows_profile() -> Profile:
     """The scorers of the reference's tests, less the LoRA scorer."""
     scorers = ((QueueScorer(), 1.0), (KvCacheUtilizationScorer(), 1.0), (PrefixCacheScorer(), 1.0))
-    return Profile("rows", scorers=scorers, picker=MaxScorePicker())
+    return Profile("rows", producers=[ApproxPrefixCacheProducer()], scorers=scorers, picker=MaxScorePicker())
 
 
 bodyless = pytest.mark.parametrize("how", [{"method": "GET", "path": "/health"}, {"method": None, "path": None}])

@@ -3,7 +3,7 @@
     P(i, q, kv, models)      endpoint i at 192.168.1.{i+1}:8000 with q requests waiting, kv of its cache in use
     RH RB RT  PH PB PT       messages in: headers, body, trailers of the request and of the response
     H B C T   AH AB AC AT    replies to them: headers, a streamed piece, one reply to one body message, trailers
-    IR                       an answer of our own
+    IR X                     an answer of our own; more time, please
 
 A row is a message and the replies to it; no replies means that none may come before the next message. What comes is
 turned into the same values, so a row that fails shows both. Every reply is also checked for what always holds: header
@@ -238,7 +238,14 @@ class IR:
     retry_after: str | None = None
 
 
-Reply = H | C | B | T | AH | AB | AC | AT | IR
+@dataclass(frozen=True)
+class X:
+    """No reply yet: so many more seconds, please (`override_message_timeout`)."""
+
+    seconds: float
+
+
+Reply = H | C | B | T | AH | AB | AC | AT | IR | X
 
 
 NO_PODS = IR(
@@ -268,6 +275,9 @@ def expect(heard: Sequence[envoy.ProcessingResponse], wanted: Sequence[Reply]) -
 
 def read(message: envoy.ProcessingResponse) -> Reply:
     """A reply as a value."""
+    if message.HasField("override_message_timeout"):
+        assert len(message.ListFields()) == 1, "Envoy looks at nothing else then"
+        return X(message.override_message_timeout.ToMilliseconds() / 1000)
     kind = message.WhichOneof("response")
     assert kind is not None, "Envoy takes a reply without a kind for an error"
     if kind == "immediate_response":

@@ -16,6 +16,7 @@ class KvCacheUtilizationScorer(Scorer):
     """`1 - kv_usage`; no fresh sample: the mean of the others (llm-d `kv-cache-utilization-scorer`)."""
 
     type: ClassVar[str] = "kv-cache-utilization-scorer"
+    inputs: ClassVar[tuple[str, ...]] = ("kv_usage",)
     stale_after_seconds: float = 2.0
 
     def __post_init__(self) -> None:

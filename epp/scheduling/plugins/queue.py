@@ -16,6 +16,7 @@ class QueueScorer(Scorer):
     """`(max - waiting) / (max - min)`, all equal: 1; no fresh sample: the mean of the others (llm-d `queue-scorer`)."""
 
     type: ClassVar[str] = "queue-scorer"
+    inputs: ClassVar[tuple[str, ...]] = ("waiting",)
     stale_after_seconds: float = 2.0
 
     def __post_init__(self) -> None:

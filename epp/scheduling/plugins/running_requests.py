@@ -16,6 +16,7 @@ class RunningRequestsSizeScorer(Scorer):
     """`(max - running) / (max - min)`, all equal: 1; no fresh sample: the mean of the others (llm-d)."""
 
     type: ClassVar[str] = "running-requests-size-scorer"
+    inputs: ClassVar[tuple[str, ...]] = ("running",)
     stale_after_seconds: float = 2.0
 
     def __post_init__(self) -> None:

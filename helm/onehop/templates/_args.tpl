@@ -17,6 +17,11 @@
 {{- if eq .Values.highAvailability "activePassive" }}
 - --ha-enable-leader-election={{ ne $component "front" }}
 {{- end }}
+{{- $filter := ternary .Values.standalone .Values.istio.envoyFilter (eq .Values.mode "standalone") }}
+{{- if and (has .Values.mode (list "standalone" "oneHop")) (or (ne $filter.messageTimeout "2s") (ne $filter.maxMessageTimeout "30s")) }}
+- --message-timeout={{ $filter.messageTimeout }}
+- --max-message-timeout={{ $filter.maxMessageTimeout }}
+{{- end }}
 - --drain-notice={{ .Values.drain.noticeSeconds }}s
 - --drain-timeout={{ .Values.drain.timeoutSeconds }}s
 - --secure-serving={{ include "onehop.secureServing" . }}

@@ -44,7 +44,7 @@ typed_config:
   request_attributes:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  response_attributes: [upstream.address, response.code] # which endpoint it really was
+  response_attributes: [upstream.address, response.code, response.code_details] # which endpoint it was, and whose error
 {{- end -}}
 
 {{/* Removes headers before routing: a list of names. */}}

@@ -74,15 +74,15 @@ def test_spans_are_in_order_and_do_not_overlap() -> None:
 @pytest.mark.parametrize("piece", ["a", "1", "1 ", "a.", "0-", "::", "@a", "(+1", "A1", "eyJ.", "1.1."])
 def test_hostile_repetition_stays_linear(piece: str) -> None:
     """Four times the text may cost four times the time, not sixteen times: the ratio of the best of three."""
-    short, long = (min(_seconds(piece * count) for _ in range(3)) for count in (5_000, 20_000))
+    short, long = (min(_seconds(piece * count) for _ in range(3)) for count in (20_000, 80_000))
 
-    assert long / max(short, 1e-4) < 12
+    assert long / max(short, 1e-3) < 12
 
 
 def _seconds(text: str) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     detect(text)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def test_check_digits() -> None:

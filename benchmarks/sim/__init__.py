@@ -1,0 +1,1 @@
+"""The real picker against simulated model servers, in virtual time."""

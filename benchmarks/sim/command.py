@@ -1,0 +1,137 @@
+"""`onehop bench sim`: from its arguments to runs, a table and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from benchmarks.sim import knee, policies
+from benchmarks.sim.fleet import FleetSpec
+from benchmarks.sim.report import report
+from benchmarks.sim.runs import Job, processes_default, run_all
+from benchmarks.sim.summary import Slo
+from benchmarks.sim.table import table
+from benchmarks.simulator.profiles import PROFILES
+from benchmarks.workloads import catalogue
+from benchmarks.workloads.read import read
+from benchmarks.workloads.workload import Workload
+
+
+def run(arguments: list[str]) -> int:
+    """0 when every run came to its end."""
+    given = _parse(arguments)
+    try:
+        workload = _workload(given)
+        fleet = FleetSpec.parse(given.model, given.gpu or workload.shape.gpus or "h100", given.replicas)
+        jobs = {policy: _job(given, workload, fleet, policy) for policy in given.policy}
+        for policy in given.policy:
+            policies.maker(policy)
+            if given.admission == policies.OWN_GATE and policy != policies.OURS:
+                raise ValueError(f"--admission {given.admission} is that of --policy {policies.OURS}, not of {policy}")
+        load, knee_rps, rate = _rate(given, next(iter(jobs.values())))
+    except ValueError as wrong:
+        print(f"onehop bench sim: {wrong}", file=sys.stderr)
+        return 1
+    results = []
+    for policy, job in jobs.items():
+        seeded = [replace(job, rate=rate, seed=seed) for seed in range(given.seeds)]
+        runs = run_all(seeded, given.processes, partial(_progress, policy, given.seeds))
+        results.append(report(seeded[0], load, knee_rps, runs))
+    print(
+        f"{workload.name}, {rate:.4g} req/s" + (f" ({load:g} of the knee)" if load else "") + f", {given.seeds} seeds\n"
+    )
+    print(table(results))
+    if given.json is not None:
+        content = results[0] if len(results) == 1 else results
+        given.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 0
+
+
+def _workload(given: argparse.Namespace) -> Workload:
+    if given.trace is not None:
+        return read(given.trace)
+    return catalogue.find(given.workload, given.data)
+
+
+def _job(given: argparse.Namespace, workload: Workload, fleet: FleetSpec, policy: str) -> Job:
+    slo = Slo(given.slo_ttft, given.slo_prefill_factor, given.slo_tpot)
+    scrape_s = given.scrape_ms / 1e3
+    return Job(workload, fleet, policy, given.admission, 0.0, 0, given.mix, scrape_s, slo, given.requests)
+
+
+def _rate(given: argparse.Namespace, job: Job) -> tuple[float | None, float | None, float]:
+    """Load, knee and requests a second; no knee where a rate is given."""
+    if given.rate is not None:
+        return None, None, given.rate
+    knee_rps = knee.find(job, given.processes, lambda line: print(f"looking for the knee: {line}", file=sys.stderr))
+    return given.load, knee_rps, given.load * knee_rps
+
+
+def _progress(policy: str, of: int, done: int) -> None:
+    print(f"{policy}: {done} of {of} seeds", file=sys.stderr)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="onehop bench sim", description="The picker's own code against simulated model servers, in virtual time."
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--workload", choices=sorted(catalogue.NAMES), metavar="NAME", help=", ".join(catalogue.NAMES))
+    what.add_argument(
+        "--trace", type=Path, metavar="FILE", help="a trace, Mooncake, agent, Azure or ServeGen; .gz or not"
+    )
+    data = os.environ.get("ONEHOP_TRACES")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(data) if data else None,
+        metavar="FOLDER",
+        help="of the traces that workloads read",
+    )
+    parser.add_argument(
+        "--policy", action="append", metavar="NAME", help="several times or with commas: " + ", ".join(policies.names())
+    )
+    parser.add_argument("--admission", choices=list(policies.ADMISSIONS), default="none")
+    parser.add_argument(
+        "--mix", type=_mix, default=(0.0, 1.0, 0.0), metavar="C,S,L", help="shares of critical, standard, sheddable"
+    )
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument("--rate", type=_positive, metavar="R", help="requests a second")
+    pace.add_argument("--load", type=_positive, default=1.0, metavar="X", help="in parts of the knee")
+    parser.add_argument("--replicas", type=int, default=8)
+    parser.add_argument("--gpu", default=None, help="h100 (default), a100, l4, or kinds with numbers: h100:4,a100:4")
+    parser.add_argument("--model", default="llama3-8b", choices=sorted(PROFILES))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=None, metavar="N", help="at most so many of the workload")
+    parser.add_argument("--scrape-ms", type=_positive, default=50.0)
+    parser.add_argument("--slo-ttft", type=float, default=2.0, metavar="S")
+    parser.add_argument("--slo-prefill-factor", type=float, default=2.0, metavar="F")
+    parser.add_argument("--slo-tpot", type=float, default=0.1, metavar="S")
+    parser.add_argument("--processes", type=int, default=processes_default())
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    given = parser.parse_args(arguments)
+    names = [name for words in given.policy or ["default"] for name in words.split(",")]
+    given.policy = list(dict.fromkeys(names))
+    if given.seeds < 1:
+        parser.error("--seeds must be at least 1")
+    return given
+
+
+def _mix(text: str) -> tuple[float, float, float]:
+    parts = tuple(float(part) for part in text.split(","))
+    if len(parts) != 3 or min(parts) < 0 or sum(parts) <= 0:
+        raise argparse.ArgumentTypeError("three shares, none negative: critical, standard, sheddable")
+    critical, standard, sheddable = (part / sum(parts) for part in parts)
+    return critical, standard, sheddable
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value

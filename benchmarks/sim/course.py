@@ -1,0 +1,102 @@
+"""What happens to requests after the picker's answer, told to the director as `edge/stream.py` does.
+
+Must stay true: every flight that was decided ends once, by its last token, with its replica, or by a refusal; its
+lease is closed then. A replica that is gone refuses connections at once, which the gateway makes a 503.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from benchmarks.sim.flight import End, Flight
+from benchmarks.sim.loop import VirtualLoop
+from benchmarks.sim.member import Member
+from benchmarks.simulator.replica import StepResult
+from benchmarks.simulator.sequence import Job, Sequence
+from epp.director import Director
+from epp.domain import Usage
+from epp.outcome import Answered, Routed
+
+
+class Course:
+    """The requests under way; `over` is called with each that has ended."""
+
+    def __init__(
+        self, director: Director, loop: VirtualLoop, members: Iterable[Member], over: Callable[[Flight], None]
+    ) -> None:
+        self.director = director
+        self._loop = loop
+        self._members = {member.address: member for member in members}
+        self._over = over
+        self.flying: dict[Sequence, Flight] = {}
+
+    def decided(self, flight: Flight, result: Routed | Answered) -> None:
+        """The picker has answered."""
+        if isinstance(result, Answered):
+            self._ended(flight, "shed", result.receipt.outcome)
+            return
+        assert result.lease is not None, "one picker of one stream takes the lease"
+        member = self._members[result.lease.endpoint.address]
+        flight.routed, flight.member = result, member.name
+        if not member.alive:
+            self._fail(flight, 503, "connection refused")
+            return
+        ask = flight.ask
+        sequence = member.submit(Job(ask.prompt_tokens, ask.output_tokens, ask.hashes, ask.adapter))
+        flight.sequence = sequence
+        self.flying[sequence] = flight
+
+    def stepped(self, member: Member, result: StepResult) -> None:
+        """A replica has ended a step."""
+        for sequence in result.first:
+            self._first_token(self.flying[sequence], sequence)
+        for sequence in result.finished:
+            self._finished(self.flying.pop(sequence))
+
+    def lost(self, member: Member) -> None:
+        """A replica is gone, and what it was at is cut off."""
+        for sequence, flight in list(self.flying.items()):
+            if flight.member == member.name:
+                del self.flying[sequence]
+                began = flight.first_token is not None
+                self._fail(flight, 200 if began else 503, "cut off" if began else "no answer")
+
+    def _first_token(self, flight: Flight, sequence: Sequence) -> None:
+        now, routed = self._loop.now, flight.routed
+        assert routed is not None
+        assert routed.lease is not None
+        flight.first_token, flight.cached_tokens = now, sequence.cached_tokens
+        receipt = routed.receipt
+        self.director.served(routed, routed.lease.endpoint.address)
+        receipt.status, receipt.first_answer_s = 200, now - receipt.time
+        routed.lease.prefilled(now)
+        self.director.answered(routed)
+
+    def _finished(self, flight: Flight) -> None:
+        ask, routed = flight.ask, flight.routed
+        assert routed is not None
+        routed.receipt.usage = Usage(ask.prompt_tokens, ask.output_tokens, flight.cached_tokens)
+        self._close(routed, "completed")
+        self._ended(flight, "done", "")
+
+    def _fail(self, flight: Flight, status: int, reason: str) -> None:
+        routed = flight.routed
+        assert routed is not None
+        receipt = routed.receipt
+        receipt.status = status
+        if status != 200:
+            # The gateway's own answer comes like any other: headers, a body piece, the end.
+            receipt.first_answer_s = self._loop.now - receipt.time
+            receipt.stream = False
+        self._close(routed, "completed" if status != 200 else "disconnected")
+        self._ended(flight, "error", reason)
+
+    def _close(self, routed: Routed, outcome: str) -> None:
+        receipt = routed.receipt
+        receipt.outcome, receipt.ended_s = outcome, self._loop.now - receipt.time
+        self.director.ended(routed)
+
+    def _ended(self, flight: Flight, end: End, reason: str) -> None:
+        flight.end, flight.reason, flight.ended = end, reason, self._loop.now
+        flight.routed = flight.sequence = None  # a million of them stay until the run is over
+        self._over(flight)

@@ -1,0 +1,42 @@
+"""One request of a run, from its arrival to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.simulator.sequence import Sequence
+from benchmarks.workloads.workload import Ask
+from epp.outcome import Routed
+
+End = Literal["open", "done", "shed", "error"]
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """Times are virtual seconds; `reason` is why it was shed or failed. `number` is its place among the arrivals."""
+
+    number: int
+    ask: Ask
+    klass: str
+    arrived: float
+    end: End = "open"
+    reason: str = ""
+    member: str = ""
+    first_token: float | None = None
+    ended: float | None = None
+    cached_tokens: int = 0
+    routed: Routed | None = None
+    sequence: Sequence | None = None
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Seconds to the first token; None where none came."""
+        return None if self.first_token is None else self.first_token - self.arrived
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Mean seconds from token to token; None for an answer that was not given to its end, 0 for a single token."""
+        if self.end != "done" or self.ended is None or self.first_token is None:
+            return None
+        return (self.ended - self.first_token) / max(1, self.ask.output_tokens - 1)

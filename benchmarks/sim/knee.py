@@ -1,0 +1,120 @@
+"""The knee: the rate at which least-request has 80 % goodput on a workload and fleet; load 1.0 is there.
+
+One standard class, no admission, the mean of two seeds of its own. Found by bisection over the rate, which for a trace
+is its time scale. Kept in the user's cache under everything that it depends on. Must stay true: what is found does not
+depend on where the search ran.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from hashlib import sha256
+from math import inf, sqrt
+from pathlib import Path
+from random import Random
+from statistics import fmean
+
+from benchmarks.sim import runs
+from benchmarks.sim.fleet import ENGINE_BLOCK_TOKENS, prefill_s
+from benchmarks.sim.runs import Job
+from benchmarks.simulator.config import ReplicaConfig
+from benchmarks.workloads.workload import Ask
+
+GOODPUT = 0.8
+PRECISION = 0.01
+STEP = 1.3
+FAR = 30.0
+SAMPLE = 500
+BATCH = 32
+"""Sequences that share a step, for the estimate."""
+SEED, SEEDS = 1_000_000, 2
+MODEL_VERSION = 2
+"""Of the replica model, the text and the arrivals: to be raised where a change moves the knee."""
+
+
+class NoKnee(ValueError):
+    """The rate cannot be found."""
+
+
+def find(job: Job, processes: int, told: Callable[[str], object], cache: Path | None = None) -> float:
+    """Requests a second; `cache` is the folder to keep it in. Raises NoKnee."""
+    probe = replace(job, policy="least-request", admission="none", mix=(0.0, 1.0, 0.0), seed=SEED)
+    file = (cache or cache_folder()) / f"{_key(probe)}.json"
+    try:
+        return float(json.loads(file.read_text())["rate"])
+    except (OSError, ValueError, KeyError):
+        pass
+    rate = _search(probe, processes, told)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps({"rate": rate, "workload": job.workload.name, "fleet": job.fleet.describe()}) + "\n")
+    partial.replace(file)
+    return rate
+
+
+def cache_folder() -> Path:
+    """Where knees are kept: `XDG_CACHE_HOME`, or its default."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onehop" / "knees"
+
+
+def _search(job: Job, processes: int, told: Callable[[str], object]) -> float:
+    """Step out from an estimate until the knee lies between two rates, then halve (geometrically)."""
+    low, high, factor = 0.0, inf, STEP
+    rate = begin = estimate(job)
+    while begin / FAR < rate < begin * FAR:
+        missed = _missed([replace(job, rate=rate, seed=SEED + n) for n in range(SEEDS)], processes)
+        told(f"{rate:.4g} req/s: " + ("less than 80%" if missed > 1 - GOODPUT else f"{1 - missed:.1%}") + " goodput")
+        low, high = (low, rate) if missed > 1 - GOODPUT else (rate, high)
+        if high <= low * (1 + PRECISION):
+            return float(f"{low:.6g}")
+        if low and high < inf:
+            rate = sqrt(low * high)
+        else:
+            rate = low * factor if low else high / factor
+            factor *= STEP
+    raise NoKnee(f"{job.workload.name}: no knee was found within {FAR:g} times {begin:.3g} req/s")
+
+
+def _missed(jobs: Sequence[Job], processes: int) -> float:
+    """The fraction of requests that missed, or one that is too large already."""
+    measured = [
+        len(arrivals) - int(len(arrivals) * each.workload.shape.warm_up)
+        for each in jobs
+        for arrivals in [runs.arrivals_of(each)]
+    ]
+    at_most = int((1 - GOODPUT) * sum(measured))
+    return sum(runs.parallel(partial(runs.misses, at_most=at_most), jobs, processes)) / sum(measured)
+
+
+def estimate(job: Job) -> float:
+    """Requests a second that the fleet could do if nothing were cached, by the work of each: where a search begins."""
+    arrivals = job.workload.arrivals(job.workload.natural_rate, Random(0), SAMPLE)
+    total = 0.0
+    for gpu in job.fleet.gpus:
+        config = job.fleet.config(gpu, ENGINE_BLOCK_TOKENS)
+        total += 1 / fmean(_work_s(config, arrival.ask) for arrival in arrivals)
+    return float(f"{total:.4g}")
+
+
+def _work_s(config: ReplicaConfig, ask: Ask) -> float:
+    """Prefill alone, and a share of `BATCH` of the steps that the answer takes."""
+    context = ask.prompt_tokens + ask.output_tokens // 2
+    step_s = config.cost.seconds(tokens=BATCH, sequences=BATCH, decode_context=BATCH * context, prefill_pairs=0.0)
+    return prefill_s(config, ask.prompt_tokens) + ask.output_tokens * step_s / BATCH
+
+
+def _key(job: Job) -> str:
+    parts = [
+        MODEL_VERSION,
+        job.workload.identity,
+        job.workload.block_tokens,
+        asdict(job.fleet),
+        asdict(job.slo),
+        repr(job.scrape_s),
+        job.requests,
+    ]
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

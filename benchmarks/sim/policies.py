@@ -1,0 +1,52 @@
+"""Policies and admissions by name: ours, and every baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from benchmarks.baselines.admission import Admission, LegacyGate, ProbabilisticAdmitter
+from epp.scheduling.default import default_profile
+from epp.scheduling.framework import Profile
+
+OURS, OWN_GATE = "default", "onehop"
+BASELINES: Mapping[str, str] = {
+    "llm-d-default": "llm_d_default:profile",
+    "llm-d-nohit": "llm_d_nohit:profile",
+    "llm-d-token-aware": "llm_d_token_aware:profile",
+    "llm-d-token-aware-tuned": "llm_d_token_aware:tuned",
+    "llm-d-active-request": "llm_d_token_aware:active_request",
+    "lmetric": "lmetric:profile",
+    "least-request": "least_request:profile",
+    "round-robin": "round_robin:profile",
+    "random": "random_choice:profile",
+    "p2c": "power_of_two:profile",
+    "sglang-cache-aware": "sglang_cache_aware:profile",
+    "dynamo": "dynamo:profile",
+    "production-stack-prefix": "production_stack_prefix:profile",
+    "consistent-hash-prefix": "consistent_hash_prefix:profile",
+}
+"""Name -> module and function under `benchmarks.baselines`."""
+ADMISSIONS: Mapping[str, Callable[[], Admission | None]] = {
+    "none": lambda: None,
+    "llm-d-legacy": LegacyGate,
+    "llm-d-probabilistic": ProbabilisticAdmitter,
+    OWN_GATE: lambda: None,
+}
+"""What stands before the picker; our own gate stands inside it."""
+
+
+def names() -> list[str]:
+    """What `--policy` takes."""
+    return [OURS, *BASELINES]
+
+
+def maker(name: str) -> Callable[[], Profile]:
+    """Makes a profile with a memory of its own. Raises ValueError for a name there is not."""
+    if name == OURS:
+        return default_profile
+    if name not in BASELINES:
+        raise ValueError(f"there is no policy {name!r}; there are {', '.join(names())}")
+    module, _, function = BASELINES[name].partition(":")
+    made: Callable[[], Profile] = getattr(import_module(f"benchmarks.baselines.{module}"), function)
+    return made

@@ -1,0 +1,62 @@
+"""The result of a policy as JSON: means over the seeds, 95 % intervals, and every seed's own numbers.
+
+An interval is the t-interval of the mean over the seeds; with one seed there is none. A summary's counts are sums.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+from benchmarks.sim.runs import Job, Run
+from benchmarks.sim.statistics import interval
+
+COUNTS = ("offered", "done", "shed", "errors", "preemptions")
+INTERVALS = ("goodput", "token_goodput", "ttft_mean", "ttft_p99", "tpot_p99", "hit_rate")
+CLASS_NAMES = ("critical", "standard", "sheddable")
+
+
+def report(job: Job, load: float | None, knee_rps: float | None, runs: Sequence[Run]) -> dict[str, Any]:
+    """What `--json` writes."""
+    return {
+        "policy": job.policy,
+        "admission": job.admission,
+        "workload": job.workload.name,
+        "workload_identity": job.workload.identity,
+        "slo": asdict(job.slo),
+        "fleet": job.fleet.describe(),
+        "rate": job.rate,
+        "load": load,
+        "knee_rps": knee_rps,
+        "mix": list(job.mix),
+        "scrape_ms": round(job.scrape_s * 1e3, 3),
+        "requests": job.requests,
+        "seeds": len(runs),
+        "summary": combine([run.summary for run in runs]),
+        "classes": {name: combine([run.classes.get(name, {}) for run in runs]) for name in CLASS_NAMES},
+        "intervals": intervals([run.summary for run in runs]),
+        "per_seed": [{"seed": run.seed, **run.summary, "classes": run.classes} for run in runs],
+    }
+
+
+def combine(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds that have a number, sums of counts."""
+    keys = dict.fromkeys(key for summary in summaries for key in summary)
+    found: dict[str, Any] = {}
+    for key in keys:
+        values = [s[key] for s in summaries if s.get(key) is not None]
+        if key == "shed_reasons":
+            found[key] = dict(sorted(sum(map(Counter, values), Counter()).items()))
+        elif key in COUNTS:
+            found[key] = sum(values)
+        else:
+            found[key] = fmean(values) if values else None
+    return found
+
+
+def intervals(summaries: Sequence[dict[str, Any]]) -> dict[str, list[float] | None]:
+    """95 % intervals of the means."""
+    return {key: interval([s[key] for s in summaries if s.get(key) is not None]) for key in INTERVALS}

@@ -1,0 +1,145 @@
+"""Runs of one policy: a seed each, in parallel processes, and what they say together.
+
+Must stay true: a run depends on its job only (never on the process, the order or `PYTHONHASHSEED`); arrivals and
+classes depend on the seed and not on the policy, so runs of two policies can be compared seed by seed.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from random import Random
+from typing import Any, TypeVar
+
+from benchmarks.sim.fleet import FleetSpec, Isolated
+from benchmarks.sim.flight import Flight
+from benchmarks.sim.gates import flow_of
+from benchmarks.sim.policies import ADMISSIONS, OWN_GATE, maker
+from benchmarks.sim.site import CLASSES
+from benchmarks.sim.summary import Slo, measured, summarize
+from benchmarks.sim.world import Plan, World
+from benchmarks.workloads.workload import Arrival, Workload
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, frozen=True)
+class Job:
+    """One run, as plain values; `rate` in requests a second, `requests` at most so many."""
+
+    workload: Workload
+    fleet: FleetSpec
+    policy: str
+    admission: str
+    rate: float
+    seed: int
+    mix: tuple[float, float, float]
+    scrape_s: float
+    slo: Slo
+    requests: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Run:
+    """What one seed said: of all requests, and by class."""
+
+    seed: int
+    summary: dict[str, Any]
+    classes: dict[str, dict[str, Any]]
+
+
+def run(job: Job) -> Run:
+    """One run in this process."""
+    arrivals = arrivals_of(job)
+    world = World(_plan(job), arrivals)
+    with _no_collector():
+        flights = measured(world.run(), job.workload.shape.warm_up)
+    isolated = Isolated(job.fleet).seconds
+    summary = summarize(flights, job.slo, isolated)
+    summary["preemptions"] = sum(member.preemptions for member in world.members)
+    by_class = {
+        name: summarize([f for f in flights if f.klass == name], job.slo, isolated)
+        for name, share in zip(CLASSES, job.mix, strict=True)
+        if share > 0
+    }
+    return Run(job.seed, summary, by_class)
+
+
+def misses(job: Job, at_most: int) -> int:
+    """How many requests of a run do not meet the objectives; it is stopped when these are more than `at_most`."""
+    arrivals, isolated, slo = arrivals_of(job), Isolated(job.fleet).seconds, job.slo
+    skipped = int(len(arrivals) * job.workload.shape.warm_up)
+    missed = 0
+
+    def enough(flight: Flight) -> bool:
+        nonlocal missed
+        # By the place among arrivals as planned, which is the order in which they come but for turns that wait.
+        missed += flight.number >= skipped and not slo.met(flight, isolated(flight.ask.prompt_tokens))
+        return missed > at_most
+
+    with _no_collector():
+        World(_plan(job), arrivals, enough).run()
+    return missed
+
+
+def arrivals_of(job: Job) -> list[Arrival]:
+    """The requests of a run."""
+    return job.workload.arrivals(job.rate, Random(f"arrivals {job.seed}"), job.requests)
+
+
+def _plan(job: Job) -> Plan:
+    return Plan(
+        job.fleet,
+        job.workload.block_tokens,
+        maker(job.policy),
+        job.seed,
+        job.scrape_s,
+        job.mix,
+        job.workload.shape,
+        ADMISSIONS[job.admission],
+        flow_of(job.slo) if job.admission == OWN_GATE else None,
+    )
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """A run makes no rubbish that only the collector finds, and looking for it takes a fourth of the time."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if collecting:
+            gc.enable()
+
+
+def run_all(jobs: Sequence[Job], processes: int, told: Callable[[int], object] = lambda done: None) -> list[Run]:
+    """Every job's run, in the order of the jobs; `told` is how many are done."""
+    done = []
+    for each in parallel(run, jobs, processes):
+        done.append(each)
+        told(len(done))
+    return done
+
+
+def parallel(does: Callable[[Job], T], jobs: Sequence[Job], processes: int) -> Iterator[T]:
+    """What a module's function says of each job, in their order."""
+    if processes <= 1 or len(jobs) <= 1:
+        yield from map(does, jobs)
+        return
+    # Spawned, not forked: a run must not depend on what its parent did before.
+    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(does, jobs)
+
+
+def processes_default() -> int:
+    """As many as there are cores for us."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

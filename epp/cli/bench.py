@@ -1,0 +1,27 @@
+"""`onehop bench`: what the picker is worth, in virtual time."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {"sim": "benchmarks.sim.command", "compare": "benchmarks.sim.compare"}
+USAGE = """usage: onehop bench COMMAND [options]
+
+  sim        policies under a workload, against simulated model servers in virtual time
+  compare    what moved from one result of `sim` to another beyond noise
+
+onehop bench COMMAND --help says more.
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of the benchmark that the first word names."""
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    if name not in COMMANDS:
+        print(f"onehop bench: there is no benchmark '{name}'\n\n{USAGE}", end="", file=sys.stderr)
+        return 2
+    return int(import_module(COMMANDS[name]).run(rest))

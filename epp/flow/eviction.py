@@ -1,0 +1,68 @@
+"""Which requests that run are cut off, where that is allowed, so that others find room: only what may be shed.
+
+Must stay true: only requests of a lower priority than who waits, on endpoints that it accepts; the lowest priority
+first, of these the newest, which has cost least; no more at a time than `evicted_at_once`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from epp.domain import Endpoint
+from epp.flow.settings import FlowSettings
+from epp.flow.ticket import Booking
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A request that may be cut off: its lease, when it began, and what to call to cut it off."""
+
+    priority: int
+    began: float
+    lease: Booking
+    evict: Callable[[], None]
+
+
+class Evictions:
+    """Knows what may be cut off, and what has been told so and still runs."""
+
+    def __init__(self, settings: FlowSettings) -> None:
+        self._settings = settings
+        self._running: dict[Running, None] = {}
+        self._told: dict[Running, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def pending(self) -> int:
+        """How many have been told to end and have not yet."""
+        return len(self._told)
+
+    def add(self, running: Running) -> bool:
+        """Whether the request may be cut off; it is remembered if so."""
+        if not self._settings.evict or running.priority >= self._settings.sheddable_below:
+            return False
+        self._running[running] = None
+        return True
+
+    def remove(self, running: Running) -> None:
+        """It is over; twice is harmless."""
+        self._running.pop(running, None)
+        self._told.pop(running, None)
+
+    def choose(self, priority: int, endpoints: Sequence[Endpoint], now: float) -> list[Running]:
+        """Who makes room for a request of that priority that one of these endpoints could serve."""
+        settings = self._settings
+        if priority < settings.sheddable_below or not self._running:
+            return []
+        since = now - settings.evict_grace_s
+        self._told = {running: at for running, at in self._told.items() if at > since}
+        count = settings.evicted_at_once - len(self._told)
+        if count <= 0:
+            return []
+        fit = [r for r in self._running if r.priority < priority and r.lease.endpoint in endpoints]
+        chosen = sorted((r for r in fit if r not in self._told), key=lambda r: (r.priority, -r.began))[:count]
+        self._told.update(dict.fromkeys(chosen, now))
+        return chosen

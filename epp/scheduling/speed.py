@@ -1,0 +1,98 @@
+"""How fast one endpoint is, learned from what it did: prefill seconds of a prompt, and how fast it decodes right now.
+
+Prefill is `a + k * shape(uncached, cached)` seconds, where `shape` is what an 8B model takes on one H100: linear in the
+tokens computed, and quadratic in what they attend to. `a` and `k` are fitted by least squares with forgetting; whatever
+the model and the GPU, what differs from the shape's hardware is nearly all in `k`.
+
+What a prompt took is the time from when its endpoint could begin with it (when it was sent, or when the prompt before
+it was done) to its first token. Engines compute prompts in order of arrival, so these times add up to the time an
+endpoint was busy, also where a step finishes several prompts at once.
+"""
+
+from __future__ import annotations
+
+from epp.domain import Load
+
+TOKEN_S = 22.0e-6  # Llama-3-8B in bf16 on an H100 (kernel profiles published with Vidur)
+PAIR_S = 524_288 / 450e12  # attention: FLOP a pair of tokens over FLOP/s
+START_S = 0.015  # half a decode step to wait for, and a step's overhead
+SHAPES = (0.0, 0.4)  # where the prior lies
+PRIOR_WEIGHT = 2.0  # samples that each of these counts for
+FORGET = 0.995  # a sample's weight after the next one
+OUTLIER = 5.0  # times the prediction: what took longer was not prefill alone
+OUTLIER_S = 0.25
+PACE_S = 2.0  # how far back the decode pace looks
+GAP_S_MAX = 10.0  # between samples: over more than this a mean says nothing of now
+
+
+def shape(uncached: int, cached: int) -> float:
+    """Seconds of prefill on the hardware of reference, without what every request takes."""
+    return uncached * (TOKEN_S + PAIR_S * (cached + 0.5 * uncached))
+
+
+class Fit:
+    """`seconds = a + k * shape`, by least squares in which old samples fade."""
+
+    __slots__ = ("_n", "_x", "_xx", "_xy", "_y", "a", "k")
+
+    def __init__(self, a: float = START_S, k: float = 1.0) -> None:
+        self._n = self._x = self._y = self._xx = self._xy = 0.0
+        for x in SHAPES:
+            self._add(x, a + k * x, PRIOR_WEIGHT)
+        self.a, self.k = a, k
+
+    def seconds(self, shape_s: float) -> float:
+        """What a prompt of this shape takes."""
+        return self.a + self.k * shape_s
+
+    def learn(self, shape_s: float, took_s: float) -> None:
+        """One prompt was computed."""
+        took_s = min(took_s, OUTLIER * self.seconds(shape_s) + OUTLIER_S)
+        self._n, self._x, self._y = self._n * FORGET, self._x * FORGET, self._y * FORGET
+        self._xx, self._xy = self._xx * FORGET, self._xy * FORGET
+        self._add(shape_s, took_s, 1.0)
+        spread = self._n * self._xx - self._x * self._x
+        if spread > 1e-9 * self._n * self._n:
+            self.k = min(max((self._n * self._xy - self._x * self._y) / spread, 0.02), 200.0)
+        self.a = min(max((self._y - self.k * self._x) / self._n, 0.0), 2.0)
+
+    def _add(self, x: float, y: float, weight: float) -> None:
+        self._n += weight
+        self._x += weight * x
+        self._y += weight * y
+        self._xx += weight * x * x
+        self._xy += weight * x * y
+
+
+class Speed:
+    """One endpoint's."""
+
+    __slots__ = ("_load", "_seconds", "_tokens", "done_at", "fit", "pace_s")
+
+    def __init__(self, fit: Fit) -> None:
+        self.fit = fit
+        self.done_at = 0.0  # when it finished a prompt last
+        self.pace_s = 0.0  # seconds from token to token, over the last two seconds or so; 0: not known, or idle
+        self._load: Load | None = None
+        self._seconds = self._tokens = 0.0
+
+    def computed(self, shape_s: float, sent_at: float, now: float) -> None:
+        """A prompt that was sent then has its first token now."""
+        self.fit.learn(shape_s, max(0.0, now - max(sent_at, self.done_at)))
+        self.done_at = max(self.done_at, now)
+
+    def look(self, load: Load | None) -> None:
+        """Learn from the engine's counters, where there is a new sample of them."""
+        before, self._load = self._load, load
+        if load is None or before is None or load.decode_seconds is None or before.decode_seconds is None:
+            return
+        seconds = load.decode_seconds - before.decode_seconds
+        tokens = (load.decode_tokens or 0.0) - (before.decode_tokens or 0.0)
+        gap = load.at - before.at
+        if not 0 < gap <= GAP_S_MAX or seconds < 0 or tokens < 0:  # silence, or an engine that began anew
+            self._seconds = self._tokens = self.pace_s = 0.0
+            return
+        kept = max(0.0, 1.0 - gap / PACE_S)
+        self._seconds = self._seconds * kept + seconds
+        self._tokens = self._tokens * kept + tokens
+        self.pace_s = self._seconds / self._tokens if self._tokens > 0.5 else 0.0
