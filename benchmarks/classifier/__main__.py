@@ -141,8 +141,8 @@ def table(cells: Sequence[Cell], about: dict[str, object], glance_s: Sequence[fl
         "",
         f"Every signal of every request, one process; {about['machine']}, on two cores that other work shared",
         "while this ran: ratios inside the table carry over, absolute times are pessimistic by an unknown factor.",
-        "Texts are random words, of which tier 0 is rarely sure. 128 texts of 2,048 tokens are more pieces than may wait",
-        "at once: part of each is then left unread, and its coverage says so.",
+        "Texts are random words, of which tier 0 is rarely sure. 128 texts of 2,048 tokens are more pieces than may",
+        "wait at once: part of each is then left unread, and its coverage says so.",
         "Made by `python -m benchmarks.classifier`.",
         "",
         f"Loading and one pass: {about['load_s']} s. Highest resident memory of the benchmark: "
