@@ -20,7 +20,7 @@ from semantic.router import SemanticRouter
 from semantic.service import BadInput, ClassificationService, NotAvailable
 from semantic.sessions import Sessions
 from semantic.signals.api import Signals
-from semantic.signals.domain_only import DomainSignals
+from semantic.signals.heads import HeadSignals
 
 log = logging.getLogger(__name__)
 CLOSE_LATER_S = 10.0  # a request that began with the router before may still be at it; deadlines are shorter
@@ -43,7 +43,7 @@ class SemanticStage:
         self._path = path
         self._lenient = lenient
         self._sessions = Sessions()
-        self.signals: Signals = signals or DomainSignals.load()
+        self.signals: Signals = signals or HeadSignals.load()
         self.router = self._built()
         self.file = WatchedFile(
             path,

@@ -7,28 +7,29 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
-from semantic.onnx import Classification, DomainModel
+from semantic.reading import ConfigError
+from semantic.signals.engine import Ask, Engine
+from semantic.signals.values import HEADS, Head, PiiSpan, TextSignals
 
 BATCH_ROWS = 16
-TIERS = ("auto", "1")
-"""There is one tier so far: the encoder. Asking for the tier without it is refused rather than answered by it."""
+TIERS: tuple[Ask, ...] = ("auto", "0", "1")
 
 
 class BadRow(Exception):
     """A row that cannot be classified; the message names its line."""
 
 
-def run_classify(path: str, tier: str, out: IO[str]) -> int:
+def run_classify(path: str, tier: Ask, out: IO[str]) -> int:
     """Classifies the rows of a file, or of standard input for `-`. Returns the exit status."""
-    if tier not in TIERS:
-        sys.stderr.write(f"onehop classify: tier {tier!r} is not available, choose from {', '.join(TIERS)}\n")
-        return 1
-    model = DomainModel()
     try:
+        engine = Engine()
         with nullcontext(sys.stdin) if path == "-" else Path(path).open(encoding="utf-8") as lines:
             for batch in _batches(_texts(lines)):
-                for text, found in zip(batch, model.classify(batch), strict=True):
-                    out.write(json.dumps(_row(text, found, model.threshold), ensure_ascii=False) + "\n")
+                for found in engine.read(batch, tier):
+                    out.write(json.dumps(row_of(found), ensure_ascii=False) + "\n")
+    except ConfigError as broken:
+        sys.stderr.write(f"onehop classify: {broken}\n")
+        return 1
     except (OSError, UnicodeDecodeError) as unreadable:
         sys.stderr.write(f"onehop classify: {path}: {unreadable}\n")
         return 1
@@ -63,17 +64,24 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _row(text: str, found: Classification, threshold: float) -> dict[str, Any]:
-    """The row in the shape of the interface; an abstained label is what the stage would not act on."""
+def row_of(found: TextSignals) -> dict[str, Any]:
+    """The signals in the shape of the interface."""
+    heads = {name: _head(found.heads[name]) for name in HEADS if name in found.heads}
     return {
-        "domain": {
-            "label": found.category,
-            "probabilities": {label: round(value, 4) for label, value in found.probabilities.items()},
-            "abstained": found.confidence < threshold,
-            "tier": 1,
-        },
-        "coverage": {
-            "scanned_bytes": found.scanned_bytes,
-            "total_bytes": len(text.encode(errors="replace")),
-        },
+        **heads,
+        "pii": {"spans": [_span(span) for span in found.pii]},
+        "coverage": {"scanned_bytes": found.coverage.scanned_bytes, "total_bytes": found.coverage.total_bytes},
     }
+
+
+def _head(head: Head) -> dict[str, Any]:
+    return {
+        "label": head.label,
+        "probabilities": {label: round(value, 5) for label, value in head.probabilities.items()},
+        "abstained": head.abstained,
+        "tier": head.tier,
+    }
+
+
+def _span(span: PiiSpan) -> dict[str, Any]:
+    return {"start": span.start, "end": span.end, "type": span.type, "score": round(span.score, 4)}

@@ -25,7 +25,7 @@ from semantic.rules import Facts, Key, Match, Verdict, decide, scores_in
 from semantic.select import OUTPUT_TOKENS, Measure, may, order, unmeasured
 from semantic.sessions import Keys, Remembered, Sessions
 from semantic.signals.api import Answer, Coverage, Signals
-from semantic.signals.domain_only import DomainSignals
+from semantic.signals.heads import HeadSignals
 from semantic.signals.shipped import PROVIDES
 from semantic.watch import GUARDS, Wanted, Watcher, blended, facts_of, matched, settle, unknown
 
@@ -73,7 +73,7 @@ class SemanticRouter:
         """
         config = load_config(path, lenient=lenient, provides=PROVIDES if signals is None else signals.provides)
         own = OwnModels(config.own, path.parent)
-        return cls(config, signals or DomainSignals.load(), own=own, sessions=sessions)
+        return cls(config, signals or HeadSignals.load(), own=own, sessions=sessions)
 
     def prepare(self) -> None:
         """Makes the vectors of phrases and loads the users' own models. Blocking. Raises ConfigError."""

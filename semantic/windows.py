@@ -1,28 +1,49 @@
-"""What of a long text the encoder reads: its head and its tail, in characters first and in tokens after.
+"""A long text as pieces and a piece as windows, so that the whole is read: neighbours overlap, nothing is cut out.
 
-The cut in characters bounds the tokeniser's work, so that a prompt of a megabyte costs no more than a page.
+Pieces are cut by characters, so that a prompt of a megabyte can be spread over batches without tokenising it first;
+windows are cut by tokens, inside a piece that has more of them than the encoder takes.
 """
 
-from collections.abc import Sequence
-
-HEAD_SHARE = 0.5
-"""Half of the room for the head, half for the tail: a long prompt names its task at one end or the other."""
-CHARACTERS_PER_TOKEN_MAX = 12
-"""Characters kept for each token of room. English has about 4; the rest is margin for white space and long words."""
-
-
-def characters_within(text: str, max_tokens: int) -> str:
-    """The text, or its head and tail when it is longer than the encoder could read."""
-    limit = max_tokens * CHARACTERS_PER_TOKEN_MAX
-    if len(text) <= limit:
-        return text
-    head = int(limit * HEAD_SHARE)
-    return f"{text[:head]} {text[len(text) - (limit - head) :]}"
+WINDOW_TOKENS = 254
+"""Tokens of one window, without the two special ones around them."""
+OVERLAP_TOKENS = 32
+"""What two neighbouring windows share, so that nothing is only seen cut in half."""
+PIECE_CHARACTERS = 1000
+"""Characters of a piece: about 254 tokens of English."""
+OVERLAP_CHARACTERS = 120
+PIECES_MAX = 512
+"""Pieces of one text that are read at most; `Coverage` says what of a longer text was not."""
 
 
-def ids_within(ids: Sequence[int], max_tokens: int) -> Sequence[int]:
-    """The token ids, or their head and tail when they are too many; the first and last (special) ones stay."""
-    if len(ids) <= max_tokens:
-        return ids
-    head = int(max_tokens * HEAD_SHARE)
-    return [*ids[:head], *ids[len(ids) - (max_tokens - head) :]]
+def windows_of(tokens: int) -> list[tuple[int, int]]:
+    """(first, past the last) of each window over so many tokens; no tokens make one empty window."""
+    if tokens <= WINDOW_TOKENS:
+        return [(0, tokens)]
+    step = WINDOW_TOKENS - OVERLAP_TOKENS
+    starts = [*range(0, tokens - WINDOW_TOKENS, step), tokens - WINDOW_TOKENS]
+    return [(start, start + WINDOW_TOKENS) for start in starts]
+
+
+def pieces_of(text: str) -> list[tuple[int, int]]:
+    """(first, past the last) of each piece in characters: the first piece, the last, then the others in order.
+
+    The ends of a long prompt say most about it, so they come first when there is no time for all.
+    """
+    if len(text) <= PIECE_CHARACTERS:
+        return [(0, len(text))]
+    pieces: list[tuple[int, int]] = []
+    start = 0
+    while start + PIECE_CHARACTERS < len(text):
+        end = _word_end(text, start + PIECE_CHARACTERS)
+        pieces.append((start, end))
+        start = end - OVERLAP_CHARACTERS
+    last = (max(0, len(text) - PIECE_CHARACTERS), len(text))
+    return [pieces[0], last, *pieces[1:]][:PIECES_MAX]
+
+
+def _word_end(text: str, at: int) -> int:
+    """The place after the last white space in the overlap before `at`, or `at` itself."""
+    for place in range(at, at - OVERLAP_CHARACTERS // 2, -1):
+        if text[place - 1].isspace():
+            return place
+    return at

@@ -26,8 +26,8 @@ from epp.picking import Picking
 from epp.protocol import openai
 from epp.scheduling.default import default_profile
 from semantic.config import ConfigError as SemanticConfigError
-from semantic.onnx import DomainModel
 from semantic.router import SemanticRouter
+from semantic.signals.engine import Engine
 from semantic.text import to_classify
 
 PATIENCE_S = 10.0  # with the semantic stage: nobody else waits for it here
@@ -129,8 +129,8 @@ def _looks_like(request: Request) -> Choice:
     text = to_classify(openai.conversation(request))
     if text is None:
         return Choice((), reason=f"the request has no text of a user; {OFF}")
-    found = DomainModel().classify([text])[0]
-    return Choice((), category=found.category, confidence=found.confidence, reason=OFF)
+    found = Engine().read([text])[0].heads["domain"]
+    return Choice((), category=found.label, confidence=found.confidence, reason=OFF)
 
 
 def _router(path: Path, lenient: bool) -> SemanticRouter:

@@ -1,29 +1,28 @@
-"""Fine-tunes encoder and head on rows: balanced sampling, layer-wise rates, label smoothing, weight averaging."""
+"""Fine-tunes several multi-head models in step: layer-wise rates, label smoothing, weight averaging, a time limit."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
-from semantic.training import encoder, user_style
+from semantic.training import heads
 from semantic.training.arrays import Weights
-from semantic.training.encoder import functional, torch
-from semantic.training.rows import LABELS, Row, family
-from semantic.windows import ids_within
+from semantic.training.heads import functional, torch
+from semantic.training.mixture import NOTHING, Batch
+from semantic.training.tasks import LABELS
 
 Array = npt.NDArray[Any]
+SPEED_STEPS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The knobs of one training; the defaults made the shipped file."""
 
-    epochs: int = 4
+    epochs: float = 4
     batch: int = 64
     rate: float = 6e-5
     head_rate: float = 1e-3
@@ -32,83 +31,113 @@ class Recipe:
     warmup: float = 0.08
     dropout: float = 0.1
     smoothing: float = 0.1
-    max_tokens: int = 256
-    rough: bool = True
-    """Whether exam questions are also seen as a person might type them."""
-    prompts_share: float = 0.25
-    """How many prompts of our own are added, as a share of the rows."""
-    balance: float = 0.5
-    """Weight of a source family inside its category is its size to this power; 1 keeps the sizes, categories too."""
     average_from: float = 0.5
     """Weights are averaged over the steps after this fraction of the training; 1 turns averaging off."""
-    keep: float = 1.0
-    """Share of the way from the base encoder to the tuned one that is kept (1: all the way)."""
+
+
+LOSS_WEIGHTS = {"domain": 1.0, "safety": 1.3, "difficulty": 0.7, "reasoning": 0.7, "code": 0.7, "pii": 2.5}
 
 
 def tune(
-    rows: Sequence[Row], base: Weights, tokenizer: Tokenizer, *, recipe: Recipe, seed: int, device: str
-) -> Weights:
-    """The tuned tensors by name, in float32 on the CPU."""
-    torch.manual_seed(seed)
-    p = encoder.parameters(base, len(LABELS), seed, device)
-    start = {name: tensor.detach().clone() for name, tensor in p.items()}
-    total = recipe.epochs * (_epoch_rows(len(rows), recipe) // recipe.batch)
+    base: Weights,
+    seeds: list[int],
+    steps: Iterator[list[Batch]],
+    *,
+    total: int,
+    recipe: Recipe,
+    device: str,
+    seconds_max: float,
+    say: Callable[[str], None],
+) -> list[dict[str, Array]]:
+    """The tuned tensors of each model. `steps` gives one batch a model; the total shrinks to fit the time."""
+    torch.manual_seed(seeds[0])
+    p = heads.parameters(base, len(seeds), device)
     optimiser = torch.optim.AdamW(_groups(p, recipe), betas=(0.9, 0.98), fused=device != "cpu")
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _pace(step, total, recipe.warmup))
+    rates = [group["lr"] for group in optimiser.param_groups]
     mean: dict[str, Any] = {}
     averaged = 0
-    for step, (ids, mask, labels) in enumerate(_batches(rows, tokenizer, recipe, seed, device)):
-        with torch.autocast(device, dtype=torch.bfloat16):
-            logits, _ = encoder.forward(p, ids, mask, dropout=recipe.dropout)
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.smoothing)
+    began = time.monotonic()
+    for step, batches in enumerate(steps):
+        if step == SPEED_STEPS:
+            warm = time.monotonic()
+        if step == 4 * SPEED_STEPS:
+            each = (time.monotonic() - warm) / (3 * SPEED_STEPS)
+            fits = step + int((seconds_max - (time.monotonic() - began)) / (each * 1.05))
+            say(f"{each * 1000:.1f} ms a step, {total} steps wanted, {fits} fit")
+            total = min(total, fits)
+        if step >= total:
+            break
+        pace = _pace(step, total, recipe.warmup)
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * pace
+        loss = _loss(p, batches, recipe, device)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(p.values()), 1.0)
+        _clip(p)
         optimiser.step()
-        schedule.step()
+        if step % 500 == 0:
+            say(f"step {step} of {total}, loss {loss.item() / len(seeds):.3f}, {time.monotonic() - began:.0f} s")
         if step >= recipe.average_from * total and step % 10 == 0:
             averaged += 1
             for name, tensor in p.items():
-                held = mean.setdefault(name, torch.zeros_like(tensor))
+                held = mean.setdefault(name, torch.zeros_like(tensor, requires_grad=False))
                 held.add_(tensor.detach() - held, alpha=1 / averaged)
-    final = mean or p
-    kept = {n: start[n].lerp(t.detach(), recipe.keep) if not n.startswith("head") else t for n, t in final.items()}
-    return {name: tensor.detach().cpu().numpy() for name, tensor in kept.items()}
+    final = {name: tensor.detach().cpu().numpy() for name, tensor in (mean or p).items()}
+    return [{name: value[n] for name, value in final.items()} for n in range(len(seeds))]
 
 
-def predict(weights: Weights, texts: Sequence[str], tokenizer: Tokenizer, max_tokens: int, device: str) -> Array:
-    """Logits of the float model for each text."""
-    p = {name: torch.tensor(value, device=device) for name, value in weights.items()}
-    tokens = [ids_within(e.ids, max_tokens) for e in tokenizer.encode_batch_fast(list(texts))]
-    order = sorted(range(len(texts)), key=lambda n: len(tokens[n]))
-    out = np.zeros((len(texts), len(LABELS)), dtype=np.float32)
-    with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
-        for at in range(0, len(order), 256):
-            chosen = order[at : at + 256]
-            ids, mask = _padded([tokens[n] for n in chosen])
-            on_device = (torch.tensor(part, device=device) for part in (ids, mask))
-            logits, _ = encoder.forward(p, *on_device, dropout=0.0)
-            out[chosen] = logits.float().cpu().numpy()
-    return out
+def _loss(p: dict[str, Any], batches: Sequence[Batch], recipe: Recipe, device: str) -> Any:
+    ids, mask, shapes, labels, tags = (torch.tensor(part, device=device) for part in _stacked(batches))
+    with torch.autocast(device, dtype=torch.bfloat16):
+        out = heads.forward(p, ids.long(), mask, shapes, recipe.dropout)
+    rows = ids.shape[1]
+    loss = 0.0
+    for column, task in enumerate(LABELS):
+        wanted = labels[:, :, column].long()
+        each = functional.cross_entropy(
+            out[task].float().flatten(0, 1),
+            wanted.flatten(),
+            reduction="sum",
+            label_smoothing=recipe.smoothing,
+            ignore_index=NOTHING,
+        )
+        loss = loss + LOSS_WEIGHTS[task] * each / rows
+    wanted = tags.long()
+    each = functional.cross_entropy(
+        out["pii"].float().flatten(0, 2), wanted.flatten(), reduction="none", ignore_index=NOTHING
+    ).view(wanted.shape)
+    per_row = each.sum(2) / (wanted != NOTHING).sum(2).clamp(min=1)
+    return loss + LOSS_WEIGHTS["pii"] * per_row.sum() / rows
 
 
-def soup(models: Sequence[Weights]) -> Weights:
-    """The mean of several trainings that started from the same base: better on unseen sources, no slower."""
-    names = list(models[0])
-    return {name: np.asarray(np.mean([m[name] for m in models], axis=0), dtype=np.float32) for name in names}
+def _clip(p: dict[str, Any]) -> None:
+    """Scales the gradient of each model down to a norm of 1."""
+    squares = [t.grad.flatten(1).pow(2).sum(1) for t in p.values() if t.grad is not None]
+    scale = (1 / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp(max=1)
+    for t in p.values():
+        if t.grad is not None:
+            t.grad.mul_(scale.view(-1, *([1] * (t.grad.ndim - 1))))
 
 
-def _epoch_rows(rows: int, recipe: Recipe) -> int:
-    return int(rows * (1 + recipe.prompts_share))
+def _stacked(batches: Sequence[Batch]) -> tuple[Array, ...]:
+    """The batches of all models with a model axis in front, padded alike."""
+    longest = max(b.ids.shape[1] for b in batches)
+
+    def wide(part: str, fill: int) -> Array:
+        arrays = [getattr(b, part) for b in batches]
+        return np.stack([np.pad(a, ((0, 0), (0, longest - a.shape[1])), constant_values=fill) for a in arrays])
+
+    labels = np.stack([b.labels for b in batches])
+    return wide("ids", 0), wide("mask", 0), wide("shapes", 0), labels, wide("tags", NOTHING)
 
 
 def _groups(p: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    """One parameter group per tensor: the rate falls with the distance from the head."""
+    """One parameter group per tensor: the rate falls with the distance from the heads."""
     groups = []
     for name, tensor in p.items():
-        far = encoder.depth(name)
+        far = heads.depth(name)
         rate = recipe.head_rate if far == 0 else recipe.rate * recipe.layer_decay ** (far - 1)
-        decay = recipe.weight_decay if tensor.ndim > 1 else 0.0
+        decay = recipe.weight_decay if tensor.ndim > 2 else 0.0
         groups.append({"params": [tensor], "lr": rate, "weight_decay": decay})
     return groups
 
@@ -116,58 +145,9 @@ def _groups(p: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
 def _pace(step: int, total: int, warmup: float) -> float:
     """Linear warm-up, then linear down to a tenth (the averaged tail still has to move)."""
     done = step / max(total, 1)
-    return done / warmup if done < warmup else max(0.1, (1 - done) / (1 - warmup))
+    return max(done, 1e-3) / warmup if done < warmup else max(0.1, (1 - done) / (1 - warmup))
 
 
-def _sampling(rows: Sequence[Row], balance: float) -> Array:
-    """Probability of each row: categories alike, and inside a category big sources held back."""
-    if balance >= 1:
-        return np.full(len(rows), 1 / len(rows))
-    pairs = [(row.label, family(row.source)) for row in rows]
-    sizes = Counter(pairs)
-    per_label = np.zeros(len(LABELS))
-    for (label, _), size in sizes.items():
-        per_label[label] += size**balance
-    weight = np.array([sizes[pair] ** (balance - 1) / per_label[pair[0]] for pair in pairs])
-    return np.asarray(weight / weight.sum())
-
-
-def _batches(
-    rows: Sequence[Row], tokenizer: Tokenizer, recipe: Recipe, seed: int, device: str
-) -> Iterator[tuple[Any, Any, Any]]:
-    chance = np.random.default_rng(seed)
-    rng = Random(seed)
-    likely = _sampling(rows, recipe.balance)
-    for _ in range(recipe.epochs):
-        picked: list[Row] = [rows[n] for n in chance.choice(len(rows), len(rows), p=likely, replace=recipe.balance < 1)]
-        if recipe.rough:
-            picked = [user_style.roughen(row, rng) for row in picked]
-        picked += user_style.prompts(_epoch_rows(len(rows), recipe) - len(rows), rng)
-        rng.shuffle(picked)
-        tokens = [ids_within(e.ids, recipe.max_tokens) for e in tokenizer.encode_batch_fast([r.text for r in picked])]
-        for chosen in _by_length(tokens, recipe.batch, rng):
-            ids, mask = _padded([tokens[n] for n in chosen])
-            labels = [picked[n].label for n in chosen]
-            to_device = (torch.tensor(part, device=device) for part in (ids, mask, labels))
-            yield next(to_device), next(to_device), next(to_device)
-
-
-def _by_length(tokens: Sequence[Sequence[int]], batch: int, rng: Random) -> list[list[int]]:
-    """Batches of rows of like length, in random order; a last short batch is left out."""
-    pool = 50 * batch
-    out: list[list[int]] = []
-    for at in range(0, len(tokens), pool):
-        near = sorted(range(at, min(at + pool, len(tokens))), key=lambda n: len(tokens[n]))
-        out += [near[n : n + batch] for n in range(0, len(near) - batch + 1, batch)]
-    rng.shuffle(out)
-    return out
-
-
-def _padded(tokens: Sequence[Sequence[int]]) -> tuple[Array, Array]:
-    longest = max(len(t) for t in tokens)
-    ids = np.zeros((len(tokens), longest), dtype=np.int64)
-    mask = np.zeros((len(tokens), longest), dtype=np.int64)
-    for row, t in enumerate(tokens):
-        ids[row, : len(t)] = t
-        mask[row, : len(t)] = 1
-    return ids, mask
+def soup(models: Sequence[Weights]) -> dict[str, Array]:
+    """The mean of several trainings that started from the same base: better on unseen sources, no slower."""
+    return {name: np.asarray(np.mean([m[name] for m in models], axis=0, dtype=np.float32)) for name in models[0]}

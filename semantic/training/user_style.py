@@ -110,7 +110,7 @@ def _prompt(label: str, phrases: dict[str, dict[str, list[str]]], rng: Random) -
         text = rng.choice(TOPIC_TEMPLATES).format(rng.choice(phrases[label]["topics"]))
     else:
         text = rng.choice(ASK_PREFIXES) + rng.choice(phrases[label]["asks"])
-    return Row(_scuff(text, rng), LABELS.index(label), SOURCE)
+    return Row(scuff(text, rng), LABELS.index(label), SOURCE)
 
 
 def _arithmetic(rng: Random) -> str:
@@ -145,10 +145,10 @@ def roughen(row: Row, rng: Random) -> Row:
         text = row.text
     if draw > 0.75 and len(text) < 600:
         text = rng.choice(STEM_PREFIXES) + text
-    return Row(_scuff(text, rng), row.label, row.source)
+    return Row(scuff(text, rng), row.label, row.source)
 
 
-def _scuff(text: str, rng: Random) -> str:
+def scuff(text: str, rng: Random) -> str:
     """Lower case, missing end mark, a typo; each only sometimes."""
     if rng.random() < 0.3:
         text = text.lower()

@@ -6,19 +6,18 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from semantic.classifier import BATCH_CHARACTERS_MAX, Classifier
-from semantic.onnx import Classification
 from tests.semantic.conftest import HeldModel
 
 LONG_S = 30.0
-Make = Callable[..., Classifier]
+Make = Callable[..., Classifier[str]]
 
 
 @pytest.fixture
 def make(held: HeldModel) -> Iterator[Make]:
     """Builds classifiers over the held model and closes them, with the model let go, at the end."""
-    made: list[Classifier] = []
+    made: list[Classifier[str]] = []
 
-    def build(**bounds: int) -> Classifier:
+    def build(**bounds: int) -> Classifier[str]:
         made.append(Classifier(held, **bounds))
         return made[-1]
 
@@ -28,17 +27,13 @@ def make(held: HeldModel) -> Iterator[Make]:
         classifier.close()
 
 
-def ask(classifier: Classifier, text: str, seconds: float = LONG_S) -> asyncio.Task[Classification | None]:
-    return asyncio.create_task(classifier.classify(text, asyncio.get_running_loop().time() + seconds))
+def ask(classifier: Classifier[str], text: str, seconds: float = LONG_S, rank: int = 0) -> asyncio.Task[str | None]:
+    return asyncio.create_task(classifier.classify(text, asyncio.get_running_loop().time() + seconds, rank))
 
 
 async def begun(held: HeldModel) -> None:
     """Waits until the worker is inside the model."""
     await asyncio.to_thread(held.started.wait, 10)
-
-
-def categories(results: list[Classification | None]) -> list[str | None]:
-    return [found.category if found else None for found in results]
 
 
 async def test_texts_that_arrive_while_a_batch_runs_form_the_next_batch(make: Make, held: HeldModel) -> None:
@@ -51,7 +46,7 @@ async def test_texts_that_arrive_while_a_batch_runs_form_the_next_batch(make: Ma
     held.open.set()
     results = await asyncio.gather(first, *rest)
 
-    assert categories(results) == ["one", "two", "three", "four"]
+    assert results == ["one", "two", "three", "four"]
     assert held.batches == [["one"], ["two", "three", "four"]]
 
 
@@ -90,7 +85,7 @@ async def test_the_answer_is_unknown_after_the_deadline_and_the_late_result_is_d
     later = await ask(classifier, "two")
 
     assert late is None
-    assert categories([later]) == ["two"]
+    assert [later] == ["two"]
     assert classifier.counts.late == 1
 
 
@@ -128,7 +123,7 @@ async def test_over_the_bound_the_answer_is_unknown_at_once(make: Make, held: He
 
     assert refused is None
     assert classifier.counts.overflowed == 1
-    assert categories(results) == ["one", "two", "three"]
+    assert results == ["one", "two", "three"]
 
 
 async def test_a_waiter_that_is_cancelled_leaves_its_place(make: Make, held: HeldModel) -> None:
@@ -145,7 +140,7 @@ async def test_a_waiter_that_is_cancelled_leaves_its_place(make: Make, held: Hel
     held.open.set()
 
     assert gone.cancelled()
-    assert categories([*await asyncio.gather(first, third)]) == ["one", "three"]
+    assert list(await asyncio.gather(first, third)) == ["one", "three"]
     assert held.batches == [["one"], ["three"]]
 
 
@@ -159,7 +154,7 @@ async def test_cancelling_a_request_whose_batch_runs_disturbs_no_other(make: Mak
     await asyncio.sleep(0)
     held.open.set()
 
-    assert categories([await second]) == ["two"]
+    assert [await second] == ["two"]
 
 
 async def test_a_failing_model_means_unknown_and_the_next_batch_runs(make: Make, held: HeldModel) -> None:
@@ -168,7 +163,7 @@ async def test_a_failing_model_means_unknown_and_the_next_batch_runs(make: Make,
     fine = await ask(classifier, "two")
 
     assert failed is None
-    assert categories([fine]) == ["two"]
+    assert [fine] == ["two"]
     assert classifier.counts.failed == 1
 
 
@@ -184,7 +179,7 @@ async def test_the_same_text_is_answered_from_the_cache(make: Make, held: HeldMo
 async def test_the_cache_holds_no_text(make: Make, held: HeldModel) -> None:
     classifier = make()
     secret = "a canary nobody may keep"
-    held.classify = lambda texts: [Classification("other", 0.9, {"other": 0.9}, 1) for _ in texts]  # type: ignore[method-assign]  # this double names categories by text
+    held.classify = lambda texts: ["other" for _ in texts]  # type: ignore[method-assign]  # this double answers with the text
     await ask(classifier, secret)
 
     assert secret not in repr(vars(classifier))
@@ -203,5 +198,18 @@ async def test_closing_answers_the_waiting_and_twice_is_harmless(make: Make, hel
     held.open.set()
 
     assert await waiting is None
-    assert categories([await first]) == ["one"]
+    assert [await first] == ["one"]
     assert await ask(classifier, "three") is None
+
+
+async def test_the_ends_of_every_text_go_before_the_middle_of_any(make: Make, held: HeldModel) -> None:
+    classifier = make(batch_texts_max=1)
+    held.open.clear()
+    first = ask(classifier, "one")
+    await begun(held)
+    rest = [ask(classifier, "middle", rank=2), ask(classifier, "tail", rank=1), ask(classifier, "head")]
+    await asyncio.sleep(0)
+    held.open.set()
+    await asyncio.gather(first, *rest)
+
+    assert held.batches == [["one"], ["head"], ["tail"], ["middle"]]

@@ -11,8 +11,10 @@ from semantic.asked import Asked
 from semantic.classifier import Classifier
 from semantic.config import ConfigError, read_config
 from semantic.router import SemanticRouter
-from semantic.signals.domain_only import DomainSignals
-from tests.semantic.conftest import HeldModel
+from semantic.signals.engine import Engine
+from semantic.signals.heads import HeadSignals
+from semantic.signals.reader import SignalReader
+from tests.semantic.conftest import HeldEncoder
 from tests.semantic.test_config import BASE
 
 LONG_S = 30.0
@@ -33,8 +35,16 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SemanticRouter]
     made.signals.close()
 
 
-def over(held: HeldModel, text: str = BASE, threshold: float = 0.4) -> SemanticRouter:
-    return SemanticRouter(read_config(text), DomainSignals(Classifier(held), threshold))
+@pytest.fixture
+def held(held_encoder: HeldEncoder) -> HeldEncoder:
+    """The held model of these tests is an encoder."""
+    return held_encoder
+
+
+def over(held: HeldEncoder, text: str = BASE, threshold: float = 0.4) -> SemanticRouter:
+    return SemanticRouter(
+        read_config(text), HeadSignals(SignalReader(Engine(), Classifier(held), tier="1"), {"domain": threshold})
+    )
 
 
 def close(router: SemanticRouter) -> None:
@@ -71,7 +81,7 @@ async def test_without_text_of_a_user_classification_is_skipped(router: Semantic
     assert (choice.classification, choice.category, choice.confidence) == ("skipped", None, None)
 
 
-async def test_after_the_deadline_the_default_model_answers(held: HeldModel) -> None:
+async def test_after_the_deadline_the_default_model_answers(held: HeldEncoder) -> None:
     router = over(held)
     held.open.clear()
     choice = await router.choose(ask(("user", "What is 2+2 * (5-1)?")), 0.01)
@@ -82,7 +92,7 @@ async def test_after_the_deadline_the_default_model_answers(held: HeldModel) -> 
     assert choice.classification == "degraded"
 
 
-async def test_when_the_model_fails_the_default_model_answers(held: HeldModel) -> None:
+async def test_when_the_model_fails_the_default_model_answers(held: HeldEncoder) -> None:
     router = over(held)
     choice = await router.choose(ask(("user", "broken")), LONG_S)
     close(router)
@@ -91,7 +101,7 @@ async def test_when_the_model_fails_the_default_model_answers(held: HeldModel) -
     assert choice.classification == "degraded"
 
 
-async def test_a_catch_all_still_applies_when_the_category_is_unknown(held: HeldModel) -> None:
+async def test_a_catch_all_still_applies_when_the_category_is_unknown(held: HeldEncoder) -> None:
     router = over(held, BASE.replace("global:", f"{CATCH_ALL}global:"))
     choice = await router.choose(ask(("user", "broken")), LONG_S)
     close(router)
@@ -100,7 +110,7 @@ async def test_a_catch_all_still_applies_when_the_category_is_unknown(held: Held
     assert (choice.decision, choice.classification) == ("rest", "degraded")
 
 
-async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(held: HeldModel) -> None:
+async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(held: HeldEncoder) -> None:
     router = over(held, threshold=0.95)
     choice = await router.choose(ask(("user", "math")), LONG_S)
     close(router)
@@ -109,7 +119,7 @@ async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(
     assert "below the threshold of 0.95" in choice.reason
 
 
-async def test_the_threshold_of_the_file_wins(held: HeldModel) -> None:
+async def test_the_threshold_of_the_file_wins(held: HeldEncoder) -> None:
     block = "global: {model_catalog: {modules: {classifier: {domain: {threshold: 0.2}}}}}\n"
     router = over(held, BASE.split("global:")[0] + block, threshold=0.95)
     choice = await router.choose(ask(("user", "math")), LONG_S)
@@ -127,8 +137,8 @@ async def test_prompts_reach_neither_reason_nor_log(router: SemanticRouter, capl
 
 
 async def test_many_at_once_share_batches(router: SemanticRouter) -> None:
-    assert isinstance(router.signals, DomainSignals)
-    counts = router.signals.classifier.counts
+    assert isinstance(router.signals, HeadSignals)
+    counts = router.signals.reader.classifier.counts
     before = counts.batches
     asked = [
         router.choose(ask(("user", f"How many apples are {n} apples and {n + 3} apples?")), LONG_S) for n in range(40)
@@ -139,7 +149,7 @@ async def test_many_at_once_share_batches(router: SemanticRouter) -> None:
     assert counts.batches - before < 20
 
 
-async def test_a_turn_without_words_of_its_own_stays_with_its_model(held: HeldModel) -> None:
+async def test_a_turn_without_words_of_its_own_stays_with_its_model(held: HeldEncoder) -> None:
     router = over(held)
     first = await router.choose(ask(("user", "math")), LONG_S)
     batches = len(held.batches)
@@ -165,7 +175,7 @@ def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
         SemanticRouter.load(tmp_path / "none.yaml")
 
 
-async def test_the_choice_says_what_is_lost_by_each_further_model(held: HeldModel) -> None:
+async def test_the_choice_says_what_is_lost_by_each_further_model(held: HeldEncoder) -> None:
     scored = BASE.replace("{name: small}]", "{name: small, quality_score: 0.75}]").replace(
         "modelCards: [{name: big,", "modelCards: [{name: big, quality_score: 0.7,"
     )

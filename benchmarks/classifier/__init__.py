@@ -1,0 +1,1 @@
+"""How fast the semantic stage reads: throughput and latency by length and concurrency."""

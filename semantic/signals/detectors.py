@@ -1,0 +1,191 @@
+"""Finds personal data that has a form: addresses of the net, numbers with check digits, keys, telephone numbers.
+
+Patterns only; each is linear in the text (no nested repetition). A check digit or a word nearby decides where the
+form alone would take any number for a secret. Overlaps are settled by the order of DETECTORS.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from semantic.signals.checksums import IBAN_LENGTHS, is_card, is_iban, is_ssn
+from semantic.signals.values import PiiSpan
+
+CONTEXT_CHARACTERS = 40
+SURE, FORM, UNCHECKED = 1.0, 0.9, 0.6
+_NOT_DIGIT = re.compile(r"\D")
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """One type: its pattern, a check of what matched, and words of which one must stand before it."""
+
+    type: str
+    pattern: re.Pattern[str]
+    score: float
+    check: Callable[[str], bool] | None = None
+    context: re.Pattern[str] | None = None
+    hint: re.Pattern[str] = re.compile("")
+    """Cheaper to look for than the pattern, and there whenever the pattern is."""
+
+
+def _digits(text: str) -> str:
+    return _NOT_DIGIT.sub("", text)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_telephone(text: str) -> bool:
+    text = _EXTENSION.sub("", text)
+    digits = _digits(text)
+    if not 7 <= len(digits) <= 15 or len(set(digits)) < 3:
+        return False
+    groups = re.findall(r"\d+", text)
+    # 1999-2004 is a span of years, 12.05.1999 a date, 3.14159265 a number.
+    if re.fullmatch(r"(1[89]|20)\d\d\s?[-/]\s?(1[89]|20)\d\d", text) or re.fullmatch(_DATE, text):
+        return False
+    return text[0] in "+(" or len(groups) >= 3 or text.startswith("0")
+
+
+def _is_marked_telephone(text: str) -> bool:
+    """A bare number that starts with 0 needs a word before it; a plus, brackets or groups speak for themselves."""
+    return _is_telephone(text) and (not text[:2].isdigit() or len(re.findall(r"\d+", text)) >= 3)
+
+
+_EXTENSION = re.compile(r"\s?(?:x|ext\.?)\s?\d{1,5}$")
+_MANY_DIGITS = re.compile(r"\d(?:[ ./()-]{0,2}\d){6}")
+_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}")
+_TOP_DOMAINS = (
+    "com|org|net|edu|gov|mil|int|info|biz|io|dev|app|ai|co|me|tv|xyz|online|site|shop|tech|cloud|example|test|local|"
+    "de|fr|es|it|nl|pl|pt|se|dk|fi|no|cz|tr|uk|us|ca|in|br|eu|ch|at|be|ie|gr|hu|ro|bg|hr|rs|ru|ua|jp|cn|kr|au|nz|mx|ar"
+)
+_HOST = rf"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?\.){{1,6}}(?:{_TOP_DOMAINS})"
+_NO_NUMBER_BEFORE = r"(?<![\w./+=*^-])(?<!\d,)"
+_NO_NUMBER_AFTER = r"(?:\s?(?:x|ext\.?)\s?\d{1,5})?(?![\w=*^/]|[.,-]\d)"
+_TELEPHONE_WORDS = re.compile(
+    r"phone|call|tel\b|tel[.:]|tel[eé]f|mobile|mobil|cell|fax|whatsapp|text\b|sms|number|num[eé]ro|nummer|numer|"
+    r"ring|reach|contact|dial|handy|anruf|appel|llam|chiam|bel\b|zadzwo|lig(?:ue|ar)",
+    re.IGNORECASE,
+)
+_SSN_WORDS = re.compile(r"\bssn\b|social|security n|tax id|tin\b", re.IGNORECASE)
+
+DETECTORS: tuple[Detector, ...] = (
+    Detector(
+        "EMAIL_ADDRESS",
+        re.compile(r"(?<![\w.+-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,6}[^\W\d_]{2,24}(?![\w-])"),
+        SURE,
+        hint=re.compile("@"),
+    ),
+    Detector(
+        "API_KEY",
+        re.compile(
+            r"(?<![\w-])(?:sk-(?:proj-|ant-|live-|test-)?[A-Za-z0-9_-]{20,200}|[spr]k_(?:live|test)_[A-Za-z0-9]{10,200}"
+            r"|gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_[A-Za-z0-9_]{20,255}|glpat-[A-Za-z0-9_-]{20,64}"
+            r"|A[KS]IA[A-Z0-9]{12,20}|AIza[A-Za-z0-9_-]{30,45}|xox[abeprs]-[A-Za-z0-9-]{10,250}|hf_[A-Za-z0-9]{20,60}"
+            r"|SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16,64}|npm_[A-Za-z0-9]{30,40}|pypi-[A-Za-z0-9_-]{40,250}"
+            r"|eyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000})(?![\w])"
+        ),
+        SURE,
+    ),
+    Detector("IBAN_CODE", re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"), SURE),
+    Detector(
+        "MAC_ADDRESS",
+        re.compile(
+            r"(?<![\w:-])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![\w:-])|(?<![\w-])(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}(?![\w-])"
+        ),
+        SURE,
+    ),
+    Detector(
+        "IP_ADDRESS",
+        re.compile(r"(?<![\w.:])(?:(?:\d{1,3}\.){3}\d{1,3}|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4})(?![\w:]|\.\d)"),
+        SURE,
+        lambda found: _is_address(found) and len(found) > 4,
+    ),
+    Detector(
+        "CREDIT_CARD",
+        re.compile(r"(?<![\w.+-])\d(?:[ -]?\d){11,18}(?![\w-]|\.\d)"),
+        SURE,
+        lambda found: is_card(_digits(found)),
+    ),
+    Detector(
+        "US_SSN",
+        re.compile(r"(?<![\w.+-])\d{3}([- ])\d{2}\1\d{4}(?![\w-]|\.\d)"),
+        FORM,
+        lambda found: is_ssn(_digits(found)),
+    ),
+    Detector("US_SSN", re.compile(r"(?<![\w.+-])\d{9}(?![\w-]|\.\d)"), FORM, is_ssn, _SSN_WORDS),
+    Detector(
+        "DOMAIN_NAME",
+        re.compile(
+            rf"(?<![\w@.-])(?:(?i:https?)://[^\s<>\"'`)\]}}/.]{{1,200}}\.[^\s<>\"'`)\]}}]{{2,2000}}|{_HOST}(?![\w-])(?:/[^\s<>\"'`)\]}}]{{0,2000}})?)"
+        ),
+        FORM,
+        hint=re.compile(rf"://|\.(?:{_TOP_DOMAINS})(?![\w-])"),
+    ),
+    Detector(
+        "PHONE_NUMBER",
+        re.compile(rf"{_NO_NUMBER_BEFORE}(?:\+|\(?\+?\d)(?:[ ./()-]{{0,2}}\d){{6,16}}{_NO_NUMBER_AFTER}"),
+        FORM,
+        _is_telephone,
+        _TELEPHONE_WORDS,
+        _MANY_DIGITS,
+    ),
+    Detector(
+        "PHONE_NUMBER",
+        re.compile(
+            rf"{_NO_NUMBER_BEFORE}(?:\+\d|\(0?\d{{2,4}}\)[ -]?\d|0\d|\d(?=\d\d[.-]\d{{3}}[.-]\d{{4}}\b))"
+            rf"(?:[ ./()-]{{0,2}}\d){{6,14}}{_NO_NUMBER_AFTER}"
+        ),
+        FORM,
+        _is_marked_telephone,
+        hint=_MANY_DIGITS,
+    ),
+)
+DETERMINISTIC = tuple(dict.fromkeys(detector.type for detector in DETECTORS))
+
+
+def detect(text: str) -> list[PiiSpan]:
+    """The spans, by place; none overlaps another."""
+    found: list[PiiSpan] = []
+    for detector in DETECTORS:
+        for span in _matches(detector, text):
+            if not any(span.start < other.end and other.start < span.end for other in found):
+                found.append(span)
+    return sorted(found, key=lambda span: span.start)
+
+
+def _matches(detector: Detector, text: str) -> Iterator[PiiSpan]:
+    if not detector.hint.search(text):
+        return
+    for match in detector.pattern.finditer(text):
+        start, end = match.span()
+        matched = match[0]
+        if detector.type == "IBAN_CODE":
+            yield from _iban(start, matched)
+            continue
+        if detector.type == "DOMAIN_NAME":
+            matched = matched.rstrip(".,;:!?")
+            end = start + len(matched)
+        if detector.check is not None and not detector.check(matched):
+            continue
+        before = text[max(0, start - CONTEXT_CHARACTERS) : start]
+        if detector.context is None or detector.context.search(before):
+            yield PiiSpan(start, end, detector.type, detector.score)
+
+
+def _iban(start: int, matched: str) -> Iterator[PiiSpan]:
+    """The number cut to its country's length. Without the right check digits it is still somebody's, less surely."""
+    places = [n for n, character in enumerate(matched) if character.isalnum()]
+    length = IBAN_LENGTHS.get(matched[:2], 0)
+    if not length or len(places) < length or matched[places[length - 1] + 1 :][:1].isalnum():
+        return
+    end = places[length - 1] + 1
+    compact = "".join(matched[place] for place in places[:length]).upper()
+    yield PiiSpan(start, start + end, "IBAN_CODE", SURE if is_iban(compact) else UNCHECKED)

@@ -1,0 +1,158 @@
+"""From a text to its signals: a glance of tier 0, what it leaves open, and the encoder's answer put in its place.
+
+Synchronous. A head whose answer is missing is left out: unknown is not negative. A head that tier 0 is sure of keeps
+its answer when the encoder runs for another head, so that a label does not depend on what else was asked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from semantic.signals.detectors import detect
+from semantic.signals.encoder import THREADS, Encoded, Encoder, pooled
+from semantic.signals.ngrams import kept_bytes
+from semantic.signals.pii import merged, shifted
+from semantic.signals.settings import SHIPPED, Settings, read_settings
+from semantic.signals.tier0 import NAMES, Tier0
+from semantic.signals.values import Coverage, Head, Level, PiiSpan, TextSignals, Tier
+from semantic.windows import pieces_of
+
+Ask = Literal["auto", "0", "1"]
+ENCODED = ("domain", "safety", "difficulty", "code")
+ENGLISH = "en"
+LETTERS_MIN = 12
+"""Fewer letters do not tell a language."""
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What tier 0 says, and which heads (or `pii`) it leaves to the encoder."""
+
+    heads: Mapping[str, Head]
+    detected: tuple[PiiSpan, ...]
+    open: frozenset[str]
+    is_english: bool
+    coverage: Coverage
+
+
+class Engine:
+    """Both tiers of a model folder."""
+
+    def __init__(self, folder: Path = SHIPPED, threads: int = THREADS) -> None:
+        """Loads everything; some hundred milliseconds, so not on the event loop. ConfigError for a wrong folder."""
+        self.settings: Settings = read_settings(folder)
+        self.tier0 = Tier0(folder, self.settings.tier0_temperatures)
+        self.encoder = Encoder(folder, self.settings, threads)
+
+    def glance(self, text: str) -> Glance:
+        """Tier 0 alone: rules, words and letters."""
+        likely = self.tier0.words(text)
+        languages = self.tier0.language(text)
+        spoken = dict(zip(self.tier0.languages, languages.tolist(), strict=True))
+        is_english = spoken[ENGLISH] >= self.settings.english_min or _is_too_short_to_tell(text)
+        heads = {name: self._head(name, likely_of(name, likely), is_english, 0) for name in ENCODED}
+        best = max(spoken, key=spoken.__getitem__)
+        heads["language"] = Head(best, spoken, spoken[best] < self.settings.language_threshold, 0)
+        total = len(text.encode(errors="replace"))
+        scanned = min(total, kept_bytes(text))
+        left = {name for name in ENCODED if not self._is_sure(name, heads[name], is_english)}
+        if float(likely[NAMES][1]) >= self.settings.names_sure:
+            left.add("pii")
+        if scanned < total:
+            left |= {*ENCODED, "pii"}
+        return Glance(heads, tuple(detect(text)), frozenset(left), is_english, Coverage(scanned, total))
+
+    def signals(
+        self,
+        text: str,
+        glance: Glance,
+        pieces: Sequence[tuple[int, int]],
+        encoded: Sequence[Encoded | None],
+        *,
+        everything: bool = False,
+    ) -> TextSignals:
+        """The glance with the encoder's answers to pieces of the text; None is a piece that was not had in time.
+
+        `everything` takes the encoder's answer for every head it has.
+        """
+        had = [(piece, answer) for piece, answer in zip(pieces, encoded, strict=True) if answer is not None]
+        if not had or had[0][0] != pieces[0]:
+            return self._unknown(glance, frozenset({*ENCODED, "pii"}) if everything else glance.open)
+        whole = pooled([answer for _, answer in had], self.settings)
+        heads = dict(glance.heads)
+        for name in ENCODED if everything else sorted(glance.open.intersection(ENCODED)):
+            heads[name] = self._head(name, likely_of(name, whole.likely), glance.is_english, 1)
+        tagged = {span for (start, _), answer in had for span in shifted(answer.spans, start)}
+        coverage = Coverage(_bytes_of(text, [piece for piece, _ in had]), glance.coverage.total_bytes)
+        complete = coverage.scanned_bytes == coverage.total_bytes
+        spans = merged(glance.detected, tuple(tagged))
+        return TextSignals(heads, spans, coverage, "full" if complete else "degraded", 1, complete, whole.embedding)
+
+    def at_tier0(self, glance: Glance, left: frozenset[str]) -> TextSignals:
+        """The glance alone; `full` when it left open nothing that is wanted."""
+        level: Level = "degraded" if left else "full"
+        return TextSignals(glance.heads, glance.detected, glance.coverage, level, 0, "pii" not in glance.open)
+
+    def read(self, texts: Sequence[str], tier: Ask = "auto") -> list[TextSignals]:
+        """Signals of each text, in order; blocking, for offline use."""
+        glances = [self.glance(text) for text in texts]
+        out = [self.at_tier0(glance, glance.open) for glance in glances]
+        asked = [n for n, glance in enumerate(glances) if tier == "1" or (tier == "auto" and glance.open)]
+        pieces = {n: pieces_of(texts[n]) for n in asked}
+        flat = [texts[n][start:end] for n in asked for start, end in pieces[n]]
+        answers = iter(self.encoder.classify(flat))
+        for n in asked:
+            had = [next(answers) for _ in pieces[n]]
+            out[n] = self.signals(texts[n], glances[n], pieces[n], had, everything=tier == "1")
+        return out
+
+    def _unknown(self, glance: Glance, left: frozenset[str]) -> TextSignals:
+        """The glance without the heads left open: the encoder was wanted and did not answer."""
+        known = {name: head for name, head in glance.heads.items() if name not in left}
+        return TextSignals(known, glance.detected, glance.coverage, "degraded", 0, "pii" not in (left | glance.open))
+
+    def _head(self, name: str, likely: Array, is_english: bool, tier: Tier) -> Head:
+        head = self.settings.encoder[name]
+        named = {label: float(value) for label, value in zip(head.labels, likely, strict=True)}
+        label = max(named, key=named.__getitem__)
+        if name == "safety":
+            risk = float(self.settings.risk(likely))
+            # A look-alike is acted upon only where one benign text in twenty would be.
+            abstained = label in ("injection", "jailbreak") and risk < self.settings.risk_threshold
+        else:
+            abstained = named[label] < head.threshold or (name != "code" and not is_english)
+        return Head(label, named, abstained, tier)
+
+    def _is_sure(self, name: str, head: Head, is_english: bool) -> bool:
+        if not is_english and name in ("domain", "difficulty"):
+            return True  # the encoder reads English only: it would abstain as well
+        if name == "safety" and head.label != "benign":
+            return False
+        return head.confidence >= self.settings.encoder[name].sure
+
+
+def likely_of(name: str, likely: Mapping[str, Array]) -> Array:
+    """A head's probabilities. Hard is what small models fail at or what takes steps: the mean of the two heads."""
+    if name == "difficulty":
+        return np.asarray((likely["difficulty"] + likely["reasoning"]) / 2, dtype=np.float32)
+    return likely[name]
+
+
+def _is_too_short_to_tell(text: str) -> bool:
+    """A word or two of Latin letters are no sign of another language."""
+    return text.isascii() and sum(map(str.isalpha, text[:LETTERS_MIN])) + max(0, len(text) - LETTERS_MIN) < LETTERS_MIN
+
+
+def _bytes_of(text: str, pieces: Sequence[tuple[int, int]]) -> int:
+    """Bytes in the union of the pieces."""
+    count = at = 0
+    for start, end in sorted(pieces):
+        if end > at:
+            count += len(text[max(start, at) : end].encode(errors="replace"))
+            at = end
+    return count

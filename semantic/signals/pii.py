@@ -1,0 +1,97 @@
+"""Personal data from both tiers: tags of the encoder become spans, and detected spans go before them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from semantic.signals.detectors import DETERMINISTIC
+from semantic.signals.values import PiiSpan
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PiiSettings:
+    """The tags in the order of the encoder, and how sure a span has to be."""
+
+    tags: tuple[str, ...]
+    threshold: float
+    left_to_detectors: frozenset[str]
+    """Types whose form a detector knows: the encoder's guesses of them are dropped."""
+
+
+def decode(logits: Array, offsets: Sequence[tuple[int, int]], text: str, settings: PiiSettings) -> tuple[PiiSpan, ...]:
+    """The spans that the tags of one window draw, in characters of the text; O is tag 0, then B and I of each type."""
+    if not len(logits):
+        return ()
+    best = logits.argmax(axis=1)
+    tagged = np.flatnonzero(best)
+    if not len(tagged):
+        return ()
+    powers = np.exp(logits[tagged] - logits[tagged].max(axis=1, keepdims=True))
+    sure = powers.max(axis=1) / powers.sum(axis=1)
+    spans: list[PiiSpan] = []
+    open_at, last, kind = 0, -2, ""
+    scores: list[float] = []
+    for token, score in zip(tagged.tolist(), sure.tolist(), strict=True):
+        mark, found = settings.tags[best[token]].split("-", maxsplit=1)
+        start, end = offsets[token]
+        goes_on = found == kind and token == last + 1 and (mark == "I" or text[start - 1 : start].isalnum())
+        if goes_on:
+            spans[-1] = PiiSpan(open_at, end, kind, spans[-1].score)
+            scores.append(score)
+        else:
+            open_at, kind, scores = start, found, [score]
+        span = PiiSpan(open_at, end, kind, sum(scores) / len(scores))
+        spans = [*spans[:-1], span] if goes_on else [*spans, span]
+        last = token
+    return _kept(spans, text, settings)
+
+
+def _kept(spans: Sequence[PiiSpan], text: str, settings: PiiSettings) -> tuple[PiiSpan, ...]:
+    """The sure ones, with the parts of one value joined: a name goes on after a hyphen, an address after a comma."""
+    joined: list[PiiSpan] = []
+    for span in spans:
+        last = joined[-1] if joined else None
+        if last and last.type == span.type and text[last.end : span.start] in _JOINTS.get(span.type, ()):
+            score = max(last.score, span.score)
+            joined[-1] = PiiSpan(last.start, span.end, span.type, score)
+        else:
+            joined.append(span)
+    return tuple(s for s in joined if s.score >= settings.threshold and s.type not in settings.left_to_detectors)
+
+
+_NAME_JOINTS = (" ", "-", ". ", ".", "'", " & ", "")
+_JOINTS = {
+    "PERSON": _NAME_JOINTS,
+    "ORGANIZATION": _NAME_JOINTS,
+    "GPE": (" ", "-", ""),
+    "LOCATION": (" ", "-", ""),
+    "STREET_ADDRESS": (" ", "-", ", ", ",", ". ", ".", "/", "\n", ""),
+    "PASSWORD": ("",),
+    "USERNAME": ("", "_", "."),
+    "DATE_TIME": ("", "-", "/", ".", ":", " ", ", "),
+}
+
+
+def shifted(spans: Sequence[PiiSpan], by: int) -> list[PiiSpan]:
+    """The spans of a piece, in places of the whole text."""
+    return [PiiSpan(span.start + by, span.end + by, span.type, round(span.score, 4)) for span in spans]
+
+
+def merged(detected: Sequence[PiiSpan], tagged: Sequence[PiiSpan]) -> tuple[PiiSpan, ...]:
+    """Detected spans, and tagged ones that touch none of them and no longer tagged one."""
+    out = list(detected)
+    for span in sorted(tagged, key=lambda span: (span.start - span.end, span.start)):
+        clash = [other for other in out if span.start < other.end and other.start < span.end]
+        if not clash:
+            out.append(span)
+        elif span.type == "STREET_ADDRESS" and all(o.type == "PHONE_NUMBER" and o.score < 1 for o in clash):
+            out = [other for other in out if other not in clash] + [span]
+    return tuple(sorted(out, key=lambda span: span.start))
+
+
+ALL_DETECTED = frozenset(DETERMINISTIC)

@@ -1,0 +1,67 @@
+"""What the signals say of one text: values only, frozen, and nothing of the text itself but places in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Tier = Literal[0, 1]
+Level = Literal["full", "degraded", "skipped"]
+HEADS = ("domain", "safety", "difficulty", "code", "language")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One head's answer. `label` is the likeliest; `abstained` says that the stage would not act on it."""
+
+    label: str
+    probabilities: Mapping[str, float]
+    abstained: bool
+    tier: Tier
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the label, 0 to 1."""
+        return self.probabilities[self.label]
+
+    def top(self, count: int) -> tuple[tuple[str, float], ...]:
+        """The likeliest labels, best first."""
+        return tuple(sorted(self.probabilities.items(), key=lambda item: -item[1])[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class PiiSpan:
+    """Where personal data stands, in characters, and how sure that is (1 for what a checksum proves)."""
+
+    start: int
+    end: int
+    type: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the text was read, in bytes of UTF-8."""
+
+    scanned_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextSignals:
+    """All signals of one text. A head that could not be had in time is missing: unknown, not negative.
+
+    `level` is `full` when every wanted head answered over the whole text, `degraded` when something is missing or
+    only tier 0 or a part of the text stands in for it, `skipped` when there was nothing to read.
+    """
+
+    heads: Mapping[str, Head]
+    pii: tuple[PiiSpan, ...]
+    coverage: Coverage
+    level: Level
+    pii_tier: Tier
+    pii_complete: bool = True
+    """False when only the detectors have looked, although there may be names."""
+    embedding: npt.NDArray[np.float32] | None = field(default=None, compare=False)

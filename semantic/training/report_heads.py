@@ -1,0 +1,303 @@
+"""Prints the tables of docs/models: figures on left-out sources, both tiers, and the shipped int8 file on unseen rows.
+
+    python -m semantic.training.report_heads --data FOLDER --trained DIR --tier0 DIR --model semantic/models/heads \
+        [--plain DIR] SECTION ...
+
+Sections: domain, safety, difficulty, code, pii, cascade, shipped. `--plain` holds what `train_heads --plain` left.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from semantic.signals.detectors import DETERMINISTIC, detect
+from semantic.signals.engine import Engine
+from semantic.signals.pii import PiiSettings, decode, merged
+from semantic.signals.settings import read_settings
+from semantic.signals.values import PiiSpan
+from semantic.training.calibrate import calibration_error, kept_and_right, probabilities
+from semantic.training.settings import Fold, benign_half_lookalikes, pooled, read_folds
+from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, bare_source, family, read_all, split
+from semantic.training.train_heads import read_tokenizer
+from semantic.windows import windows_of
+
+Array = npt.NDArray[Any]
+RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+KEPT = (0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+def main() -> None:
+    """Reads the command line and prints the wanted sections."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("data", "trained", "tier0", "model"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--plain", type=Path)
+    parser.add_argument("sections", nargs="+")
+    args = parser.parse_args()
+    sections: dict[str, Callable[[Any], Iterator[str]]] = {
+        "domain": _domain,
+        "safety": _safety,
+        "difficulty": _difficulty,
+        "code": _code,
+        "pii": _pii,
+        "cascade": _cascade,
+        "shipped": _shipped,
+    }
+    for section in args.sections:
+        sys.stdout.write(f"\n## {section}\n" + "\n".join(sections[section](args)) + "\n")
+        sys.stdout.flush()
+
+
+def _folds(args: Any, task: str, head: str | None = None) -> list[Fold]:
+    return read_folds(args.data, args.trained, args.tier0, task, head)
+
+
+def _domain(args: Any) -> Iterator[str]:
+    heat = read_settings(args.model).encoder["domain"].temperature
+    yield "| fold | rows | accuracy | mean of categories | calibration error |\n|---|---|---|---|---|"
+    folds = _folds(args, "domain")
+    for fold in folds:
+        right = fold.encoder.argmax(1) == fold.labels
+        macro = np.mean([right[fold.labels == label].mean() for label in set(fold.labels.tolist())])
+        error = calibration_error(probabilities(fold.encoder, heat), fold.labels)
+        yield f"| {fold.name} | {len(right)} | {right.mean():.3f} | {macro:.3f} | {error:.3f} |"
+    yield "\n| category | " + " | ".join(f.name for f in folds) + " |\n|---|" + "---|" * len(folds)
+    for label, name in enumerate(LABELS["domain"]):
+        yield f"| {name} | " + " | ".join(_share(f.encoder.argmax(1) == label, f.labels == label) for f in folds) + " |"
+    yield "\n| fold | source | rows | accuracy |\n|---|---|---|---|"
+    for fold in folds:
+        yield from _by_source(fold, fold.encoder.argmax(1) == fold.labels)
+    yield "\nConfusion on `rows` (row: label, column: answer)\n"
+    yield from _confusion(folds[0], LABELS["domain"])
+    yield "\n| fold | share and accuracy at or above a confidence |\n|---|---|"
+    for fold in folds:
+        kept = kept_and_right(probabilities(fold.encoder, heat), fold.labels)
+        yield f"| {fold.name} | " + "; ".join(f"{t}: {s:.2f}, {r:.2f}" for t, s, r in kept) + " |"
+
+
+def _safety(args: Any) -> Iterator[str]:
+    yield "Recall of injections, jailbreaks, and both, at a share of false alarms among benign texts, half look-alikes."
+    yield (
+        "\n| fold | benign | "
+        + " | ".join(f"{r:.1%}" for r in RATES)
+        + " | AUC |\n|---|---|"
+        + "---|" * (len(RATES) + 1)
+    )
+    for fold in _folds(args, "safety"):
+        yield _curve(fold, fold.name)
+        if args.plain:
+            path = args.plain / f"safety-{fold.name}.npz"
+            plain = pooled(path, len(fold.rows), "safety")
+            yield _curve(Fold(fold.name, fold.rows, fold.labels, plain, fold.words), f"{fold.name}, plain")
+    yield "\nShare of each source over the fold's threshold of 5 %\n"
+    yield "| fold | source | label | rows | over |\n|---|---|---|---|---|"
+    for fold in _folds(args, "safety"):
+        risk = _risk(fold.encoder)
+        over = risk > np.quantile(risk[benign_half_lookalikes(fold)], 0.95)
+        groups = sorted({(_origin(e), e.label) for e in fold.rows})
+        for name, label in groups:
+            here = np.array([(_origin(e), e.label) == (name, label) for e in fold.rows])
+            if here.sum() >= 20:
+                yield f"| {fold.name} | {name} | {LABELS['safety'][label]} | {here.sum()} | {over[here].mean():.2f} |"
+    yield "\nConfusion on `rows`\n"
+    yield from _confusion(_folds(args, "safety")[0], LABELS["safety"])
+
+
+def _curve(fold: Fold, name: str) -> str:
+    risk, benign = _risk(fold.encoder), benign_half_lookalikes(fold)
+    cells = []
+    for rate in RATES:
+        over = risk > np.quantile(risk[benign], 1 - rate)
+        cells.append(
+            ", ".join(_share(over, wanted) or "-" for wanted in (fold.labels == 2, fold.labels == 3, fold.labels >= 2))
+        )
+    attacks = risk[fold.labels >= 2]
+    return (
+        f"| {name} | {len(benign)} | "
+        + " | ".join(cells)
+        + f" | {auc(np.r_[risk[benign], attacks], len(benign)):.3f} |"
+    )
+
+
+def _difficulty(args: Any) -> Iterator[str]:
+    yield "| rows of | fold | rows | head | AUC | accuracy at 0.5 |\n|---|---|---|---|---|---|"
+    for task in ("difficulty", "reasoning"):
+        both = zip(_folds(args, task, "difficulty"), _folds(args, task, "reasoning"), strict=True)
+        for measured, kind in both:
+            pair = [probabilities(f.encoder, 1.0)[:, 1] for f in (measured, kind)]
+            for name, hard in (("difficulty", pair[0]), ("reasoning", pair[1]), ("mean", (pair[0] + pair[1]) / 2)):
+                order = np.argsort(measured.labels, kind="stable")
+                area = auc(hard[order], int((measured.labels == 0).sum()))
+                right = ((hard > 0.5) == measured.labels).mean()
+                yield f"| {task} | {measured.name} | {len(hard)} | {name} | {area:.3f} | {right:.3f} |"
+
+
+def _code(args: Any) -> Iterator[str]:
+    yield "| fold | rows | accuracy | code found | chat kept | AUC |\n|---|---|---|---|---|---|"
+    for fold in _folds(args, "code"):
+        guess = fold.encoder.argmax(1)
+        order = np.argsort(fold.labels, kind="stable")
+        area = auc(fold.encoder[order, 1] - fold.encoder[order, 0], int((fold.labels == 0).sum()))
+        found = [_share(guess == label, fold.labels == label) for label in (1, 0)]
+        right = (guess == fold.labels).mean()
+        yield f"| {fold.name} | {len(guess)} | {right:.3f} | {found[0]} | {found[1]} | {area:.3f} |"
+
+
+def _pii(args: Any) -> Iterator[str]:
+    settings = read_settings(args.model).pii
+    tokenizer = read_tokenizer(args.model / "tokenizer.json")
+    examples = read_all(args.data)
+    yield "Exact span and type.\n\n| fold | rows | types with a form | types without | all |\n|---|---|---|---|---|"
+    tables: dict[str, dict[str, list[int]]] = {}
+    for name in ("rows", *FOLDS):
+        unseen = split(examples, name)[1]
+        tables[name] = count_spans(unseen, args.trained / f"unseen-{name}.npz", tokenizer, settings)
+        groups = (DETERMINISTIC, set(tables[name]) - set(DETERMINISTIC), set(tables[name]))
+        scores = [f1([tables[name][kind] for kind in group if kind in tables[name]]) for group in groups]
+        rows = sum(e.task == "pii" for e in unseen)
+        yield f"| {name} | {rows} | " + " | ".join(f"{score:.3f}" for score in scores) + " |"
+    yield "\n| type | " + " | ".join(tables) + " |\n|---|" + "---|" * len(tables)
+    for kind in sorted({k for table in tables.values() for k in table}):
+        cells = [f"{f1([t[kind]]):.2f} ({t[kind][0] + t[kind][2]})" if kind in t else "" for t in tables.values()]
+        yield f"| {kind} | " + " | ".join(cells) + " |"
+
+
+def count_spans(
+    unseen: Sequence[Example], path: Path, tokenizer: Tokenizer, settings: PiiSettings
+) -> dict[str, list[int]]:
+    """Found, invented and missed spans by type, for the personal-data rows of a fold."""
+    stored = dict(np.load(path))
+    starts = np.concatenate([[0], np.cumsum(stored["tokens"].astype(np.int64))])
+    first = np.searchsorted(stored["text"], np.arange(len(unseen)))
+    counts: dict[str, list[int]] = {}
+    for n, example in enumerate(unseen):
+        if example.task != "pii":
+            continue
+        offsets = tokenizer.encode(example.text, add_special_tokens=False).offsets
+        tagged: set[PiiSpan] = set()
+        for k, (low, high) in enumerate(windows_of(len(offsets))):
+            at = starts[first[n] + k]
+            tags, scores = (stored[key][at : at + high - low] for key in ("tags", "tag_scores"))
+            logits = _as_logits(tags, scores.astype(np.float32))
+            tagged |= set(decode(logits, offsets[low:high], example.text, settings))
+        found = {(s.start, s.end, s.type) for s in merged(detect(example.text), tuple(tagged))}
+        for place, spans in (
+            (0, found & set(example.spans)),
+            (1, found - set(example.spans)),
+            (2, set(example.spans) - found),
+        ):
+            for _, _, kind in spans:
+                counts.setdefault(kind, [0, 0, 0])[place] += 1
+    return counts
+
+
+def _as_logits(tags: Array, scores: Array) -> Array:
+    """Logits of which the softmax gives the stored probability to the stored tag."""
+    count = len(PII_TAGS)
+    rest = np.clip((1 - scores) / (count - 1), 1e-6, None)
+    out = np.repeat(np.log(rest)[:, None], count, axis=1)
+    out[np.arange(len(tags)), tags] = np.log(np.clip(scores, 1e-6, None))
+    return out
+
+
+def _cascade(args: Any) -> Iterator[str]:
+    settings = read_settings(args.model)
+    yield "| head | fold | tier 1 alone | tier 0 alone | both | answered by tier 0 |\n|---|---|---|---|---|---|"
+    for task in ("domain", "safety", "difficulty", "code"):
+        for fold in _folds(args, task):
+            if not len(fold.words):
+                continue
+            likely = probabilities(fold.words, settings.tier0_temperatures[task])
+            kept = likely.max(1) >= settings.encoder[task].sure
+            if task == "safety":
+                kept &= likely.argmax(1) == 0
+            one, zero = (x.argmax(1) == fold.labels for x in (fold.encoder, fold.words))
+            both = np.where(kept, zero, one)
+            alone = f"{one.mean():.3f} | {zero.mean():.3f}"
+            yield f"| {task} | {fold.name} | {alone} | {both.mean():.3f} | {kept.mean():.2f} |"
+            if task != "domain":
+                continue
+            for share in KEPT:
+                most = likely.max(1) >= np.quantile(likely.max(1), 1 - share)
+                loss = one.mean() - np.where(most, zero, one).mean()
+                yield f"| {task} | {fold.name} | | loss {loss:+.3f} | from {likely.max(1)[most].min():.2f} | {share} |"
+
+
+def _shipped(args: Any) -> Iterator[str]:
+    engine = Engine(args.model)
+    unseen = split(read_all(args.data), "rows")[1]
+    yield "| task | rows | tier | accuracy or F1 | answered by tier 0 |\n|---|---|---|---|---|"
+    for task in ("domain", "safety", "code", "pii"):
+        rows = [e for e in unseen if e.task == task]
+        for tier in ("1", "auto", "0"):
+            found = [
+                s for at in range(0, len(rows), 16) for s in engine.read([e.text for e in rows[at : at + 16]], tier)
+            ]
+            if task == "pii":
+                counts = [0, 0, 0]
+                for example, signals in zip(rows, found, strict=True):
+                    got = {(s.start, s.end, s.type) for s in signals.pii}
+                    gold = set(example.spans)
+                    counts = [
+                        a + b for a, b in zip(counts, (len(got & gold), len(got - gold), len(gold - got)), strict=True)
+                    ]
+                low = np.mean([s.pii_tier == 0 for s in found])
+                yield f"| {task} | {len(rows)} | {tier} | {f1([counts]):.3f} | {low:.2f} |"
+                continue
+            right = np.mean([s.heads[task].label == LABELS[task][e.label] for s, e in zip(found, rows, strict=True)])
+            low = np.mean([s.heads[task].tier == 0 for s in found])
+            asked = np.mean([s.embedding is None for s in found])
+            yield f"| {task} | {len(rows)} | {tier} | {right:.3f} | {low:.2f} (no encoder at all: {asked:.2f}) |"
+
+
+def f1(counts: Sequence[Sequence[int]]) -> float:
+    """The F1 over (found, invented, missed) of several types together."""
+    found, invented, missed = (sum(c[n] for c in counts) for n in range(3))
+    return 2 * found / max(1, 2 * found + invented + missed)
+
+
+def auc(scores: Array, negatives: int) -> float:
+    """Area under the ROC curve; the first scores are the negatives."""
+    positives = len(scores) - negatives
+    if not negatives or not positives:
+        return float("nan")
+    ranks = np.empty(len(scores))
+    ranks[np.argsort(scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return float((ranks[negatives:].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def _risk(logits: Array) -> Array:
+    likely = probabilities(logits, 1.0)
+    return np.asarray(likely[:, 2] + likely[:, 3])
+
+
+def _origin(example: Example) -> str:
+    return family(example.source) if example.label else example.source.split("/")[0]
+
+
+def _share(hit: Array, wanted: Array) -> str:
+    return f"{hit[wanted].mean():.2f}" if wanted.any() else ""
+
+
+def _by_source(fold: Fold, right: Array) -> Iterator[str]:
+    names = np.array([bare_source(e.source).split("|")[0].split("/")[0] for e in fold.rows])
+    for name in sorted(set(names.tolist())):
+        yield f"| {fold.name} | {name} | {(names == name).sum()} | {right[names == name].mean():.3f} |"
+
+
+def _confusion(fold: Fold, labels: Sequence[str]) -> Iterator[str]:
+    guess = fold.encoder.argmax(1)
+    yield "| | " + " | ".join(label[:5] for label in labels) + " |\n|---|" + "---|" * len(labels)
+    for label, name in enumerate(labels):
+        counts = np.bincount(guess[fold.labels == label], minlength=len(labels))
+        yield f"| {name} | " + " | ".join(str(c) for c in counts) + " |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Chooses what the shipped meta.json holds: temperatures, abstention and escalation thresholds, from unseen rows only.
+
+Every number is taken over the left-out folds and the row split, each fold counted alike.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from semantic.signals.detectors import DETERMINISTIC
+from semantic.signals.ngrams import word_buckets
+from semantic.training.calibrate import probabilities, temperature
+from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, read_all, split
+
+Array = npt.NDArray[Any]
+FALSE_ALARMS = 0.05
+LOOKALIKES = (
+    "sensitive-words/",
+    "stackoverflow-titles-sensitive",
+    "template-benign-twin(",
+    "handwritten-lookalikes(",
+    "cyberseceval-mitre-frr",
+    "bipia-train/table-clean",
+    "gpteacher-roleplay",
+)
+THRESHOLDS = {"domain": 0.4, "safety": 0.5, "difficulty": 0.6, "reasoning": 0.6, "code": 0.6}
+SURE = {"domain": 0.6, "safety": 0.92, "difficulty": 0.6, "reasoning": 0.6, "code": 0.85}
+"""Calibrated confidence from which on tier 0 answers: docs/models/cascade.md has what other values cost and save."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What both tiers say of a fold's unseen rows of one task: logits of pooled windows, logits of tier 0, labels."""
+
+    name: str
+    rows: Sequence[Example]
+    labels: Array
+    encoder: Array
+    words: Array
+
+
+def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | None = None) -> list[Fold]:
+    """The folds in which the task has unseen rows. `head` is another head than the task's own."""
+    examples = _examples(data)
+    folds = []
+    for name in ("rows", *FOLDS):
+        unseen = split(examples, name)[1]
+        chosen = [n for n, e in enumerate(unseen) if e.task == task]
+        if not chosen or not (trained / f"unseen-{name}.npz").exists():
+            continue
+        rows = [unseen[n] for n in chosen]
+        logits = pooled(trained / f"unseen-{name}.npz", len(unseen), head or task)[chosen]
+        path = tier0 / f"tier0-{name}.npz"
+        words = words_of(path, head or task, [e.text for e in rows]) if path.exists() else np.zeros((0, 0), np.float32)
+        folds.append(Fold(name, rows, np.array([e.label for e in rows]), logits, words))
+    return folds
+
+
+@cache
+def _examples(data: Path) -> Sequence[Example]:
+    return read_all(data)
+
+
+def pooled(path: Path, texts: int, head: str) -> Array:
+    """Log probabilities of each text, its windows pooled as the product pools them."""
+    found = dict(np.load(path))
+    at = 0
+    for name, labels in LABELS.items():
+        if name == head:
+            break
+        at += len(labels)
+    likely = probabilities(found["logits"][:, at : at + len(LABELS[head])].astype(np.float32), 1.0)
+    out = np.zeros((texts, likely.shape[1]), np.float32)
+    if head == "safety":
+        order = np.argsort(likely[:, 2] + likely[:, 3], kind="stable")
+        out[found["text"][order]] = likely[order]  # the riskiest window comes last and stays
+    else:
+        weight = np.maximum(found["tokens"].astype(np.float32), 1)
+        np.add.at(out, found["text"], likely * weight[:, None])
+        out /= np.maximum(np.bincount(found["text"], weight, texts), 1)[:, None]
+    return np.log(np.maximum(out, 1e-9))
+
+
+def words_of(path: Path, head: str, texts: Sequence[str]) -> Array:
+    """Logits of tier 0."""
+    stored = dict(np.load(path))
+    weight, scale, bias = (stored[f"{head}.{part}"] for part in ("weight", "scale", "bias"))
+    out = np.zeros((len(texts), len(bias)), np.float32)
+    for n, text in enumerate(texts):
+        buckets = word_buckets(text)
+        out[n] = weight[buckets].sum(axis=0, dtype=np.int32) * scale / np.sqrt(max(len(buckets), 1)) + bias
+    return out
+
+
+def benign_half_lookalikes(fold: Fold) -> Array:
+    """Which unseen benign rows count: as many look-alikes as plain ones, drawn with a fixed seed."""
+    chance = np.random.default_rng(0)
+    look = np.array([e.source.startswith(LOOKALIKES) for e in fold.rows])
+    groups = [np.flatnonzero((fold.labels == 0) & kind) for kind in (look, ~look)]
+    count = min(len(group) for group in groups)
+    return np.concatenate([chance.choice(group, count, replace=False) for group in groups])
+
+
+def settings(data: Path, trained: Path, tier0: Path) -> dict[str, Any]:
+    """The contents of meta.json."""
+    heads: dict[str, Any] = {}
+    tier0_temperatures: dict[str, float] = {"names": 1.0, "language": 1.0}
+    risk = 0.5
+    for task, labels in LABELS.items():
+        folds = read_folds(data, trained, tier0, task)
+        heat = temperature([(f.encoder, f.labels) for f in folds])
+        tier0_temperatures[task] = temperature([(f.words, f.labels) for f in folds if len(f.words)])
+        heads[task] = {
+            "labels": list(labels),
+            "temperature": heat,
+            "threshold": THRESHOLDS[task],
+            "sure": SURE[task],
+        }
+        if task == "safety":
+            risk = _risk_threshold(folds, heat)
+    return {
+        "heads": heads,
+        "tier0_temperatures": tier0_temperatures,
+        "pii": {
+            "tags": list(PII_TAGS),
+            "threshold": 0.75,
+            "names_sure": 0.3,
+            "left_to_detectors": sorted(set(DETERMINISTIC) - {"PHONE_NUMBER"}),
+        },
+        "language": {"threshold": 0.5, "english_min": 0.3},
+        "risk_threshold": risk,
+    }
+
+
+def _risk_threshold(folds: Sequence[Fold], heat: float) -> float:
+    """The lowest threshold with at most FALSE_ALARMS on the mean of the folds."""
+    scores = []
+    for fold in folds:
+        likely = probabilities(fold.encoder, heat)
+        scores.append((likely[:, 2] + likely[:, 3])[benign_half_lookalikes(fold)])
+    steps = np.arange(0.02, 1, 0.005)
+    alarms = [np.mean([(s >= step).mean() for s in scores]) for step in steps]
+    return round(float(next(step for step, share in zip(steps, alarms, strict=True) if share <= FALSE_ALARMS)), 3)
+
+
+def main() -> None:
+    """Prints what would be chosen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("data", "trained", "tier0"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    args = parser.parse_args()
+    print(json.dumps(settings(args.data, args.trained, args.tier0), indent=2))  # noqa: T201  # its output is the print
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The labelled rows of every task in one shape, and the sources that are left out together.
+
+A source is named alike in every task, so leaving it out of a fold leaves it out of all heads at once: no head of a
+fold has seen, through another task, a text it is measured on.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semantic.categories import CATEGORIES
+from semantic.training.rows import stem_key
+
+Span = tuple[int, int, str]
+
+PII_TYPES = (
+    "AGE",
+    "API_KEY",
+    "BANK_ACCOUNT",
+    "CREDIT_CARD",
+    "DATE_TIME",
+    "DOMAIN_NAME",
+    "EMAIL_ADDRESS",
+    "GPE",
+    "IBAN_CODE",
+    "IP_ADDRESS",
+    "LOCATION",
+    "MAC_ADDRESS",
+    "NRP",
+    "ORGANIZATION",
+    "PASSPORT",
+    "PASSWORD",
+    "PERSON",
+    "PHONE_NUMBER",
+    "STREET_ADDRESS",
+    "TITLE",
+    "USERNAME",
+    "US_DRIVER_LICENSE",
+    "US_SSN",
+    "ZIP_CODE",
+)
+PII_TAGS = ("O", *(f"{mark}-{kind}" for kind in PII_TYPES for mark in "BI"))
+
+LABELS: dict[str, tuple[str, ...]] = {
+    "domain": CATEGORIES,
+    "safety": ("benign", "harmful", "injection", "jailbreak"),
+    "difficulty": ("easy", "hard"),
+    "reasoning": ("easy", "hard"),
+    "code": ("chat", "code"),
+}
+"""`difficulty`: whether small models fail (measured); `reasoning`: whether the kind of task needs steps."""
+
+FOLDS: dict[str, tuple[str, ...]] = {
+    "books": (
+        "openstax-ccby/",
+        "bipia-train/",
+        "dolly-15k-sample",
+        "harmfulqa",
+        "agieval/",
+        "agentverse-logicgrid",
+        "openbook_qa",
+        "commonsense_qa",
+    ),
+    "user": (
+        "stackoverflow-titles",
+        "clinc150",
+        "lasseregin/",
+        "gsm8k-train",
+        "svamp",
+        "gpteacher-",
+        "awesome-chatgpt-prompts",
+        "medquad/",
+        "inthewild-jailbreak-prompts",
+        "oasst-prompt-lottery",
+        "advbench",
+        "wikigold",
+    ),
+    "exams": (
+        "opentriviaqa/",
+        "legalbench/",
+        "tat-qa",
+        "oran-bench-13k",
+        "hendrycks-math",
+        "aqua-rat",
+        "medmcqa-dev",
+        "mbpp",
+        "routellm/",
+        "template-injection(",
+        "template-benign-twin(",
+        "handwritten-lookalikes(",
+        "catqa-en",
+    ),
+    "pro": (
+        "mmlu_pro/stemez",
+        "mmlu_pro/scibench",
+        "mmlu_pro/theoremQA",
+        "xsafety/",
+        "gptfuzz-",
+        "cyberseceval-mitre-frr",
+        "aart",
+        "dangerousqa",
+    ),
+}
+"""Whole sources left out together. Each fold leaves every label of every task something to learn from."""
+
+TEMPLATE_PARTS = {"books": 0, "exams": 1, "pro": 2}
+"""Which quarter of the personal-data templates a fold leaves out: their locales share the sentences."""
+
+HELD_OUT_PERCENT = 8
+_WRAPPED = ("plain/", "sensitive-words/", "negative/")
+_OUTSIDE = re.compile(r"[^a-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled text. `label` is an index into LABELS of its task; personal data has spans instead."""
+
+    task: str
+    text: str
+    label: int
+    source: str
+    spans: tuple[Span, ...] = ()
+
+
+def read_task(folder: Path, task: str) -> list[Example]:
+    """The rows of one task from the data folder."""
+    if task == "pii":
+        return [
+            Example(
+                "pii", row["text"], -1, row["source"], tuple((s["start"], s["end"], s["type"]) for s in row["spans"])
+            )
+            for row in _lines(folder / "pii.jsonl.gz")
+        ]
+    if task in ("difficulty", "reasoning"):
+        kind = "empirical" if task == "difficulty" else "task-type"
+        rows = [row for row in _lines(folder / "reasoning.jsonl.gz") if row["kind"] == kind]
+    else:
+        rows = list(_lines(folder / f"{task}.jsonl.gz"))
+    return [Example(task, row["text"], LABELS[task].index(row["label"]), row["source"]) for row in rows]
+
+
+def read_all(folder: Path) -> list[Example]:
+    """The rows of every task."""
+    return [example for task in (*LABELS, "pii") for example in read_task(folder, task)]
+
+
+def read_rows_of_languages(folder: Path) -> list[tuple[str, str]]:
+    """(text, ISO code) of the language file, and of the other languages in the files of personal data and safety."""
+    rows = [(row["text"], row["label"]) for row in _lines(folder / "language.jsonl.gz")]
+    rows += [(row["text"], row["lang"]) for row in _lines(folder / "pii.jsonl.gz") if row["lang"] != "en"]
+    for row in _lines(folder / "safety.jsonl.gz"):
+        code = row["source"].split("/")[1] if row["source"].startswith(("xsafety/", "template-injection(")) else ""
+        if len(code) == 2 and code != "en":
+            rows.append((row["text"], "es" if code == "sp" else code))
+    return rows
+
+
+def split(examples: Iterable[Example], fold: str) -> tuple[list[Example], list[Example]]:
+    """(train, unseen) for a fold of FOLDS, or for `rows`. The questions of the row split never train in any."""
+    train: list[Example] = []
+    unseen: list[Example] = []
+    for example in examples:
+        if fold != "rows" and is_left_out(example, fold):
+            unseen.append(example)
+        elif not is_held_out(example):
+            train.append(example)
+        elif fold == "rows":
+            unseen.append(example)
+    return train, unseen
+
+
+def is_left_out(example: Example, fold: str) -> bool:
+    """Whether the fold leaves the example's source out."""
+    if example.task == "pii" and example.source.startswith("template("):
+        part = TEMPLATE_PARTS.get(fold)
+        return any(number == part for number in template_parts(example))
+    return bare_source(example.source).startswith(FOLDS[fold])
+
+
+def is_held_out(example: Example) -> bool:
+    """Whether the row split keeps this row from training; decided by the question (or the sentence) alone."""
+    digest = hashlib.sha256(stem_key(example.text).encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 100 < HELD_OUT_PERCENT
+
+
+def bare_source(source: str) -> str:
+    """The source itself, without the mark of how it is used."""
+    for mark in _WRAPPED:
+        source = source.removeprefix(mark)
+    return source
+
+
+def family(source: str) -> str:
+    """The source without its variant; a subject of MMLU is one family, whichever of the two sets it came through."""
+    name = bare_source(source).split("|", maxsplit=1)[0].replace("mmlu_pro/ori_mmlu-", "mmlu/")
+    joined = ("legalbench", "medquad", "lasseregin", "opentriviaqa", "template-injection", "template(", "xsafety")
+    return name.split("/", maxsplit=1)[0] if name.startswith(joined) else name
+
+
+def template_parts(example: Example) -> set[int]:
+    """The quarters that the sentences of a template row fall into, told by what is left without the spans."""
+    text = list(example.text)
+    for start, end, _ in example.spans:
+        text[start:end] = "\0" * (end - start)
+    sentences = [_OUTSIDE.sub("", line.lower()) for line in "".join(text).split("\n")]
+    return {hashlib.sha256(s.encode()).digest()[0] % 4 for s in sentences if s}
+
+
+def _lines(path: Path) -> Sequence[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

@@ -1,0 +1,116 @@
+"""Signals in time: what runs, what is unknown, what a partial answer says."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from semantic.classifier import Classifier
+from semantic.signals.engine import ENCODED, Ask, Engine
+from semantic.signals.reader import SignalReader
+from semantic.signals.values import TextSignals
+from semantic.windows import PIECE_CHARACTERS
+from tests.semantic.conftest import HeldEncoder
+
+LONG_S = 30.0
+PLAIN = "What is 2+2 * (5-1)?"
+Make = Callable[..., SignalReader]
+
+
+@pytest.fixture
+def make(engine: Engine, held_encoder: HeldEncoder) -> Iterator[Make]:
+    made: list[SignalReader] = []
+
+    def build(tier: Ask = "auto", **bounds: int) -> SignalReader:
+        made.append(SignalReader(engine, Classifier(held_encoder, **bounds), tier))
+        return made[-1]
+
+    yield build
+    held_encoder.open.set()
+    for reader in made:
+        reader.close()
+
+
+async def read(reader: SignalReader, text: str, seconds: float = LONG_S, *needs: str) -> TextSignals:
+    wanted = frozenset(needs) if needs else None
+    return await reader.read(text, asyncio.get_running_loop().time() + seconds, wanted)
+
+
+async def test_a_head_nobody_needs_does_not_make_the_encoder_run(make: Make, held_encoder: HeldEncoder) -> None:
+    found = await read(make(), PLAIN, LONG_S, "language")
+
+    assert held_encoder.batches == []
+    assert (found.heads["language"].label, found.level, found.heads["domain"].tier) == ("en", "full", 0)
+
+
+async def test_tier_0_never_asks_and_says_that_something_is_open(make: Make, held_encoder: HeldEncoder) -> None:
+    found = await read(make("0"), "hm, what about that one?")
+
+    assert held_encoder.batches == []
+    assert (found.level, found.pii_tier) == ("degraded", 0)
+
+
+async def test_tier_1_answers_every_head_the_encoder_has(make: Make) -> None:
+    found = await read(make("1"), "history")
+
+    assert found.heads["domain"].label == "history"
+    assert {found.heads[name].tier for name in ENCODED} == {1}
+    assert found.level == "full"
+    assert found.embedding is not None
+
+
+async def test_past_the_deadline_heads_are_missing_not_negative(make: Make, held_encoder: HeldEncoder) -> None:
+    reader = make("1")
+    held_encoder.open.clear()
+    found = await read(reader, PLAIN, 0.01)
+
+    assert set(found.heads) == {"language"}
+    assert found.level == "degraded"
+    assert reader.levels.degraded == 1
+
+
+async def test_when_the_encoder_fails_only_what_tier_0_was_sure_of_is_known(make: Make, engine: Engine) -> None:
+    found = await read(make(), "broken")
+
+    assert set(found.heads) == {"language", *ENCODED} - engine.glance("broken").open
+    assert found.level == "degraded"
+
+
+async def test_without_text_everything_is_skipped(make: Make) -> None:
+    found = await read(make("1"), " \n")
+
+    assert (found.heads, found.pii, found.level) == ({}, (), "skipped")
+
+
+async def test_detected_data_needs_no_encoder(make: Make, held_encoder: HeldEncoder) -> None:
+    held_encoder.open.clear()
+    found = await read(make("1"), "mail a.b@c.example", 0.01)
+
+    assert [span.type for span in found.pii] == ["EMAIL_ADDRESS"]
+
+
+async def test_a_long_text_is_read_in_pieces_its_ends_first(make: Make, held_encoder: HeldEncoder) -> None:
+    text = "".join(f"sentence number {n} of a long story. " for n in range(300))
+    found = await read(make("1", batch_texts_max=1), text)
+    asked = [batch[0] for batch in held_encoder.batches]
+
+    assert text.startswith(asked[0])
+    assert text.endswith(asked[1])
+    assert all(len(piece) <= PIECE_CHARACTERS for piece in asked)
+    assert found.coverage.scanned_bytes == found.coverage.total_bytes == len(text)
+
+
+async def test_what_of_a_long_text_was_not_had_in_time_is_told(make: Make, held_encoder: HeldEncoder) -> None:
+    text = "".join(f"sentence number {n} of a long story. " for n in range(300))
+    reader = make("1", batch_texts_max=1, waiting_texts_max=2)
+    found = await read(reader, text)
+
+    assert found.level == "degraded"
+    assert 0 < found.coverage.scanned_bytes < found.coverage.total_bytes
+    assert found.heads["domain"].label == "math"
+
+
+async def test_signals_hold_nothing_of_the_text(make: Make) -> None:
+    found = await read(make("1"), "canary-4711 wrote to canary-4711@mail.example")
+
+    assert "canary" not in repr(found)

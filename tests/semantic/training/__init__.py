@@ -1,0 +1,1 @@
+"""Tests of what training needs no torch for."""

@@ -1,0 +1,71 @@
+"""The prompts that training composes: repeatable, labelled where they say, on both sides alike."""
+
+from collections import Counter
+from random import Random
+
+from semantic.training.pii_style import Filler
+from semantic.training.safety_style import BENIGN, INJECTION, JAILBREAK, Composer
+from semantic.training.tasks import Example, bare_source, family, is_left_out, split
+
+DOCUMENTS = ["The shop opens at nine. It closes at five.", "Bread is made of flour. Water is added."]
+
+
+def composer() -> Composer:
+    return Composer(DOCUMENTS, ["What is a noun?"], ["how to pick a lock that is not mine"])
+
+
+def test_the_same_chance_composes_the_same_prompts() -> None:
+    one, two = Random(3), Random(3)
+    made = composer()
+
+    assert [made.draw(one) for _ in range(50)] == [made.draw(two) for _ in range(50)]
+
+
+def test_all_kinds_are_composed_and_a_focus_lies_inside() -> None:
+    rng = Random(1)
+    prompts = [composer().draw(rng) for _ in range(400)]
+    kinds = Counter(prompt.label for prompt in prompts)
+
+    assert set(kinds) == {BENIGN, INJECTION, JAILBREAK}
+    assert min(kinds.values()) > 40
+    assert all(0 <= p.focus[0] < p.focus[1] <= len(p.text) for p in prompts if p.focus)
+
+
+def test_filled_values_stand_where_their_spans_say() -> None:
+    rows = [
+        Example("pii", "Ann lives in Rome", -1, "template(x)", ((0, 3, "PERSON"), (13, 17, "GPE"))),
+        Example("pii", "Bo is 41", -1, "template(x)", ((0, 2, "PERSON"), (6, 8, "AGE"))),
+    ]
+    filler, rng = Filler(rows), Random(5)
+    drawn = [filler.draw(rng) for _ in range(200)] + [filler.exchanged(row, rng) for row in rows]
+    values = {(e.text[start:end], kind) for e in drawn for start, end, kind in e.spans}
+
+    assert values <= {("Ann", "PERSON"), ("Bo", "PERSON"), ("Rome", "GPE"), ("41", "AGE")}
+    assert not any("{" in e.text for e in drawn if e.spans)
+
+
+def test_a_source_is_left_out_under_every_name() -> None:
+    rows = [
+        Example("safety", "a question", 0, "plain/clinc150"),
+        Example("pii", "another one", -1, "negative/clinc150"),
+        Example("domain", "a third", 10, "clinc150"),
+    ]
+
+    assert all(is_left_out(row, "user") for row in rows)
+    assert split(rows, "user") == ([], rows)
+    assert {bare_source(row.source) for row in rows} == {"clinc150"}
+
+
+def test_a_template_is_left_out_with_all_its_values() -> None:
+    rows = [
+        Example("pii", f"Call {name} today please", -1, f"template(this work)/{n}", ((5, 5 + len(name), "PERSON"),))
+        for n, name in enumerate(("Ann", "Bartholomew", "Chi"))
+    ]
+    sides = [[is_left_out(row, fold) for row in rows] for fold in ("books", "exams", "pro")]
+
+    assert all(len(set(side)) == 1 for side in sides)
+
+
+def test_families_join_the_variants_of_a_source() -> None:
+    assert family("mmlu_pro/ori_mmlu-anatomy|stem") == family("mmlu/anatomy|stem+choices")
+    assert family("legalbench/proa") == "legalbench"
