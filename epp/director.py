@@ -12,6 +12,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from random import Random
 from traceback import format_tb
 
@@ -212,6 +213,8 @@ class Director:
     def answered(self, routed: Routed) -> None:
         """The first piece of the answer is here; that of a stream is its first token."""
         receipt = routed.receipt
+        if (receipt.status or 200) >= HTTPStatus.BAD_REQUEST:
+            return  # a refusal comes at once, and says nothing of how long a prompt takes
         if receipt.stream and self._gate is not None and receipt.slo_ttft_s is not None:
             took_s = receipt.first_answer_s or 0.0
             self._gate.control.first_token(receipt.priority, took_s, receipt.slo_ttft_s, self._now())
