@@ -190,8 +190,24 @@ def _endpoints(receipt: Receipt) -> Iterator[str]:
             yield f"x {shown:{name}}  {'-':>7} {'':{BAR_SIZE}}  left out by {row.get('reason')}"
 
 
+def in_seconds(row: Mapping[str, Any]) -> str:
+    """What the default policy goes by; nothing for profiles that do not reckon in seconds."""
+    told = row.get("details") or {}
+    if "prefill_s" not in told:
+        return ""
+    parts = (
+        f"wait {told['wait_s']:.3f} s",
+        f"own prefill {told['prefill_s']:.3f} s",
+        f"{told['cached_tokens']:.0f} tokens cached",
+        f"{told['in_flight']:.0f} in flight",
+    )
+    return ", ".join(parts)
+
+
 def _scores(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{_short(name)} {value:.2f}" for name, value in (row.get("scores") or {}).items())
+    return in_seconds(row) or ", ".join(
+        f"{_short(name)} {value:.2f}" for name, value in (row.get("scores") or {}).items()
+    )
 
 
 def _behind(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
@@ -204,6 +220,8 @@ def _behind(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     most = max(worse, key=lambda name: worse[name], default=None)
     if behind < 0 or most is None or worse[most] <= 0:
         return f"{abs(behind):.2f} {'more' if behind < 0 else 'less'}"
+    if "prefill_s" in (row.get("details") or {}):
+        return f"{behind:.2f} less: {in_seconds(row)}"
     return f"{behind:.2f} less, most in {_short(most)} ({own[most]:.2f}, not {others[most]:.2f})"
 
 

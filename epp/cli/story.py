@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from epp.cli.receipt_table import in_seconds
 from epp.protocol.headers import RECEIPT, VSR_DECISION, VSR_MODEL
 
 BURST = (
@@ -174,7 +175,9 @@ def _replicas(receipt: dict[str, Any]) -> list[str]:
     rows.sort(key=lambda r: (r["address"] != receipt.get("picked"), -r["total"]))
     lines = []
     for position, row in enumerate(rows):
-        scores = ", ".join(f"{SHORT.get(name, name)} {value:.2f}" for name, value in row["scores"].items())
+        scores = in_seconds(row) or ", ".join(
+            f"{SHORT.get(name, name)} {value:.2f}" for name, value in row["scores"].items()
+        )
         equal = position > 0 and row["total"] == rows[0]["total"]
         name = "replica" if position == 0 else "  or"
         lines.append(f"  {name:<9} {row['address']:<19} {row['total']:>6.2f} points ({scores}){EQUAL if equal else ''}")

@@ -57,7 +57,8 @@ class Query:
     what it is predicted to meet at each endpoint, None where nobody predicts.
 
     `session` is what the request's session calls itself. `able` are all endpoints that may take part, where the choice
-    itself may be among fewer; empty: it is not.
+    itself may be among fewer; empty: it is not. `details` are what the scores rest on, by name, for who reads why: a
+    number for each endpoint that was scored.
     """
 
     request: Request
@@ -72,6 +73,7 @@ class Query:
     session: str | None = None
     able: Sequence[Endpoint] = ()
     extra: Extra | None = None
+    details: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def brings(self) -> Extra:
         """What the choice brings along, to be added to."""
@@ -200,7 +202,7 @@ class Picker(Memory, ABC):
 class Pick:
     """A choice among endpoints, by its place among them, and how it came about (rendered only when asked).
 
-    `unused` are scorers that were not asked, with the reason.
+    `unused` are scorers that were not asked, with the reason; `details` what scores rest on, by name, a number each.
     """
 
     place: int
@@ -210,6 +212,7 @@ class Pick:
     dropped: Sequence[tuple[Endpoint, str]] = ()
     further: Sequence[Endpoint] = ()
     unused: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -234,11 +237,12 @@ class Pick:
             [(name, weight, [scores[place] for place in places]) for name, weight, scores in self.columns],
             self.dropped[:count],
             unused=self.unused,
+            details={name: [values[place] for place in places] for name, values in self.details.items()},
         )
 
     def size(self) -> tuple[int, int]:
         """Rows and scores in each, of what `explain` tells."""
-        return len(self.endpoints) + len(self.dropped), len(self.columns)
+        return len(self.endpoints) + len(self.dropped), len(self.columns) + len(self.details)
 
     def scores(self) -> dict[str, float]:
         """The weighted total of every endpoint that was scored, by its address."""
@@ -251,6 +255,7 @@ class Pick:
                 "address": e.address,
                 "name": e.name,
                 "scores": {name: round(scores[i], 4) for name, _, scores in self.columns},
+                "details": {name: round(values[i], 6) for name, values in self.details.items()},
                 "total": round(self.totals[i], 4),
                 "excluded": False,
                 "reason": "picked" if i == self.place else "",
@@ -258,7 +263,15 @@ class Pick:
             for i, e in enumerate(self.endpoints)
         ]
         gone: list[dict[str, Any]] = [
-            {"address": e.address, "name": e.name, "scores": {}, "total": None, "excluded": True, "reason": why}
+            {
+                "address": e.address,
+                "name": e.name,
+                "scores": {},
+                "details": {},
+                "total": None,
+                "excluded": True,
+                "reason": why,
+            }
             for e, why in self.dropped
         ]
         return kept + gone
@@ -425,7 +438,7 @@ class Profile(Scheduler):
         if self.picker.max_num_of_endpoints > 1:
             more = [kept[i] for i in self.picker.further(query, totals, place)]
         took("Picker", self.picker.type, clock() - began)
-        return Pick(place, kept, totals, columns, dropped, more, self.unused)
+        return Pick(place, kept, totals, columns, dropped, more, self.unused, query.details)
 
     def probed(self, endpoints: Sequence[Endpoint]) -> None:
         """Ask only scorers whose inputs some endpoint tells, of those that have been heard at all.

@@ -65,11 +65,11 @@ class Reckoner:
 
     def costs(
         self, prompt: int, cached: Mapping[Endpoint, int], endpoints: Sequence[Endpoint], now: float
-    ) -> list[float]:
-        """What a prompt of so many tokens costs at each endpoint, in seconds."""
+    ) -> tuple[list[float], list[float], list[float]]:
+        """In seconds at each endpoint: what a prompt of so many tokens costs, its wait there, and its own prefill."""
         own, decodes, full = 1.0 + self.prices.arrivals, self.prices.decodes, self.prices.full
         cold, known_of, oldest = shape(prompt, 0), self._speeds.get, now - FRESH_S
-        costs = []
+        costs, waits, works = [], [], []
         for e in endpoints:  # a hundred of them a request: no calls here
             known = known_of(e)
             if known is None or known.load is not e.load:
@@ -90,7 +90,9 @@ class Reckoner:
                     others += full * (held - KV_DEAR) / (KV_FULL - KV_DEAR)
             work = fit.a + fit.k * (shape_of(prompt, hit) if hit else cold)
             costs.append((waiting + own * work) * (others + decodes * requests))
-        return costs
+            waits.append(waiting)
+            works.append(work)
+        return costs, waits, works
 
     def speed(self, endpoint: Endpoint) -> Speed:
         """What is known of an endpoint; of one that is new, what is known of the others."""

@@ -172,7 +172,7 @@ async def test_receipts_of_a_live_process_are_explained_and_hold_no_prompt(tmp_p
     assert "asked for auto, answered by phi4-mini, decision math_decision" in said.plain
     assert "> phi4-mini" in said.out
     assert said.plain.count("127.0.0.1:") == 3, "where it went, and both endpoints with their totals"
-    assert "least-work 1.00" in said.plain
+    assert "own prefill 0.0" in said.plain
     assert "completed (200)" in said.out
     assert (data.json["id"], data.json["selected_model"]) == (plain["x-onehop-receipt"], "phi4-mini")
 

@@ -43,7 +43,14 @@ class LeastWorkScorer(Scorer):
 
     def score(self, query: Query, endpoints: Sequence[Endpoint]) -> list[float]:
         """One score per endpoint; 1 for the cheapest."""
-        costs = self.reckoner.costs(query.request.prompt_tokens, query.cached, endpoints, query.now)
+        cached = query.cached
+        costs, waits, works = self.reckoner.costs(query.request.prompt_tokens, cached, endpoints, query.now)
+        query.details = {
+            "wait_s": waits,
+            "prefill_s": works,
+            "cached_tokens": [cached.get(e, 0) for e in endpoints] if cached else [0] * len(endpoints),
+            "in_flight": [e.inflight_requests for e in endpoints],
+        }
         least = min(costs)
         return [least / cost if cost > 0 else 1.0 for cost in costs]
 
