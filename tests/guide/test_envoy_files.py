@@ -63,14 +63,16 @@ def manager(found: Json) -> Json:
 
 
 @asynccontextmanager
-async def site_of(folder: Path, found: Json, onehops: int, binary: str | None = None) -> AsyncIterator[Site]:
+async def site_of(
+    folder: Path, found: Json, onehops: int, binary: str | None = None, more_flags: Sequence[str] = ()
+) -> AsyncIterator[Site]:
     """The file's Envoy with so many OneHops, and the model servers of `endpoints.yaml`, all on ports of this test."""
     rows = yaml.safe_load((FILES / "endpoints.yaml").read_text())["endpoints"]
     (port,) = free_ports(1)
     replicas = [
         Replica(r["name"], _names(r["labels"]["model"]), r["labels"], address=r["address"], port=port) for r in rows
     ]
-    flags = [f"--semantic-config-file={SEMANTIC}", f"--discovery-file={discovery_file(folder, replicas)}"]
+    flags = [f"--semantic-config-file={SEMANTIC}", f"--discovery-file={discovery_file(folder, replicas)}", *more_flags]
     hops = [OneHop(f"onehop-{number}", folder, flags) for number in range(onehops)]
     async with running(folder, replicas, hops) as site:
         addresses = {f"{r['address']}:{r['port']}": replica.at for r, replica in zip(rows, replicas, strict=True)}
@@ -156,13 +158,14 @@ async def test_more_requests_at_once_than_envoys_own_limit(tmp_path: Path, limit
     if limit is not None:  # the control: with Envoy's default the same crowd meets the breaker
         cluster(found, "onehop")["circuit_breakers"] = {"thresholds": [{"max_requests": limit}]}
     filters["message_timeout"] = "60s"  # a crowded test machine is not what is tested
-    async with site_of(tmp_path, found, onehops=2) as site:
+    # Without our own gate, which would refuse most of a crowd that no replica answers.
+    async with site_of(tmp_path, found, onehops=2, more_flags=["--admission=none"]) as site:
         held = asyncio.Event()
         for replica in site.replicas.values():
             replica.hold = held
         asking = [asyncio.ensure_future(site.ask(chat("llama3-8b", f"question {n}"))) for n in range(CROWD)]
         try:
-            await site.until(lambda: settled(site, asking), lambda count: count == CROWD, "the crowd")
+            await site.until(lambda: settled(site, asking), lambda count: count >= CROWD, "the crowd")
             held.set()
             statuses = Counter(answer.status for answer in await asyncio.gather(*asking))
         finally:
