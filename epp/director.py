@@ -367,6 +367,7 @@ class Director:
     ) -> Room:
         """Through the gate, as soon as any of the models has room. Raises Refused."""
         gate, now = self._gate, self._now()
+        request.target = choice.candidates[0].model if choice.candidates else None
         self._picking.wants(choice, now)
         if gate is None:
             return None

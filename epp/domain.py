@@ -127,7 +127,8 @@ class Request:
     affinity and never logged. `subset` is the gateway's hint of the endpoints it allows, or None. `priority` is that
     of the request's InferenceObjective (negative: may be shed), `tenant` the fairness id. `session` is the name that
     the client gives to the conversation, if it does. With `never_degrade` no weaker model may stand in. `headers` are
-    the client's, by lower-case name, for plugins that go by one. `memo` keeps what was worked out of the prompt once
+    the client's, by lower-case name, for plugins that go by one. `target` is the model that will most
+    probably answer, known once one is chosen. `memo` keeps what was worked out of the prompt once
     and is looked at again.
     """
 
@@ -147,6 +148,7 @@ class Request:
     session: str | None = None
     never_degrade: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 

@@ -153,8 +153,10 @@ class Reckoner:
         return found
 
     def _cached(self, request: Request, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, int]:
-        """By the model it names; of an alias nobody has cached anything."""
-        return {} if self.prefixes is None else self.prefixes.cached(request, request.model, endpoints)
+        """By the model that will answer, or the one it names while that is not known."""
+        if self.prefixes is None:
+            return {}
+        return self.prefixes.cached(request, request.target or request.model, endpoints)
 
 
 def shape_of(prompt: int, hit: int) -> float:

@@ -1,0 +1,72 @@
+"""How fast an endpoint is: learned on any hardware, in spite of stalls, and forgotten when the engine begins anew."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from epp.domain import Load
+from epp.scheduling.speed import Fit, Speed, shape
+
+
+@pytest.mark.parametrize("k", [0.3, 1.0, 5.0, 14.0])
+def test_any_hardware_is_learned_from_its_prompts(k: float) -> None:
+    fit, rng = Fit(), Random(k)
+    for _ in range(200):
+        work = shape(rng.randrange(50, 20_000), rng.randrange(0, 20_000))
+        fit.learn(work, (0.03 + k * work) * rng.uniform(0.9, 1.1))
+
+    assert fit.seconds(shape(8_000, 0)) == pytest.approx(0.03 + k * shape(8_000, 0), rel=0.1)
+
+
+def test_a_stall_is_not_taken_for_prefill() -> None:
+    fit, work = Fit(), shape(4_000, 0)
+    for _ in range(100):
+        fit.learn(work, fit.seconds(work))
+    before = fit.seconds(work)
+    fit.learn(work, 60.0)
+
+    assert fit.seconds(work) < 1.2 * before
+
+
+def test_prompts_that_wait_for_each_other_are_told_apart() -> None:
+    speed = Speed(Fit())
+    for round_ in range(100):
+        now = 100.0 * round_
+        for place in range(5):
+            speed.computed(shape(10_000, 0), now, now + (place + 1) * 2 * shape(10_000, 0))
+
+    assert speed.fit.seconds(shape(10_000, 0)) == pytest.approx(2 * shape(10_000, 0), rel=0.1)
+
+
+def sample(at: float, seconds: float, tokens: float) -> Load:
+    return Load(at=at, decode_seconds=seconds, decode_tokens=tokens)
+
+
+def test_the_pace_is_that_of_the_last_moments() -> None:
+    speed = Speed(Fit())
+    for second in range(10):
+        speed.look(sample(second, 10.0 * second, 1000.0 * second), 0)
+    slow = speed.pace_s
+    for second in range(10, 20):
+        speed.look(sample(second, 100.0 + 50.0 * (second - 9), 10_000.0 + 1000.0 * (second - 9)), 0)
+
+    assert slow == pytest.approx(0.01)
+    assert speed.pace_s == pytest.approx(0.05, rel=0.02)
+
+
+def test_an_engine_that_began_anew_has_no_pace_yet() -> None:
+    speed = Speed(Fit())
+    speed.look(sample(0.0, 10.0, 1000.0), 0)
+    speed.look(sample(1.0, 20.0, 2000.0), 0)
+    speed.look(sample(2.0, 0.5, 10.0), 0)
+
+    assert speed.pace_s == 0.0
+
+
+def test_what_the_ledger_does_not_know_of_is_others() -> None:
+    speed = Speed(Fit())
+    speed.look(Load(at=0.0, waiting=3, running=5), inflight=2)
+
+    assert (speed.others, speed.others_waiting) == (6, 3)
