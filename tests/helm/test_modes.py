@@ -355,7 +355,7 @@ def test_the_filter_is_the_one_that_runs_on_real_envoys() -> None:
     (listener,) = envoy_config(plan)["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     tested = manager["http_filters"][0]
-    tested["typed_config"] |= {"message_timeout": "2s"}
+    tested["typed_config"] |= {"message_timeout": "2s", "max_message_timeout": "30s"}
     tested["typed_config"]["processing_mode"] |= {"request_trailer_mode": "SKIP"}
     del tested["typed_config"]["send_body_without_waiting_for_header_response"]
     found = patches(render(example("oneHop")))

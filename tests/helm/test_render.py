@@ -135,6 +135,7 @@ def test_flags_arrive_as_they_were_given() -> None:
     understood = settings(render(minimal(flags=FLAGS))).model_dump()
     expected = {name.replace("-", "_"): value for name, value in FLAGS.items()}
     expected |= {"classify_deadline": 0.15, "body_timeout": 30.0, "grpc_max_recv_msg_size": 10 << 20}
+    expected |= {"queue_timeout": 20.0, "empty_pool_timeout": 60.0, "slo_ttft": 3.0, "queue_bytes_max": 64 << 20}
 
     assert {name: understood[name] for name in expected} == expected
 
