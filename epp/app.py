@@ -31,6 +31,7 @@ from epp.edge.processor import Processor
 from epp.edge.scrape import Scraper
 from epp.edge.stream import Shared, Stream
 from epp.flow.gate import Gate
+from epp.flow.settings import GatewayTimeouts
 from epp.leaving import Leaving, outlook_of
 from epp.picking import Picking
 from epp.protocol.decision import Signer
@@ -265,6 +266,12 @@ class App:
         path = self._settings.semantic_config_file
         if path is None:
             return None
+        asked_s, bounded_s = self._settings.classify_deadline, _classify_s(self._settings)
+        if bounded_s < asked_s:
+            log.warning(
+                "--classify-deadline is %g s and not %g: the gateway gives up after --message-timeout, %g s",
+                *(bounded_s, asked_s, self._settings.message_timeout),
+            )
         stage = await asyncio.to_thread(_load_stage, path, self._settings.lenient)
         closing.callback(stage.close)
         self._conditions["semantic"] = lambda: stage.file.last_error
@@ -277,7 +284,7 @@ class App:
         """Without a semantic stage `auto` is the default model."""
         if stage is None:
             return DefaultModelChooser(pool, self._settings.default_model)
-        return SemanticChooser(lambda: stage.router, self._settings.classify_deadline, pool)
+        return SemanticChooser(lambda: stage.router, _classify_s(self._settings), pool)
 
     async def _serve_http(self, closing: AsyncExitStack) -> None:
         settings = self._settings
@@ -378,6 +385,12 @@ def _load_stage(path: Path, lenient: bool) -> SemanticStage:
     from epp.semantic_stage import SemanticStage  # noqa: PLC0415  # only who routes by prompt pays for onnxruntime
 
     return SemanticStage(path, lenient=lenient)
+
+
+def _classify_s(settings: Settings) -> float:
+    """How long a classification may take: what is decided after the gateway gave up is of no use to anybody."""
+    gateway = GatewayTimeouts(settings.message_timeout, settings.max_message_timeout)
+    return min(settings.classify_deadline, gateway.answer_s)
 
 
 async def serve(settings: Settings) -> None:

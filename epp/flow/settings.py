@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 OrderName = Literal["fcfs", "edf", "slo-deadline", "shortest"]
@@ -64,6 +65,11 @@ class GatewayTimeouts:
     def extends(self) -> bool:
         """Whether asking for more time gets us any."""
         return self.message_s_max > self.message_s
+
+    @property
+    def answer_s(self) -> float:
+        """By when a message that nothing was extended for is to be answered; endless without a limit."""
+        return self._before(self.message_s) if self.message_s else inf
 
     def wait_s(self, spent_s: float) -> float:
         """How long a request may still wait, `spent_s` after its last message came; 0: not at all.

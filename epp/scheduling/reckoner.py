@@ -60,7 +60,7 @@ class Reckoner:
     def __init__(self, prices: Prices | None = None, prefixes: Prefixes | None = None) -> None:
         self.prices = prices or Prices()
         self.prefixes = prefixes
-        self._pool = Fit()
+        self._typical = Fit()
         self._speeds: dict[Endpoint, Speed] = {}
 
     def costs(
@@ -68,7 +68,8 @@ class Reckoner:
     ) -> tuple[list[float], list[float], list[float]]:
         """In seconds at each endpoint: what a prompt of so many tokens costs, its wait there, and its own prefill."""
         own, decodes, full = 1.0 + self.prices.arrivals, self.prices.decodes, self.prices.full
-        cold, known_of, oldest = shape(prompt, 0), self._speeds.get, now - FRESH_S
+        known_of, oldest, typical = self._speeds.get, now - FRESH_S, self._typical
+        start, k, cold = typical.a, typical.k, typical.seconds(shape(prompt, 0))
         costs, waits, works = [], [], []
         for e in endpoints:  # a hundred of them a request: no calls here
             known = known_of(e)
@@ -79,16 +80,16 @@ class Reckoner:
             if waiting:
                 elapsed = now - e.work_since
                 waiting -= elapsed if elapsed < e.work_head_s else e.work_head_s
-            fit, requests, others = known.fit, float(e.inflight_requests), 1.0
+            requests, others = float(e.inflight_requests), 1.0
             if known.sampled_at >= oldest:
                 if known.others:
                     requests += known.others - known.others_waiting
-                    waiting += known.others_waiting * fit.a
+                    waiting += known.others_waiting * start * known.ratio
                 held = known.held + (e.inflight_tokens + prompt - hit) * known.per_token
                 others += KV_SLOWS * held
                 if held > KV_DEAR:
                     others += full * (held - KV_DEAR) / (KV_FULL - KV_DEAR)
-            work = fit.a + fit.k * (shape_of(prompt, hit) if hit else cold)
+            work = known.ratio * (start + k * shape_of(prompt, hit) if hit else cold)
             costs.append((waiting + own * work) * (others + decodes * requests))
             waits.append(waiting)
             works.append(work)
@@ -98,16 +99,14 @@ class Reckoner:
         """What is known of an endpoint; of one that is new, what is known of the others."""
         found = self._speeds.get(endpoint)
         if found is None:
-            found = self._speeds[endpoint] = Speed(Fit(self._pool.a, self._pool.k))
+            found = self._speeds[endpoint] = Speed(self._typical)
         if endpoint.load is not found.load:
             found.look(endpoint.load, endpoint.inflight_requests)
         return found
 
     def computed(self, endpoint: Endpoint, shape_s: float, sent_at: float, now: float) -> None:
         """A prompt of this shape, sent then, has its first token now."""
-        speed = self.speed(endpoint)
-        self._pool.learn(shape_s, max(0.0, now - max(sent_at, speed.done_at)))
-        speed.computed(shape_s, sent_at, now)
+        self.speed(endpoint).computed(shape_s, sent_at, now)
 
     def keep(self, endpoints: Iterable[Endpoint]) -> None:
         """Forget all endpoints but these."""
@@ -122,18 +121,18 @@ class Reckoner:
         cached = self._cached(request, endpoints)
         prompt = request.prompt_tokens
         hit = min(max(cached.values(), default=0), max(0, prompt - 1))
-        alone_s = self._pool.seconds(shape(prompt, 0))
-        own_s = self._pool.seconds(shape_of(prompt, hit)) if hit else alone_s
+        alone_s = self._typical.seconds(shape(prompt, 0))
+        own_s = self._typical.seconds(shape_of(prompt, hit)) if hit else alone_s
         if not cached:
             return Wants(own_s, alone_s, prompt)
-        k, least = self._pool.k, shape_of(prompt, hit)
+        k, least = self._typical.k, shape_of(prompt, hit)
         extra = {e: k * (shape_of(prompt, tokens) - least) for e, tokens in cached.items()}
         return Wants(own_s, alone_s, prompt - hit, extra, k * (shape(prompt, 0) - least))
 
     def meets(self, endpoints: Sequence[Endpoint], tokens: float, now: float) -> list[Meets]:
         """What a request that needs room for so many tokens would meet at each endpoint."""
         known_of, oldest = self._speeds.get, now - FRESH_S
-        found = []
+        start, found = self._typical.a, []
         for e in endpoints:
             known = known_of(e)
             if known is None or known.load is not e.load:
@@ -146,7 +145,7 @@ class Reckoner:
                 found.append((waits_s, 0.0, 0.0))
                 continue
             # Where nobody tells when prefills are over, the engine's own queue is the only sign that it fell behind.
-            a = known.fit.a
+            a = start * known.ratio
             waits_s = max(waits_s + known.others_waiting * a, known.waiting * a)
             held = known.held + (e.inflight_tokens + tokens) * known.per_token
             found.append((waits_s, (held - KV_EASY) / (KV_FULL - KV_EASY), known.pace_s))

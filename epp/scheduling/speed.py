@@ -2,7 +2,9 @@
 
 Prefill is `a + k * shape(uncached, cached)` seconds, where `shape` is what an 8B model takes on one H100: linear in the
 tokens computed, and quadratic in what they attend to. `a` and `k` are fitted by least squares with forgetting; whatever
-the model and the GPU, what differs from the shape's hardware is nearly all in `k`.
+the model and the GPU, what differs from the shape's hardware is nearly all in `k`. One fit is learned from all
+endpoints together, and of each endpoint how many times as long it takes: a handful of its own samples tells too little
+for more, and a few that happened to be slow must not turn a burst away from it.
 
 What a prompt took is the time from when its endpoint could begin with it (when it was sent, or when the prompt before
 it was done) to its first token. Engines compute prompts in order of arrival, so these times add up to the time an
@@ -21,6 +23,8 @@ START_S = 0.015  # half a decode step to wait for, and a step's overhead
 SHAPES = (0.0, 0.4)  # where the prior lies
 PRIOR_WEIGHT = 2.0  # samples that each of these counts for
 FORGET = 0.995  # a sample's weight after the next one
+TYPICAL = 8.0  # samples for which it counts that an endpoint is as fast as the others
+RATIOS = (0.02, 50.0)  # least and most that an endpoint takes of what is typical
 OUTLIER = 5.0  # times the prediction: what took longer was not prefill alone
 OUTLIER_S = 0.25
 PACE_S = 2.0  # how far back the decode pace looks
@@ -70,12 +74,14 @@ class Speed:
     """One endpoint's, and how many requests of others it has: what the engine counts and the ledger does not."""
 
     __slots__ = (
-        *("_seconds", "_tokens", "done_at", "fit", "held", "load", "others", "others_waiting"),
-        *("pace_s", "per_token", "sampled_at", "waiting"),
+        *("_count", "_seconds", "_shapes", "_tokens", "_took", "done_at", "held", "load", "others", "others_waiting"),
+        *("pace_s", "per_token", "ratio", "sampled_at", "typical", "waiting"),
     )
 
-    def __init__(self, fit: Fit) -> None:
-        self.fit = fit
+    def __init__(self, typical: Fit) -> None:
+        self.typical = typical  # of this endpoint and those like it; learns with it
+        self.ratio = 1.0  # its seconds to those
+        self._count = self._shapes = self._took = 0.0  # of its prompts, fading
         self.others = self.others_waiting = 0.0
         # Of the last sample: its moment, requests waiting, the part of the KV cache in use, and a token's part of it.
         self.sampled_at, self.waiting, self.held, self.per_token = -inf, 0.0, 0.0, 0.0
@@ -84,10 +90,22 @@ class Speed:
         self.load: Load | None = None  # the sample that was looked at last
         self._seconds = self._tokens = 0.0
 
+    def seconds(self, shape_s: float) -> float:
+        """What a prompt of this shape takes here."""
+        return self.ratio * self.typical.seconds(shape_s)
+
     def computed(self, shape_s: float, sent_at: float, now: float) -> None:
         """A prompt that was sent then has its first token now."""
-        self.fit.learn(shape_s, max(0.0, now - max(sent_at, self.done_at)))
+        took_s = max(0.0, now - max(sent_at, self.done_at))
         self.done_at = max(self.done_at, now)
+        self._count = self._count * FORGET + 1.0
+        self._shapes = self._shapes * FORGET + shape_s
+        self._took = self._took * FORGET + min(took_s, OUTLIER * self.seconds(shape_s) + OUTLIER_S)
+        self.typical.learn(shape_s, took_s)
+        expected = self._count * self.typical.a + self._shapes * self.typical.k
+        if expected > 0:
+            ratio = min(max(self._took / expected, RATIOS[0]), RATIOS[1])
+            self.ratio = ratio ** (self._count / (TYPICAL + self._count))
 
     def look(self, load: Load | None, inflight: int) -> None:
         """Learn from the engine's counters, where there is a new sample of them and so many requests of ours."""

@@ -71,9 +71,7 @@ async def test_a_bad_body_is_a_400_in_openais_shape(site: Site, body: bytes) -> 
 
 @pytest.mark.parametrize("size", [1, 62_000, 62_001, 1 << 20])
 async def test_bodies_arrive_whole_with_a_new_model(site: Site, size: int) -> None:
-    # In the system message, which is not classified: how fast a model reads a megabyte is not what is tested.
-    messages = [{"role": "system", "content": " x" * (size // 2)}, {"role": "user", "content": MATH}]
-    answer = await site.post({"model": "auto", "messages": messages, "max_tokens": 1})
+    answer = await site.post(chat("auto", MATH + " x" * (size // 2), max_tokens=1))
 
     assert answer.status == 200
     assert answer.json["usage"]["prompt_tokens"] >= size // 5
@@ -143,8 +141,7 @@ async def test_a_burst_spreads_over_the_replicas_and_leaves_nothing_behind(site:
 
     assert {answer.status for answer in answers} == {200}
     assert len(by_replica) == 3
-    # How fast each replica is, is learned from real clocks: on a crowded machine they seem to differ.
-    assert max(by_replica.values()) / 20 <= 1.5
+    assert max(by_replica.values()) / 20 <= 1.2
 
 
 async def test_metrics_count_what_happened(site: Site) -> None:

@@ -40,7 +40,7 @@ class Replica:
     port: int = 0
     waiting: int = 0
     delay_s: float = 0.0
-    seen: int = 0
+    seen: set[str] = field(default_factory=set)
     hold: asyncio.Event | None = None
     _runner: web.AppRunner | None = None
 
@@ -78,7 +78,7 @@ class Replica:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         asked: Any = json.loads(body)
-        self.seen += 1
+        self.seen.add(request.headers["x-request-id"])  # a gateway's second try of a request has the same
         if self.hold is not None:
             await self.hold.wait()
         if self.delay_s:

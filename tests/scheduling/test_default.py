@@ -55,7 +55,7 @@ def test_one_request_in_flight_does_not_outbid_a_full_match() -> None:
 def test_many_requests_in_flight_outbid_a_full_match() -> None:
     pool = make.endpoints(2)
     profile = warmed(pool[0])
-    pool[0].inflight_requests = 12
+    pool[0].inflight_requests = 8
 
     assert choose(profile, pool) is pool[1]
 
@@ -180,6 +180,18 @@ def test_a_burst_of_very_unequal_prompts_trades_few_requests_for_tokens(seed: in
     shares = burst(unequal(seed), pool, seed)
 
     assert max(shares.values()) <= 1.5 * BURST / len(pool), f"seed {seed}: {sorted(shares.values())}"
+
+
+def test_a_burst_of_very_unequal_prompts_is_served_sooner_than_by_counting_requests() -> None:
+    def served(rule: str) -> tuple[float, float]:
+        bursts = [[replicas.Turn(0.001, prompt, [], 100) for prompt in unequal(seed)] for seed in range(10)]
+        runs = [sorted(replicas.run(RULES[rule](), turns, 8, seed)) for seed, turns in enumerate(bursts)]
+        return fmean(map(fmean, runs)), fmean(run[len(run) * 95 // 100] for run in runs)
+
+    (mean, p95), (other_mean, other_p95) = served("default"), served("least requests")
+
+    assert mean <= 0.9 * other_mean
+    assert p95 <= other_p95
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -37,7 +37,7 @@ def test_prompts_that_wait_for_each_other_are_told_apart() -> None:
         for place in range(5):
             speed.computed(shape(10_000, 0), now, now + (place + 1) * 2 * shape(10_000, 0))
 
-    assert speed.fit.seconds(shape(10_000, 0)) == pytest.approx(2 * shape(10_000, 0), rel=0.1)
+    assert speed.seconds(shape(10_000, 0)) == pytest.approx(2 * shape(10_000, 0), rel=0.1)
 
 
 def sample(at: float, seconds: float, tokens: float) -> Load:

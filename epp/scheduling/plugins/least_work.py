@@ -59,7 +59,7 @@ class LeastWorkScorer(Scorer):
         prompt = query.request.prompt_tokens
         hit = query.cached.get(endpoint, 0)
         work = query.notes[id(self)] = shape_of(prompt, hit)
-        work_s = self.reckoner.speed(endpoint).fit.seconds(work)
+        work_s = self.reckoner.speed(endpoint).seconds(work)
         ttft_s = endpoint.outstanding_s(query.now) + work_s
         query.cost = Cost(tokens=max(0, prompt - hit), context=prompt, work_s=work_s, ttft_s=ttft_s)
 
@@ -70,7 +70,7 @@ class LeastWorkScorer(Scorer):
     def first_token_s(self, query: Query, endpoint: Endpoint) -> float:
         """That, and its own prompt less what is cached there."""
         work = shape_of(query.request.prompt_tokens, query.cached.get(endpoint, 0))
-        return self.wait_s(query, endpoint) + self.reckoner.speed(endpoint).fit.seconds(work)
+        return self.wait_s(query, endpoint) + self.reckoner.speed(endpoint).seconds(work)
 
     def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
         """Learn how fast the endpoint is."""

@@ -45,7 +45,7 @@ class PredictedLatencyProducer(Producer):
         for e, (wait_s, _, pace_s) in zip(
             endpoints, reckoner.meets(endpoints, query.request.prompt_tokens, now), strict=True
         ):
-            work_s = reckoner.speed(e).fit.seconds(_shape(query, e))
+            work_s = reckoner.speed(e).seconds(_shape(query, e))
             foreseen[e] = Foreseen((wait_s + work_s) * factor, pace_s * factor if pace_s else None)
         query.foreseen = foreseen
 
@@ -53,7 +53,7 @@ class PredictedLatencyProducer(Producer):
         """Tell the ledger what the request takes there."""
         work = query.notes[id(self)] = _shape(query, endpoint)
         prompt, hit = query.request.prompt_tokens, query.cached.get(endpoint, 0)
-        work_s = self._reckoner.speed(endpoint).fit.seconds(work)
+        work_s = self._reckoner.speed(endpoint).seconds(work)
         query.cost = Cost(
             tokens=max(0, prompt - hit),
             context=prompt,
