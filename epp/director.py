@@ -307,9 +307,10 @@ class Director:
         if before and _joins(before.lease) and before.lease.endpoint is pick.endpoint:
             lease = before.lease.join()
         else:
+            chosen.query.blind = not (ask.sees_answer and request.stream)
             self._profile.picked(chosen.query, pick.endpoint)
             cost = _cost(chosen.query, pick.endpoint)
-            cost.blind = not (ask.sees_answer and request.stream)
+            cost.blind = chosen.query.blind
             cost.critical = self._gate is not None and self._gate.control.settings.level(request.priority) == "critical"
             receipt.predicted_ttft_s = cost.ttft_s
             lease = self._lease(pick.endpoint, cost, extra)  # last: what fails before it leaks nothing

@@ -168,7 +168,8 @@ class Load:
     `waiting` and `running` count requests, `kv_usage` is a fraction, `at` the monotonic second of the sample; the
     tokens are those computed since the engine's start, the only count of them where a gateway shows no answers.
     `cache_queries` and `cache_hits` are prompt tokens looked up and found in the prefix cache since then, and
-    `decode_tokens` the tokens whose time since the one before them, `decode_seconds` together, the engine has measured.
+    `decode_tokens` the tokens whose time since the one before them, `decode_seconds` together, the engine has measured;
+    `first_tokens` the requests that had their first token, `first_token_seconds` together after they came.
     `custom` are further numbers by the names that configuration gives them.
     """
 
@@ -184,6 +185,8 @@ class Load:
     cache_hits: float | None = None
     decode_seconds: float | None = None
     decode_tokens: float | None = None
+    first_tokens: float | None = None
+    first_token_seconds: float | None = None
     lora: Lora | None = None
     custom: Mapping[str, float] | None = None
 

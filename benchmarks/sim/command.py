@@ -62,7 +62,8 @@ def _job(given: argparse.Namespace, workload: Workload, fleet: FleetSpec, policy
     slo = Slo(given.slo_ttft, given.slo_prefill_factor, given.slo_tpot)
     scrape_s = given.scrape_ms / 1e3
     admission = given.admission or policies.own_admission(policy)
-    return Job(workload, fleet, policy, admission, 0.0, 0, given.mix, scrape_s, slo, given.requests)
+    shown = given.wiring == "duplex"
+    return Job(workload, fleet, policy, admission, 0.0, 0, given.mix, scrape_s, slo, given.requests, shown)
 
 
 def _rate(given: argparse.Namespace, job: Job) -> tuple[float | None, float | None, float]:
@@ -114,6 +115,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="llama3-8b", choices=sorted(PROFILES))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--requests", type=int, default=None, metavar="N", help="at most so many of the workload")
+    parser.add_argument(
+        "--wiring",
+        choices=("duplex", "buffered"),
+        default="duplex",
+        help="whether the gateway shows us answers (full duplex), or their headers only",
+    )
     parser.add_argument("--scrape-ms", type=_positive, default=50.0)
     parser.add_argument("--slo-ttft", type=float, default=2.0, metavar="S")
     parser.add_argument("--slo-prefill-factor", type=float, default=2.0, metavar="F")

@@ -23,8 +23,15 @@ class Course:
     """The requests under way; `over` is called with each that has ended."""
 
     def __init__(
-        self, director: Director, loop: VirtualLoop, members: Iterable[Member], over: Callable[[Flight], None]
+        self,
+        director: Director,
+        loop: VirtualLoop,
+        members: Iterable[Member],
+        over: Callable[[Flight], None],
+        *,
+        shown: bool = True,
     ) -> None:
+        self._shown = shown
         self.director = director
         self._loop = loop
         self._members = {member.address: member for member in members}
@@ -75,9 +82,11 @@ class Course:
         now, receipt, lease = self._loop.now, routed.receipt, routed.lease
         assert lease is not None
         self.director.served(routed, lease.endpoint.address)
-        receipt.status, receipt.first_answer_s = status, now - receipt.time
-        lease.prefilled(now)
-        self.director.answered(routed)
+        receipt.status = status
+        if self._shown:
+            receipt.first_answer_s = now - receipt.time
+            lease.prefilled(now)
+            self.director.answered(routed)
 
     def _finished(self, flight: Flight) -> None:
         ask, routed = flight.ask, flight.routed

@@ -42,7 +42,7 @@ class NoKnee(ValueError):
 
 def find(job: Job, processes: int, told: Callable[[str], object], cache: Path | None = None) -> float:
     """Requests a second; `cache` is the folder to keep it in. Raises NoKnee."""
-    probe = replace(job, policy="least-request", admission="none", mix=(0.0, 1.0, 0.0), seed=SEED)
+    probe = replace(job, policy="least-request", admission="none", mix=(0.0, 1.0, 0.0), seed=SEED, shown=True)
     file = (cache or cache_folder()) / f"{_key(probe)}.json"
     try:
         return float(json.loads(file.read_text())["rate"])

@@ -78,6 +78,8 @@ class Member:
             stats.prefix_hits,
             stats.itl.sum,
             stats.itl.count,
+            stats.ttft.count,
+            stats.ttft.sum,
             lora,
         )
 

@@ -42,6 +42,7 @@ class Job:
     scrape_s: float
     slo: Slo
     requests: int | None = None
+    shown: bool = True
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,6 +100,7 @@ def _plan(job: Job) -> Plan:
         job.workload.shape,
         ADMISSIONS[job.admission],
         flow_of(job.slo) if job.admission == OWN_GATE else None,
+        job.shown,
     )
 
 

@@ -44,7 +44,8 @@ RECEIPTS_KEPT = 16
 class Plan:
     """One run. `mix` are the shares of critical, standard and sheddable requests.
 
-    `admission` stands before us, `flow` are the settings of our own gate; None: there is none.
+    `admission` stands before us, `flow` are the settings of our own gate; None: there is none. `shown` says that the
+    gateway shows us answers (full duplex), so that we see first tokens; else it shows their headers only (W1).
     """
 
     fleet: FleetSpec
@@ -56,6 +57,7 @@ class Plan:
     shape: Shape = PLAIN
     admission: Callable[[], Admission | None] = lambda: None
     flow: FlowSettings | None = None
+    shown: bool = True
 
 
 class World:
@@ -85,7 +87,7 @@ class World:
         ]
         self.flights: list[Flight] = []
         self.left = len(arrivals)
-        self.course = Course(self._director(), self.loop, self.members, self._over)
+        self.course = Course(self._director(), self.loop, self.members, self._over, shown=plan.shown)
         models = {plan.fleet.model: plan.fleet.model, **dict.fromkeys(plan.shape.adapters, plan.fleet.model)}
         self.site = Site(self.loop, self.pool, self.profile, self.members, models=models, lost=self.course.lost)
         self._admission = plan.admission()
@@ -156,7 +158,7 @@ class World:
             headers[OBJECTIVE[0]] = klass
         if ask.tenant is not None:
             headers[FAIRNESS[0]] = ask.tenant
-        decide = Decide(headers, self._body(ask), None, None, sees_answer=True)
+        decide = Decide(headers, self._body(ask), None, None, sees_answer=self.plan.shown)
         self.loop.drive(self.course.director.decide(decide), partial(self.course.decided, flight))
 
     def _body(self, ask: Ask) -> bytes:

@@ -57,6 +57,8 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._origin = self._loop.time()
         self._time_factor = time_factor
+        for histogram in (replica.stats.ttft, replica.stats.itl, replica.stats.e2e):
+            histogram.unit = time_factor
         self._tickets: dict[Ticket, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._began_at = 0.0

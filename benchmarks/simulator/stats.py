@@ -19,12 +19,16 @@ E2E_BUCKETS = (
 
 
 class Histogram:
-    """Counts of values by upper bound; the last count is for values above every bound."""
+    """Counts of values by upper bound; the last count is for values above every bound.
+
+    `unit` is what a value of 1 counts as: the real seconds of one of the replica's, as who reads metrics has a clock.
+    """
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
+        self.unit = 1.0
 
     @property
     def count(self) -> int:
@@ -33,6 +37,7 @@ class Histogram:
 
     def observe(self, value: float, times: int = 1) -> None:
         """Count `value` as seen `times` times."""
+        value *= self.unit
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 

@@ -27,6 +27,8 @@ SIGNALS = (
     "cache_hits",
     "decode_seconds",
     "decode_tokens",
+    "first_tokens",
+    "first_token_seconds",
     "lora",
 )
 LOADS = 5  # of the signals, the first that tell how busy and how large it is; the rest are counters
@@ -142,6 +144,8 @@ VLLM = _engine(
     cache_hits=("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
     decode_seconds=("vllm:inter_token_latency_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
     decode_tokens=("vllm:inter_token_latency_seconds_count", "vllm:time_per_output_token_seconds_count"),
+    first_tokens="vllm:time_to_first_token_seconds_count",
+    first_token_seconds="vllm:time_to_first_token_seconds_sum",
     lora="vllm:lora_requests_info",
 )
 SGLANG = _engine(
@@ -159,6 +163,8 @@ SGLANG = _engine(
     cache_hits="sglang:cached_tokens_total",
     decode_seconds="sglang:inter_token_latency_seconds_sum",
     decode_tokens="sglang:inter_token_latency_seconds_count",
+    first_tokens="sglang:time_to_first_token_seconds_count",
+    first_token_seconds="sglang:time_to_first_token_seconds_sum",
 )
 TRTLLM = _engine(
     "trtllm-serve",

@@ -194,6 +194,8 @@ _HOW: dict[str, _Signal] = {
     "cache_hits": _sum,
     "decode_seconds": _sum,
     "decode_tokens": _sum,
+    "first_tokens": _sum,
+    "first_token_seconds": _sum,
     "lora": _lora,
 }
 

@@ -56,6 +56,8 @@ class Query:
     takes at the endpoint finally picked, for the ledger; None leaves the whole prompt to be computed. `foreseen` is
     what it is predicted to meet at each endpoint, None where nobody predicts.
 
+    `blind` says that the gateway will not show us the first token.
+
     `session` is what the request's session calls itself. `able` are all endpoints that may take part, where the choice
     itself may be among fewer; empty: it is not. `details` are what the scores rest on, by name, for who reads why: a
     number for each endpoint that was scored.
@@ -70,6 +72,7 @@ class Query:
     hashed: int = 0
     cost: Cost | None = None
     foreseen: Mapping[Endpoint, Foreseen] | None = None
+    blind: bool = False
     session: str | None = None
     able: Sequence[Endpoint] = ()
     extra: Extra | None = None

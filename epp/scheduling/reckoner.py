@@ -104,10 +104,6 @@ class Reckoner:
             found.look(endpoint.load, endpoint.inflight_requests)
         return found
 
-    def computed(self, endpoint: Endpoint, shape_s: float, sent_at: float, now: float) -> None:
-        """A prompt of this shape, sent then, has its first token now."""
-        self.speed(endpoint).computed(shape_s, sent_at, now)
-
     def keep(self, endpoints: Iterable[Endpoint]) -> None:
         """Forget all endpoints but these."""
         stay = set(endpoints)

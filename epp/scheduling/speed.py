@@ -16,6 +16,7 @@ from __future__ import annotations
 from math import inf
 
 from epp.domain import Load
+from epp.scheduling.unseen import Sent, Unseen
 
 TOKEN_S = 22.0e-6  # Llama-3-8B in bf16 on an H100 (kernel profiles published with Vidur)
 PAIR_S = 524_288 / 450e12  # attention: FLOP a pair of tokens over FLOP/s
@@ -28,6 +29,7 @@ RATIOS = (0.02, 50.0)  # least and most that an endpoint takes of what is typica
 OUTLIER = 5.0  # times the prediction: what took longer was not prefill alone
 OUTLIER_S = 0.25
 PACE_S = 2.0  # how far back the decode pace looks
+SEEN_S = 60.0  # for how long first tokens that we saw make the engine's own count of them unnecessary
 GAP_S_MAX = 10.0  # between samples: over more than this a mean says nothing of now
 
 
@@ -75,7 +77,7 @@ class Speed:
 
     __slots__ = (
         *("_count", "_seconds", "_shapes", "_tokens", "_took", "done_at", "held", "load", "others", "others_waiting"),
-        *("pace_s", "per_token", "ratio", "sampled_at", "typical", "waiting"),
+        *("pace_s", "per_token", "ratio", "sampled_at", "seen_at", "typical", "unseen", "waiting"),
     )
 
     def __init__(self, typical: Fit) -> None:
@@ -86,6 +88,8 @@ class Speed:
         # Of the last sample: its moment, requests waiting, the part of the KV cache in use, and a token's part of it.
         self.sampled_at, self.waiting, self.held, self.per_token = -inf, 0.0, 0.0, 0.0
         self.done_at = 0.0  # when it finished a prompt last
+        self.seen_at = -inf  # when we last saw one finished
+        self.unseen = Unseen()
         self.pace_s = 0.0  # seconds from token to token, over the last two seconds or so; 0: not known, or idle
         self.load: Load | None = None  # the sample that was looked at last
         self._seconds = self._tokens = 0.0
@@ -93,6 +97,16 @@ class Speed:
     def seconds(self, shape_s: float) -> float:
         """What a prompt of this shape takes here."""
         return self.ratio * self.typical.seconds(shape_s)
+
+    def seen(self, sent: Sent, now: float) -> None:
+        """A prompt has its first token now, before our eyes."""
+        self.seen_at = now
+        self.computed(sent.shape_s, sent.at, now)
+
+    def send(self, sent: Sent) -> None:
+        """A prompt whose first token nobody will show us."""
+        if self.load is not None and self.load.first_tokens is not None:
+            self.unseen.add(sent)
 
     def computed(self, shape_s: float, sent_at: float, now: float) -> None:
         """A prompt that was sent then has its first token now."""
@@ -102,6 +116,10 @@ class Speed:
         self._shapes = self._shapes * FORGET + shape_s
         self._took = self._took * FORGET + min(took_s, OUTLIER * self.seconds(shape_s) + OUTLIER_S)
         self.typical.learn(shape_s, took_s)
+        self._compare()
+
+    def _compare(self) -> None:
+        """With what is typical, which changes by what other endpoints do, too."""
         expected = self._count * self.typical.a + self._shapes * self.typical.k
         if expected > 0:
             ratio = min(max(self._took / expected, RATIOS[0]), RATIOS[1])
@@ -110,6 +128,7 @@ class Speed:
     def look(self, load: Load | None, inflight: int) -> None:
         """Learn from the engine's counters, where there is a new sample of them and so many requests of ours."""
         before, self.load = self.load, load
+        self._compare()
         if load is None:
             self.sampled_at = -inf
             return
@@ -118,6 +137,7 @@ class Speed:
         self._look_at_others(load, inflight, first=before is None)
         if before is not None:
             self._look_at_pace(before, load)
+            self._look_at_first_tokens(before, load)
 
     def _look_at_others(self, load: Load, inflight: int, *, first: bool) -> None:
         waiting, running = load.waiting or 0.0, load.running or 0.0
@@ -125,6 +145,18 @@ class Speed:
         # Half a sample each time: requests end between a sample and the look at it.
         self.others = others if first else 0.5 * (self.others + others)
         self.others_waiting = min(waiting, self.others)
+
+    def _look_at_first_tokens(self, before: Load, load: Load) -> None:
+        """Of requests that the gateway does not show us; those that it shows teach more."""
+        if not len(self.unseen) or load.first_tokens is None or before.first_tokens is None:
+            return
+        count = int(load.first_tokens - before.first_tokens)
+        seconds = (load.first_token_seconds or 0.0) - (before.first_token_seconds or 0.0)
+        if count < 0 or seconds < 0 or load.at - self.seen_at < SEEN_S or self.others >= 1:
+            self.unseen.clear()
+            return
+        for sent, done_at in self.unseen.counted(count, seconds, self.done_at, self.seconds):
+            self.computed(sent.shape_s, sent.at, min(done_at, load.at))
 
     def _look_at_pace(self, before: Load, load: Load) -> None:
         if load.decode_seconds is None or before.decode_seconds is None:

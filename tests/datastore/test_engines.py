@@ -30,6 +30,10 @@ sglang:cache_config_info{model_name="qwen",page_size="64",num_pages="1250"} 1.0
 # TYPE sglang:prompt_tokens_total counter
 sglang:prompt_tokens_total{model_name="qwen"} 8.128902e+06
 sglang:generation_tokens_total{model_name="qwen"} 7.557572e+06
+# TYPE sglang:time_to_first_token_seconds histogram
+sglang:time_to_first_token_seconds_bucket{le="0.1",model_name="qwen"} 3.0
+sglang:time_to_first_token_seconds_sum{model_name="qwen"} 1.5
+sglang:time_to_first_token_seconds_count{model_name="qwen"} 9.0
 # TYPE sglang:inter_token_latency_seconds histogram
 sglang:inter_token_latency_seconds_bucket{le="0.1",model_name="qwen"} 380.0
 sglang:inter_token_latency_seconds_sum{model_name="qwen"} 12.5
@@ -86,6 +90,8 @@ TEXTS = {
             "cache_hits": 4096,
             "decode_seconds": 12.5,
             "decode_tokens": 400,
+            "first_tokens": 9,
+            "first_token_seconds": 1.5,
         },
     ),
     "trtllm-serve": (

@@ -70,3 +70,21 @@ def test_what_the_ledger_does_not_know_of_is_others() -> None:
     speed.look(Load(at=0.0, waiting=3, running=5), inflight=2)
 
     assert (speed.others, speed.others_waiting) == (6, 3)
+
+
+def test_a_few_slow_samples_do_not_make_an_endpoint_slow_and_many_do() -> None:
+    typical, work = Fit(), shape(10_000, 0)
+    equal, odd = Speed(typical), Speed(typical)
+    for n in range(100):
+        equal.computed(work, 100.0 * n, 100.0 * n + work)
+    for n in range(3):
+        odd.computed(work, 100.0 * n, 100.0 * n + 3 * work)
+    equal.look(None, 0)
+    few = odd.seconds(work) / equal.seconds(work)
+    for n in range(3, 200):
+        odd.computed(work, 100.0 * n, 100.0 * n + 3 * work)
+
+    equal.look(None, 0)
+
+    assert few < 1.6
+    assert odd.seconds(work) / equal.seconds(work) == pytest.approx(3.0, rel=0.15)

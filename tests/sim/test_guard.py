@@ -75,3 +75,20 @@ def test_the_guard_notices_a_worse_policy(workload: Generated, policy: str, what
     rules = {name: numbers(workload, name) for name in RULES}
 
     assert what in complaints(numbers(workload, policy), rules, shared=workload is SHARED)
+
+
+def slow(*, shown: bool) -> float:
+    """Goodput with our gate on GPUs ten times as slow as what speeds start from, at more than they can do."""
+    found = make.job(OWN, rate=4.0, requests=500, fleet=make.fleet(4, "l4"), admission="onehop", shown=shown)
+    return float(runs.run(found).summary["goodput"])
+
+
+def test_where_the_gateway_shows_no_answers_speeds_are_learned_from_the_engines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown, hidden = slow(shown=True), slow(shown=False)
+    monkeypatch.setattr("epp.scheduling.speed.Speed.send", lambda speed, sent: None)
+    unlearned = slow(shown=False)
+
+    assert hidden >= shown - 0.05
+    assert unlearned < shown - 0.2  # so the load is one that tells

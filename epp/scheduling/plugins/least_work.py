@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from epp.domain import Cost, Endpoint
+from epp.domain import Endpoint
 from epp.plugin import Plugin, Stage
 from epp.scheduling.framework import Query, Scorer
+from epp.scheduling.learner import Learner
 from epp.scheduling.prefix import Prefixes
 from epp.scheduling.reckoner import Prices, Reckoner, shape_of
 
 
 @dataclass(slots=True)
-class LeastWorkScorer(Scorer):
+class LeastWorkScorer(Learner, Scorer):
     """`min(J) / J` with `J = (W + (1 + arrivals) * s) * (1 + decodes * n + u / 2 + full * k)`, in seconds.
 
     `W` is the predicted prefill work outstanding at the endpoint, `s` the request's own given what is cached there, `n`
@@ -54,15 +55,6 @@ class LeastWorkScorer(Scorer):
         least = min(costs)
         return [least / cost if cost > 0 else 1.0 for cost in costs]
 
-    def picked(self, query: Query, endpoint: Endpoint) -> None:
-        """Tell the ledger what the request takes there."""
-        prompt = query.request.prompt_tokens
-        hit = query.cached.get(endpoint, 0)
-        work = query.notes[id(self)] = shape_of(prompt, hit)
-        work_s = self.reckoner.speed(endpoint).seconds(work)
-        ttft_s = endpoint.outstanding_s(query.now) + work_s
-        query.cost = Cost(tokens=max(0, prompt - hit), context=prompt, work_s=work_s, ttft_s=ttft_s)
-
     def wait_s(self, query: Query, endpoint: Endpoint) -> float:
         """Until the endpoint begins with this prompt (an `Outlook`, by which a request may leave a busy model)."""
         return endpoint.outstanding_s(query.now)
@@ -71,13 +63,3 @@ class LeastWorkScorer(Scorer):
         """That, and its own prompt less what is cached there."""
         work = shape_of(query.request.prompt_tokens, query.cached.get(endpoint, 0))
         return self.wait_s(query, endpoint) + self.reckoner.speed(endpoint).seconds(work)
-
-    def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
-        """Learn how fast the endpoint is."""
-        work = query.notes.get(id(self))
-        if work is not None:
-            self.reckoner.computed(endpoint, work, query.now, query.now + seconds)
-
-    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
-        """Forget the endpoints that left."""
-        self.reckoner.keep(endpoints)

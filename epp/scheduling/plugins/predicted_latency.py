@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from epp.domain import Cost, Endpoint
+from epp.domain import Endpoint
 from epp.plugin import duration
 from epp.scheduling.framework import Foreseen, Producer, Query
+from epp.scheduling.learner import Learner
 from epp.scheduling.reckoner import Reckoner, shape_of
 
 
 @dataclass(slots=True)
-class PredictedLatencyProducer(Producer):
+class PredictedLatencyProducer(Learner, Producer):
     """To the first token: the prefill outstanding at the endpoint and the prompt's own; from token to token: its pace.
 
-    Own prefill is `a + k * shape(uncached, cached)` seconds; `a` and `k` are learned from every first token, endpoint
-    by endpoint, and the pace from the engine's counters. Predictions are multiplied by `sloBufferFactor`.
+    Own prefill is `a + k * shape(uncached, cached)` seconds; `a` and `k` are learned from every first token, and how
+    many times as long each endpoint takes; the pace comes from the engine's counters. Predictions are multiplied by
+    `sloBufferFactor`.
     """
 
     type: ClassVar[str] = "predicted-latency-producer"
@@ -32,7 +34,7 @@ class PredictedLatencyProducer(Producer):
     streaming_mode: bool = False
     predict_in_produce: bool = True
     prefix_match_info_producer_name: str = ""
-    _reckoner: Reckoner = field(init=False, repr=False, compare=False, default_factory=Reckoner)
+    reckoner: Reckoner = field(init=False, repr=False, compare=False, default_factory=Reckoner)
 
     def __post_init__(self) -> None:
         if not self.slo_buffer_factor > 0.0:
@@ -40,7 +42,7 @@ class PredictedLatencyProducer(Producer):
 
     def produce(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
         """Fills `foreseen` of the query."""
-        now, factor, reckoner = query.now, self.slo_buffer_factor, self._reckoner
+        now, factor, reckoner = query.now, self.slo_buffer_factor, self.reckoner
         foreseen = {}
         for e, (wait_s, _, pace_s) in zip(
             endpoints, reckoner.meets(endpoints, query.request.prompt_tokens, now), strict=True
@@ -48,28 +50,6 @@ class PredictedLatencyProducer(Producer):
             work_s = reckoner.speed(e).seconds(_shape(query, e))
             foreseen[e] = Foreseen((wait_s + work_s) * factor, pace_s * factor if pace_s else None)
         query.foreseen = foreseen
-
-    def picked(self, query: Query, endpoint: Endpoint) -> None:
-        """Tell the ledger what the request takes there."""
-        work = query.notes[id(self)] = _shape(query, endpoint)
-        prompt, hit = query.request.prompt_tokens, query.cached.get(endpoint, 0)
-        work_s = self._reckoner.speed(endpoint).seconds(work)
-        query.cost = Cost(
-            tokens=max(0, prompt - hit),
-            context=prompt,
-            work_s=work_s,
-            ttft_s=endpoint.outstanding_s(query.now) + work_s,
-        )
-
-    def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
-        """Learn how fast the endpoint is."""
-        work = query.notes.get(id(self))
-        if work is not None:
-            self._reckoner.computed(endpoint, work, query.now, query.now + seconds)
-
-    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
-        """Forget the endpoints that left."""
-        self._reckoner.keep(endpoints)
 
 
 def _shape(query: Query, endpoint: Endpoint) -> float:

@@ -1,0 +1,51 @@
+"""What plugins that go by a `Reckoner` have in common: they tell the ledger what a request takes, and learn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from epp.domain import Cost, Endpoint
+from epp.scheduling.framework import Answer, Memory, Query
+from epp.scheduling.reckoner import Reckoner, shape_of
+from epp.scheduling.unseen import Sent
+
+
+class Learner(Memory):
+    """Teaches its reckoner from first tokens: those that the gateway shows us, and else those that engines count."""
+
+    reckoner: Reckoner
+
+    def picked(self, query: Query, endpoint: Endpoint) -> None:
+        """Tell the ledger what the request takes there."""
+        prompt, speed = query.request.prompt_tokens, self.reckoner.speed(endpoint)
+        hit = query.cached.get(endpoint, 0)
+        sent = query.notes[id(self)] = Sent(query.now, shape_of(prompt, hit))
+        work_s = speed.seconds(sent.shape_s)
+        ttft_s = endpoint.outstanding_s(query.now) + work_s
+        query.cost = Cost(tokens=max(0, prompt - hit), context=prompt, work_s=work_s, ttft_s=ttft_s)
+        if query.blind:
+            speed.send(sent)
+
+    def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
+        """It is computed elsewhere."""
+        sent = query.notes.get(id(self))
+        if sent is not None and query.blind:
+            self.reckoner.speed(picked).unseen.drop(sent)
+            self.reckoner.speed(served).send(sent)
+
+    def answered(self, query: Query, endpoint: Endpoint, seconds: float) -> None:
+        """Learn how fast the endpoint is."""
+        sent = query.notes.get(id(self))
+        if sent is not None:
+            self.reckoner.speed(endpoint).seen(sent, query.now + seconds)
+
+    def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
+        """What failed or was given up may never have been computed."""
+        sent = query.notes.get(id(self))
+        if sent is not None and query.blind and (not answer.whole or (answer.status or 0) >= HTTPStatus.BAD_REQUEST):
+            self.reckoner.speed(endpoint).unseen.drop(sent)
+
+    def relisted(self, endpoints: Sequence[Endpoint]) -> None:
+        """Forget the endpoints that left."""
+        self.reckoner.keep(endpoints)
