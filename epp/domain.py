@@ -210,7 +210,8 @@ class Endpoint:
     `address` is `ip:port`, IPv6 in brackets. `models` maps every name the server answers to onto its base model (its
     own name for a base model, the parent for a LoRA adapter); None while the list is not known. Until then `declared`
     counts, the same as discovery was told it (a pod label, configuration); None: the endpoint accepts any model.
-    The rest is the ledger, which only leases change: requests in flight, the critical among them; prompt tokens that
+    The rest is the ledger, which only leases change: requests in flight, the critical among them, and by LoRA adapter
+    those of one; prompt tokens that
     are not cached and not yet computed; tokens of context of the requests in flight; `work_s`, the predicted seconds of
     prefill outstanding, of which the oldest request's share is `work_head_s`, begun at the second `work_since`.
     An endpoint that fails requests is ejected until the second `ejected_until`; while it is `limited`, as a new one is,
@@ -227,6 +228,7 @@ class Endpoint:
     reachable: bool = True
     inflight_requests: int = 0
     inflight_critical: int = 0
+    inflight_adapters: dict[str, int] = field(default_factory=dict)
     inflight_tokens: int = 0
     context_tokens: int = 0
     work_s: float = 0.0
@@ -253,7 +255,7 @@ class Cost:
 
     `blind` where the gateway will not show when the first token comes: then the prefill is over when it should be.
     `ttft_s` is how long the first token is expected to take, None where nobody reckons. `critical` requests are counted
-    apart, so that others can keep away from where they are.
+    apart, so that others can keep away from where they are; those of a LoRA `adapter` by its name.
     """
 
     tokens: int = 0
@@ -262,6 +264,7 @@ class Cost:
     blind: bool = False
     critical: bool = False
     ttft_s: float | None = None
+    adapter: str | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -37,6 +37,7 @@ class _Charge:
     """One request on one endpoint (or what a peer has there), for as long as someone holds it."""
 
     __slots__ = (
+        "adapter",
         "beside",
         "blind",
         "context",
@@ -56,6 +57,7 @@ class _Charge:
         self.tokens, self.context, self.work_s = cost.tokens, cost.context, cost.work_s
         self.critical = requests if cost.critical else 0
         self.blind = cost.blind and cost.work_s > 0
+        self.adapter = cost.adapter
         self.line = line
         self.beside: Sequence[_Charge] = ()
         self._enter(now)
@@ -87,6 +89,12 @@ class _Charge:
         self.line.leave(self, now)
         endpoint.inflight_requests -= self.requests
         endpoint.inflight_critical -= self.critical
+        if self.adapter is not None:
+            left = endpoint.inflight_adapters[self.adapter] - self.requests
+            if left:
+                endpoint.inflight_adapters[self.adapter] = left
+            else:
+                del endpoint.inflight_adapters[self.adapter]
         endpoint.inflight_tokens -= self.tokens
         endpoint.context_tokens -= self.context
         assert endpoint.inflight_requests >= 0
@@ -97,6 +105,9 @@ class _Charge:
         endpoint = self.endpoint
         endpoint.inflight_requests += self.requests
         endpoint.inflight_critical += self.critical
+        if self.adapter is not None:
+            adapters = endpoint.inflight_adapters
+            adapters[self.adapter] = adapters.get(self.adapter, 0) + self.requests
         endpoint.inflight_tokens += self.tokens
         endpoint.context_tokens += self.context
         self.line.join(self, now)

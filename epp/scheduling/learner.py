@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from epp.domain import Cost, Endpoint
+from epp.scheduling.adapters import adapter_of, slot_wait_s
 from epp.scheduling.framework import Answer, Memory, Query
 from epp.scheduling.reckoner import Reckoner, shape_of
 from epp.scheduling.unseen import Sent
@@ -22,10 +23,20 @@ class Learner(Memory):
         hit = query.cached.get(endpoint, 0)
         sent = query.notes[id(self)] = Sent(query.now, shape_of(prompt, hit))
         work_s = speed.seconds(sent.shape_s)
-        ttft_s = endpoint.outstanding_s(query.now) + work_s
-        query.cost = Cost(tokens=max(0, prompt - hit), context=prompt, work_s=work_s, ttft_s=ttft_s)
+        query.cost = Cost(
+            tokens=max(0, prompt - hit),
+            context=prompt,
+            work_s=work_s,
+            ttft_s=self.begins_s(query, endpoint) + work_s,
+            adapter=adapter_of(query.candidate.model, (endpoint,)),
+        )
         if query.blind:
             speed.send(sent)
+
+    def begins_s(self, query: Query, endpoint: Endpoint) -> float:
+        """Predicted seconds until the endpoint begins with this prompt."""
+        adapter = adapter_of(query.candidate.model, (endpoint,))
+        return endpoint.outstanding_s(query.now) + (slot_wait_s(adapter, endpoint) if adapter is not None else 0.0)
 
     def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
         """It is computed elsewhere."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from epp.domain import Endpoint, Request
+from epp.scheduling.adapters import slot_wait_s
 from epp.scheduling.prefix import Prefixes
 from epp.scheduling.speed import Fit, Speed, shape
 
@@ -64,7 +65,12 @@ class Reckoner:
         self._speeds: dict[Endpoint, Speed] = {}
 
     def costs(
-        self, prompt: int, cached: Mapping[Endpoint, int], endpoints: Sequence[Endpoint], now: float
+        self,
+        prompt: int,
+        cached: Mapping[Endpoint, int],
+        endpoints: Sequence[Endpoint],
+        now: float,
+        adapter: str | None = None,
     ) -> tuple[list[float], list[float], list[float]]:
         """In seconds at each endpoint: what a prompt of so many tokens costs, its wait there, and its own prefill."""
         own, decodes, full = 1.0 + self.prices.arrivals, self.prices.decodes, self.prices.full
@@ -80,6 +86,8 @@ class Reckoner:
             if waiting:
                 elapsed = now - e.work_since
                 waiting -= elapsed if elapsed < e.work_head_s else e.work_head_s
+            if adapter is not None:
+                waiting += slot_wait_s(adapter, e)
             requests, others = float(e.inflight_requests), 1.0
             if known.sampled_at >= oldest:
                 if known.others:

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.sim import runs
 from benchmarks.workloads.generated import Generated, Lengths
+from benchmarks.workloads.workload import Shape
 from tests.sim import make
 
 SHARED = Generated(
@@ -92,3 +93,19 @@ def test_where_the_gateway_shows_no_answers_speeds_are_learned_from_the_engines(
 
     assert hidden >= shown - 0.05
     assert unlearned < shown - 0.2  # so the load is one that tells
+
+
+def test_requests_of_one_adapter_go_where_it_runs() -> None:
+    """Twelve adapters, four slots in each of four replicas: rules that do not look wait for slots, ours does not."""
+    adapters = Generated(
+        "adapters",
+        Lengths(600, 0.8, least=16, most=4_000),
+        Lengths(150, 0.6, least=4, most=600),
+        shape=Shape(adapters=tuple(f"adapter-{n}" for n in range(12))),
+    )
+
+    def ttft(policy: str) -> float:
+        found = make.job(adapters, policy, rate=40.0, requests=500, fleet=make.fleet(4))
+        return float(runs.run(found).summary["ttft_mean"])
+
+    assert ttft("default") < 0.3 * min(ttft(rule) for rule in RULES)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from epp.domain import Endpoint
 from epp.plugin import Plugin, Stage
+from epp.scheduling.adapters import adapter_of
 from epp.scheduling.framework import Query, Scorer
 from epp.scheduling.learner import Learner
 from epp.scheduling.prefix import Prefixes
@@ -18,9 +19,9 @@ from epp.scheduling.reckoner import Prices, Reckoner, shape_of
 class LeastWorkScorer(Learner, Scorer):
     """`min(J) / J` with `J = (W + (1 + arrivals) * s) * (1 + decodes * n + u / 2 + full * k)`, in seconds.
 
-    `W` is the predicted prefill work outstanding at the endpoint, `s` the request's own given what is cached there, `n`
-    the requests in flight, `u` the part of the KV cache in use with this request, `k` how near it is to full (0 below
-    75 %, 1 at 99 %). `arrivals` is what a second of
+    `W` is the predicted prefill work outstanding at the endpoint, and what a LoRA adapter waits for its slot there; `s`
+    the request's own given what is cached there; `n` the requests in flight; `u` the part of the KV cache in use with
+    this request; `k` how near it is to full (0 below 75 %, 1 at 99 %). `arrivals` is what a second of
     own work costs those who come later: in an M/G/1 queue `rho / (1 - rho)` seconds, 3 at three quarters of the
     capacity. `decodes` is what it costs each request that is decoding there and stands still meanwhile; `full` stands
     for waiting until blocks come free. Mooncake's least time to first token is (0, 0, 0), LMetric (arXiv 2603.15202)
@@ -45,7 +46,9 @@ class LeastWorkScorer(Learner, Scorer):
     def score(self, query: Query, endpoints: Sequence[Endpoint]) -> list[float]:
         """One score per endpoint; 1 for the cheapest."""
         cached = query.cached
-        costs, waits, works = self.reckoner.costs(query.request.prompt_tokens, cached, endpoints, query.now)
+        costs, waits, works = self.reckoner.costs(
+            query.request.prompt_tokens, cached, endpoints, query.now, adapter_of(query.candidate.model, endpoints)
+        )
         query.details = {
             "wait_s": waits,
             "prefill_s": works,
@@ -57,7 +60,7 @@ class LeastWorkScorer(Learner, Scorer):
 
     def wait_s(self, query: Query, endpoint: Endpoint) -> float:
         """Until the endpoint begins with this prompt (an `Outlook`, by which a request may leave a busy model)."""
-        return endpoint.outstanding_s(query.now)
+        return self.begins_s(query, endpoint)
 
     def first_token_s(self, query: Query, endpoint: Endpoint) -> float:
         """That, and its own prompt less what is cached there."""
