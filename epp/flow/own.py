@@ -68,12 +68,9 @@ class OwnRule(Rule):
         request, settings = ticket.request, self.settings
         wants = ticket.wants = self.reckoning.wants(request, endpoints)
         ticket.own_s = wants.own_s
-        slo_s = ticket.slo_s
-        if slo_s is None:
-            slo_s = settings.slo_ttft_s + settings.slo_own_factor * wants.alone_s
-        ticket.due_s = slo_s
+        ticket.due_s = settings.due_s(ticket.slo_s, wants.alone_s)
         limits = settings.limits(settings.level(request.priority))
-        ticket.deadline = ticket.arrived + limits.patience * slo_s - settings.slo_margin_s
+        ticket.deadline = ticket.arrived + limits.patience * ticket.due_s - settings.slo_margin_s
 
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
         settings = self.settings
