@@ -7,7 +7,6 @@ except by the band's own order; one saturated model keeps nobody from another.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from epp.domain import Cost, Endpoint, Reason, Refused, Usage
@@ -79,14 +78,13 @@ class Control:
         if room is None or room:
             self._through(ticket, now)
             return room
-        ahead_s = self.queues.ahead_s(ticket)
         try:
-            until = self.rule.until(ticket, endpoints, ahead_s, now)
+            until = self.rule.until(ticket, endpoints, self.queues.before_s(ticket), now)
         except Refused:
             if not contested or not _some(self.rule.room(ticket, endpoints, now)):
                 raise
-            until = math.inf  # others are before it, but not for all that it accepts
-        self._wait(ticket, until, retry_after_s(ahead_s / len(endpoints)), now)
+            until = ticket.deadline - ticket.own_s  # others are before it, but not for all that it accepts
+        self._wait(ticket, until, retry_after_s(self.queues.ahead_s(ticket) / len(endpoints)), now)
         return ()
 
     def release(self, now: float) -> list[Ticket]:

@@ -40,8 +40,8 @@ class Rule(ABC):
         """The endpoints that the request may go to now; an empty list: none yet; None: any of them."""
 
     @abstractmethod
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
-        """When a request that finds no room is to give up, with so much prefill ahead of it.
+    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
+        """When a request that finds no room is to give up, with so much prefill in the queues before it.
 
         Raises Refused where waiting is not expected to help.
         """
@@ -83,7 +83,7 @@ class SaturationRule(Rule):
             self._known.add(priority)
         return None if full < self.limits.ceiling(priority, self._known, full) else ()
 
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
+    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
         return math.inf
 
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
@@ -113,7 +113,7 @@ class LegacyRule(Rule):
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
         return None
 
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
+    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
         raise AssertionError("nobody waits by this rule")
 
     def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
@@ -149,8 +149,8 @@ class ProbabilisticRule(Rule):
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
         return self.then.room(ticket, endpoints, now)
 
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
-        return self.then.until(ticket, endpoints, ahead_s, now)
+    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
+        return self.then.until(ticket, endpoints, before_s, now)
 
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
         return self.then.at_once(endpoints)

@@ -138,7 +138,6 @@ def test_below_capacity_nobody_is_refused_but_some_of_what_may_be_shed() -> None
     assert fleet.goodput(-1) > 0.9
 
 
-@pytest.mark.xfail(strict=True, reason="the rule does not count those that wait before a request: the median is 2.4 s")
 def test_most_refusals_come_at_once() -> None:
     refused = refusals(served(3.0, seed=13))
 
