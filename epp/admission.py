@@ -36,7 +36,9 @@ def gate_of(
         timeouts = GatewayTimeouts(settings.message_timeout, settings.max_message_timeout)
         gate = gate_of_section(place, section, settings.refresh_metrics_interval, timeouts)
     elif settings.admission == "onehop":
-        gate = own_gate(place, flow_settings(settings), reckoning=reckoner_of(picking.profile))
+        reckoner = reckoner_of(picking.profile)
+        assert reckoner is not None, "without a file, which always has a section, the profile is the default one"
+        gate = own_gate(place, flow_settings(settings), reckoner)
     else:
         watch = Utilization(stale_s=stale_s(Utilization().stale_s, settings.refresh_metrics_interval))
         admitter: dict[str, float] | None = {} if settings.admission == "llm-d-probabilistic" else None

@@ -215,9 +215,6 @@ class Director:
         receipt = routed.receipt
         if (receipt.status or 200) >= HTTPStatus.BAD_REQUEST:
             return  # a refusal comes at once, and says nothing of how long a prompt takes
-        if receipt.stream and self._gate is not None and receipt.slo_ttft_s is not None:
-            took_s = receipt.first_answer_s or 0.0
-            self._gate.control.first_token(receipt.priority, took_s, receipt.slo_ttft_s, self._now())
         if receipt.stream and routed.query is not None and routed.lease is not None:
             took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
             self._profile.answered(routed.query, routed.lease.endpoint, took)

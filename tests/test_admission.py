@@ -12,26 +12,27 @@ import pytest
 
 from epp.admission import flow_settings, gate_of
 from epp.app import App
+from epp.configured import Configured
 from epp.datastore.pool import Listed
 from epp.domain import Cost, Endpoint, Reason, Refused
 from epp.flow.gate import Gate
 from epp.flow.own import OwnRule
-from epp.flow.rules import LegacyRule, PressureRule, ProbabilisticRule, SaturationRule
+from epp.flow.rules import LegacyRule, ProbabilisticRule, SaturationRule
 from epp.options.flow import FlowControlConfig
 from epp.picking import Picking
-from epp.scheduling.default import default_profile
-from epp.scheduling.framework import Profile
-from epp.scheduling.plugins.max_score import MaxScorePicker
+from epp.scheduling.default import default_profile, reckoner_of
 from epp.settings import parse
 from epp.telemetry import Telemetry
 from tests.flow import make
 from tests.make import fleet, load, pool
 
+CONFIG = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n"
 
-def gate(*flags: str, profile: Profile | None = None, section: FlowControlConfig | None = None) -> Gate | None:
+
+def gate(*flags: str, section: FlowControlConfig | None = None) -> Gate | None:
     over = pool("a")
     settings = parse(["--discovery-file=endpoints.yaml", *flags])
-    picking = Picking(over, profile or default_profile(), Random(1))
+    picking = Picking(over, default_profile(), Random(1))
     return gate_of(settings, picking, lambda: 0.0, Telemetry(fleet(over)), section)
 
 
@@ -50,11 +51,14 @@ def test_the_flag_says_by_which_rule(flags: tuple[str, ...], rule: type[Any]) ->
     assert isinstance(made.control.rule, rule)
 
 
-def test_a_profile_that_does_not_reckon_in_seconds_has_a_rule_of_what_is_known_without() -> None:
-    made = gate(profile=Profile("plain", picker=MaxScorePicker()))
+@pytest.mark.parametrize("content", ["", CONFIG, CONFIG + "featureGates: [flowControl]\n"])
+def test_any_configuration_file_says_who_is_admitted_so_our_rule_is_never_without_a_reckoning(content: str) -> None:
+    configured = Configured.of(
+        parse(["--discovery-file=endpoints.yaml", *([f"--config-text={content}"] * bool(content))])
+    )
 
-    assert made is not None
-    assert isinstance(made.control.rule, PressureRule)
+    assert (configured.flow is None) is (not content)
+    assert reckoner_of(configured.scheduler()) is not None or configured.flow is not None
 
 
 def test_no_admission_is_no_gate() -> None:

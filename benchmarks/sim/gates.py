@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.sim.summary import Slo
-from epp.flow.control import Control
-from epp.flow.forecast import LedgerForecast
+from epp.flow import build
 from epp.flow.gate import Gate
-from epp.flow.own import OwnRule
 from epp.flow.settings import FlowSettings
 from epp.picking import Picking
 from epp.scheduling.default import reckoner_of
@@ -24,13 +22,6 @@ def own_gate(picking: Picking, flow: FlowSettings, now: Callable[[], float]) -> 
     reckoner = reckoner_of(picking.profile)
     if reckoner is None:
         raise ValueError(f"admission `onehop` needs a policy that reckons in seconds, not {picking.profile.name}")
-    control = Control(
-        settings=flow,
-        rule=OwnRule(flow, reckoner),
-        forecast=LedgerForecast(),
-        ledger=picking.pool,
-        eligible=picking.eligible,
-    )
-    gate = Gate(control, now)
+    gate = build.own_gate(build.Place(picking.pool, picking.eligible, now), flow, reckoner)
     picking.pool.on_room = gate.wake
     return gate

@@ -8,7 +8,6 @@ from epp.doctor import envoyfilters, services
 from epp.doctor.cluster import Cluster
 from epp.doctor.findings import Finding, NotChecked, note, problem, unknown, warning
 from epp.doctor.gateways import Family, rules
-from epp.doctor.pickers import pickers
 from epp.doctor.tls import policy, rule_for
 from epp.doctor.tree import at, key_of, number, objects, text
 
@@ -55,27 +54,25 @@ def failure_mode(cluster: Cluster) -> Iterator[Finding]:
 def endpoint_lists(cluster: Cluster) -> Iterator[Finding]:
     """Several endpoints in one answer are understood by few gateways."""
     looked = False
-    for call in services.calls(cluster):
-        for workload in services.resolve(cluster, *call.service).workloads:
-            for picker in pickers(workload):
-                looked = True
-                more = picker.last("fallback-endpoints", "0")
-                if more in ("0", ""):
-                    continue
-                for family in sorted(call.families - set(TAKE_LISTS), key=str):
-                    if family is None:
-                        yield unknown(
-                            call.subject,
-                            f"{workload.title} has --fallback-endpoints={more}; which gateway calls it is not known.",
-                            "Istio, GKE and Envoy with override_host take a list; others fail.",
-                        )
-                    else:
-                        yield problem(
-                            call.subject,
-                            f"{workload.title} has --fallback-endpoints={more}, and {family.value}"
-                            f" {LIST_ENDS_IN[family]} when an answer names several endpoints.",
-                            "Remove --fallback-endpoints.",
-                        )
+    for call, _, picker in services.answering(cluster):
+        looked = True
+        more = picker.last("fallback-endpoints", "0")
+        if more in ("0", ""):
+            continue
+        for family in sorted(call.families - set(TAKE_LISTS), key=str):
+            if family is None:
+                yield unknown(
+                    call.subject,
+                    f"{picker.workload.title} has --fallback-endpoints={more}; which gateway calls it is not known.",
+                    "Istio, GKE and Envoy with override_host take a list; others fail.",
+                )
+            else:
+                yield problem(
+                    call.subject,
+                    f"{picker.workload.title} has --fallback-endpoints={more}, and {family.value}"
+                    f" {LIST_ENDS_IN[family]} when an answer names several endpoints.",
+                    "Remove --fallback-endpoints.",
+                )
     if not looked:
         raise NotChecked("no picker is seen behind a Service")
 

@@ -82,28 +82,25 @@ def picker_protocol(cluster: Cluster) -> Iterator[Finding]:
 def picker_pools(cluster: Cluster) -> Iterator[Finding]:
     """The picker behind a pool's Service picks for that pool, and its port does."""
     looked = False
-    for call in services.calls(cluster):
+    for call, found, picker in services.answering(cluster):
         if call.pool is None:
             continue
-        found = services.resolve(cluster, *call.service)
-        for workload in found.workloads:
-            for picker in pickers(workload):
-                looked = True
-                key = key_of(call.pool)
-                listening = picker.ports.get(found.numbers.get(workload.title) or 0)
-                if picker.picks_for(call.pool, call.service.name) is False:
-                    yield problem(
-                        call.subject,
-                        f"{workload.title} picks for {', '.join(picker.named_pools) or 'other pools'}, so requests for"
-                        " this pool are answered with pods of others or refused.",
-                        f"Start it with --pool={key} (or --pool-name), or name its own Service in the pool.",
-                    )
-                elif listening is not None and listening.pool not in ("", key):
-                    yield problem(
-                        call.subject,
-                        f"its Service leads to the port of {workload.title} that decides inside {listening.pool} only.",
-                        f"Set the Service's targetPort to the port of --pool={key}=PORT, or to --grpc-port.",
-                    )
+        looked = True
+        key = key_of(call.pool)
+        listening = picker.ports.get(found.numbers.get(picker.workload.title) or 0)
+        if picker.picks_for(call.pool, call.service.name) is False:
+            yield problem(
+                call.subject,
+                f"{picker.workload.title} picks for {', '.join(picker.named_pools) or 'other pools'}, so requests for"
+                " this pool are answered with pods of others or refused.",
+                f"Start it with --pool={key} (or --pool-name), or name its own Service in the pool.",
+            )
+        elif listening is not None and listening.pool not in ("", key):
+            yield problem(
+                call.subject,
+                f"its Service leads to the port of {picker.workload.title} that decides inside {listening.pool} only.",
+                f"Set the Service's targetPort to the port of --pool={key}=PORT, or to --grpc-port.",
+            )
     if not looked:
         raise NotChecked("no picker is seen behind the Service of an InferencePool")
 

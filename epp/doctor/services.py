@@ -10,7 +10,7 @@ from epp.doctor import envoyfilters
 from epp.doctor.arguments import container_ports
 from epp.doctor.cluster import Cluster, Workload
 from epp.doctor.gateways import Family, Rule, rules
-from epp.doctor.pickers import GRPC_PORT
+from epp.doctor.pickers import GRPC_PORT, Picker, pickers
 from epp.doctor.tree import Object, at, key_of, namespace_of, number, objects, pairs, text
 
 
@@ -85,6 +85,15 @@ def calls(cluster: Cluster) -> Iterator[Call]:
         if target is not None:
             ref = PickerRef(target.namespace, target.name, target.port)
             yield Call(patch.title, ref, frozenset({Family.ISTIO}), frozenset({namespace_of(patch.item)}))
+
+
+def answering(cluster: Cluster) -> Iterator[tuple[Call, Resolved, Picker]]:
+    """Every picker that is seen behind a call, with what is behind the port that is called."""
+    for call in calls(cluster):
+        found = resolve(cluster, *call.service)
+        for workload in found.workloads:
+            for picker in pickers(workload):
+                yield call, found, picker
 
 
 def resolve(cluster: Cluster, namespace: str, name: str, port: int | None) -> Resolved:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from epp.datastore import objects, policies
+from epp.datastore import objects
 from epp.datastore.fleet import Fleet
 from epp.datastore.membership import Naming
-from epp.datastore.objects import BadObject, InferencePool, Objective, Rewrite
+from epp.datastore.objects import BadObject, InferencePool
 from epp.datastore.policies import Policies
 from epp.datastore.selectors import Selector
 from epp.edge.kinds import Kinds, decode_pool
 from epp.edge.kube.client import ApiError, Kube, Resource
 from epp.edge.kube.informer import Informer, Key
-from epp.edge.members import NO_POD, Followed, Members
+from epp.edge.members import Followed, Members
 from epp.edge.notices import Notice, Notices
 from epp.edge.together import Together
+from epp.edge.troubles import Namespace, Troubles, speaks_http
 from epp.edge.wanted import Wanted
 
 log = logging.getLogger(__name__)
@@ -35,35 +36,7 @@ ASK_AGAIN_S = 30.0  # for definitions that are installed after us
 OLD_GROUPS = (objects.OLD_POOL_GROUP,)
 DISCOVERY_PAUSE_S = 2.0
 LOOK_S = 0.5
-UNREADABLE = "has appProtocol kubernetes.io/h2c: requests to it are gRPC, which is not read here, so it is not used"
 PATIENCE_S = 15.0  # for the first sight of every pool; then those that were seen have to do
-
-
-@dataclass(slots=True)
-class _Namespace:
-    """What is followed in one namespace."""
-
-    pools: Informer[InferencePool]
-    objectives: Informer[Objective]
-    rewrites: Informer[Rewrite]
-
-    @property
-    def informers(self) -> tuple[Informer[Any], ...]:
-        """All of them."""
-        return self.pools, self.objectives, self.rewrites
-
-    def notices(self) -> Iterator[Notice]:
-        """The objects that cannot be used."""
-        for informer in self.informers:
-            for (namespace, name), why in informer.left_out.items():
-                message = f"it is not used: {why.removeprefix(f'{namespace}/{name}: ')}"
-                uid = informer.uids_left_out.get((namespace, name), "")
-                yield Notice(informer.resource, namespace, name, uid, "NotUsed", message)
-
-    @property
-    def settled(self) -> bool:
-        """Whether there is nothing to wait for."""
-        return all(informer.settled for informer in self.informers)
 
 
 @dataclass(slots=True)
@@ -80,13 +53,14 @@ class Cluster:
     on_ready: Callable[[bool], None] = lambda ready: None
     notice: Callable[[Notice], None] = lambda notice: None
     ready: bool = False
-    _namespaces: dict[str, _Namespace] = field(default_factory=dict)
+    _namespaces: dict[str, Namespace] = field(default_factory=dict)
     _followed: dict[str, Followed] = field(default_factory=dict)
     _impatient: bool = False
     _discovery: str | None = "the API server has not been asked yet"
     _running: dict[Informer[Any], asyncio.Task[None]] = field(default_factory=dict)
     _conflicts: frozenset[Notice] = frozenset()
     _notices: Notices = field(init=False)
+    _troubles: Troubles = field(init=False)
     _kinds: Kinds = field(init=False)
     _policies_due: Together = field(init=False)
     _tasks: asyncio.TaskGroup = field(init=False)
@@ -94,6 +68,7 @@ class Cluster:
     def __post_init__(self) -> None:
         self._policies_due = Together(self._set_policies)
         self._notices = Notices(self.notice)
+        self._troubles = Troubles(self.fleet, self.wanted, self._namespaces, self._followed)
         self._kinds = Kinds(self.kube, self.wanted)
 
     async def run(self) -> None:
@@ -113,7 +88,7 @@ class Cluster:
 
         return {
             "discovery": lambda: self._discovery,
-            "inferencepools": lambda: {n: c for n in self._namespaces if (c := self._about_pools(n))} or None,
+            "inferencepools": lambda: {n: c for n in self._namespaces if (c := self._troubles.of_pools(n))} or None,
             "inferenceobjectives": said("objectives"),
             "inferencemodelrewrites": said("rewrites"),
             "pods": lambda: {key: c for key, f in self._followed.items() if (c := f.condition)} or None,
@@ -142,7 +117,7 @@ class Cluster:
         """An informer for each of these resources that has none yet."""
         before = self._namespaces.get(namespace)
         pools, objectives, rewrites = found
-        self._namespaces[namespace] = after = _Namespace(
+        self._namespaces[namespace] = after = Namespace(
             _kept(before.pools if before else None, pools) or self._pools(pools, namespace),
             _kept(before.objectives if before else None, objectives)
             or self._informer(objectives, namespace, objects.decode_objective),
@@ -196,7 +171,7 @@ class Cluster:
     def _pool_changed(self, key: Key, old: InferencePool | None, new: InferencePool | None) -> None:
         name = "/".join(key)
         followed = self._followed.get(name)
-        if new is not None and self.wanted.is_ours(new) and _speaks_http(new):
+        if new is not None and self.wanted.is_ours(new) and speaks_http(new):
             if followed is None:
                 followed = self._followed[name] = Followed(self.kube, self.fleet, name, self.naming, self._look)
             followed.follow(Members.of(new), self._tasks)
@@ -230,39 +205,7 @@ class Cluster:
             await asyncio.sleep(LOOK_S)
             self._impatient = self._impatient or asyncio.get_running_loop().time() >= ends
             self._look()
-            self._notices.now([*self._conflicts, *self._troubles()])
-
-    def _about_pools(self, namespace: str) -> str | None:
-        """What is wrong with the pools of a namespace, those included that should be there."""
-        pools = self._namespaces[namespace].pools
-        known = pools.objects.values()
-        missing = self.wanted.missing(namespace, known) if pools.synced else []
-        unread = [f"{pool.key} {UNREADABLE}" for pool in known if self.wanted.is_ours(pool) and not _speaks_http(pool)]
-        return "; ".join(filter(None, (pools.condition, *missing, *unread))) or None
-
-    def _troubles(self) -> Iterator[Notice]:
-        """What else an operator should know, beside conflicts."""
-        for namespace, space in self._namespaces.items():
-            yield from space.notices()
-            about = space.pools.resource
-            if space.pools.synced:
-                for key in sorted(self.wanted.named):
-                    home, _, name = key.partition("/")
-                    if home == namespace and (home, name) not in space.pools.objects:
-                        yield Notice(about, home, name, "", "Missing", "there is no such InferencePool")
-            for pool in space.pools.objects.values():
-                if not self.wanted.is_ours(pool):
-                    continue
-                said = [("NotUsed", UNREADABLE)] if not _speaks_http(pool) else self._members_trouble(pool)
-                for reason, message in said:
-                    yield Notice(about, pool.namespace, pool.name, pool.uid, reason, message)
-
-    def _members_trouble(self, pool: InferencePool) -> list[tuple[str, str]]:
-        followed = self._followed.get(pool.key)
-        if followed is None or not followed.synced:
-            return []
-        empty = [] if self.fleet.pool(pool.key).endpoints else [("NoEndpoints", NO_POD)]
-        return empty + [("PodNotUsed", note) for note in followed.notes]
+            self._notices.now([*self._conflicts, *self._troubles.others()])
 
     def _look(self) -> None:
         """Whether we are ready now."""
@@ -291,23 +234,8 @@ class Cluster:
         for key in self._followed:
             self.fleet.pool(key).policies = policies_of(key)
         self.fleet.all.policies = together = policies_of(*self._followed)
-        uids = {("InferenceModelRewrite", r.key): r.uid for r in rewrites}
-        uids |= {("InferenceObjective", o.key): o.uid for o in objectives}
-        noticed = frozenset(
-            self._notice(conflict, loser, uids) for conflict in together.conflicts() for loser in conflict.losers
-        )
-        self._notices.now([*noticed, *self._troubles()])
-        self._conflicts = noticed
-
-    def _notice(self, conflict: policies.Conflict, loser: str, uids: Mapping[tuple[str, str], str]) -> Notice:
-        namespace, _, name = loser.partition("/")
-        space = self._namespaces[namespace]
-        about = space.rewrites.resource if conflict.kind == "InferenceModelRewrite" else space.objectives.resource
-        return Notice(about, namespace, name, uids.get((conflict.kind, loser), ""), "Conflict", conflict.why)
-
-
-def _speaks_http(pool: InferencePool) -> bool:
-    return pool.app_protocol == "http"
+        self._conflicts = self._troubles.conflicts(together)
+        self._notices.now([*self._conflicts, *self._troubles.others()])
 
 
 def _is_alarm(informer: Informer[Any]) -> bool:

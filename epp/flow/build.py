@@ -9,12 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from epp.flow.control import Control, Eligible
-from epp.flow.forecast import Forecast, LedgerForecast
 from epp.flow.gate import Gate, Observer
-from epp.flow.guard import Guard
 from epp.flow.limits import StaticLimit, UsageLimits
 from epp.flow.own import OwnRule, Reckoning
-from epp.flow.rules import LegacyRule, PressureRule, ProbabilisticRule, Rule, SaturationRule
+from epp.flow.rules import LegacyRule, ProbabilisticRule, Rule, SaturationRule
 from epp.flow.saturation import Saturation, Utilization
 from epp.flow.settings import BandSettings, FlowSettings, GatewayTimeouts, OrderName, ShareName
 from epp.flow.ticket import Ledger
@@ -44,36 +42,18 @@ class Place:
     now: Callable[[], float]
     observer: Observer | None = None
 
-    def gate(self, settings: FlowSettings, rule: Rule, forecast: Forecast, guard: Guard | None = None) -> Gate:
+    def gate(self, settings: FlowSettings, rule: Rule) -> Gate:
         """A gate here."""
-        control = Control(
-            settings=settings,
-            rule=rule,
-            forecast=forecast,
-            ledger=self.ledger,
-            eligible=self.eligible,
-            guard=guard,
-        )
+        control = Control(settings=settings, rule=rule, ledger=self.ledger, eligible=self.eligible)
         return Gate(control, self.now, self.observer)
 
 
-def own_gate(
-    place: Place,
-    settings: FlowSettings | None = None,
-    *,
-    reckoning: Reckoning | None = None,
-    forecast: Forecast | None = None,
-) -> Gate:
+def own_gate(place: Place, settings: FlowSettings, reckoning: Reckoning) -> Gate:
     """OneHop's default: each class up to its pressure, and waits that its SLO allows.
 
-    By the `reckoning` that the choice of an endpoint goes by; where that does not reckon in seconds, by a forecast.
+    By the `reckoning` that the choice of an endpoint goes by.
     """
-    settings = settings or FlowSettings()
-    forecast = forecast or LedgerForecast(settings.pressure_s)
-    if reckoning is not None:
-        return place.gate(settings, OwnRule(settings, reckoning), forecast)
-    guard = Guard() if settings.guarded else None
-    return place.gate(settings, PressureRule(settings, forecast, guard), forecast, guard)
+    return place.gate(settings, OwnRule(settings, reckoning))
 
 
 def llmd_gate(
@@ -97,7 +77,7 @@ def llmd_gate(
     rule: Rule = SaturationRule(saturation, limits or StaticLimit()) if flow_control else LegacyRule(saturation)
     if admitter is not None:
         rule = probabilistic(admitter, rule, rng or Random(), saturation)
-    return place.gate(settings, rule, LedgerForecast())
+    return place.gate(settings, rule)
 
 
 def probabilistic(

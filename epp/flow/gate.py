@@ -162,7 +162,7 @@ class Gate:
             self._tell(self.control.expire(now))  # those that were found to come too late
             self._set_timer()
             self._observer.looked(self._now() - now)
-        except Exception as surprise:  # a defect of a rule or a forecast: nobody may wait for ever because of it
+        except Exception as surprise:  # a defect of a rule or its reckoning: nobody may wait for ever because of it
             for waiter in self._waiters.values():
                 if not waiter.done():
                     waiter.set_exception(surprise)

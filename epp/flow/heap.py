@@ -51,6 +51,15 @@ class Heap(Generic[T]):
         """Its rank. Raises IndexError when there is none."""
         return self._ranks[0]
 
+    def below(self, rank: Any) -> Iterator[T]:
+        """The items of a smaller rank, in no order; looks at no others but those next to them."""
+        places = [0]
+        while places:
+            place = places.pop()
+            if place < len(self._items) and self._ranks[place] < rank:
+                yield self._items[place]
+                places += (2 * place + 1, 2 * place + 2)
+
     def last(self) -> T:
         """One of the items with no smaller one below it: among the worst, at no cost."""
         return self._items[-1]

@@ -68,12 +68,9 @@ class OwnRule(Rule):
         request, settings = ticket.request, self.settings
         wants = ticket.wants = self.reckoning.wants(request, endpoints)
         ticket.own_s = wants.own_s
-        slo_s = ticket.slo_s
-        if slo_s is None:
-            slo_s = settings.slo_ttft_s + settings.slo_own_factor * wants.alone_s
-        ticket.due_s = slo_s
+        ticket.due_s = settings.due_s(ticket.slo_s, wants.alone_s)
         limits = settings.limits(settings.level(request.priority))
-        ticket.deadline = ticket.arrived + limits.patience * slo_s - settings.slo_margin_s
+        ticket.deadline = ticket.arrived + limits.patience * ticket.due_s - settings.slo_margin_s
 
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
         settings = self.settings
@@ -112,9 +109,10 @@ class OwnRule(Rule):
         most = (now - ticket.arrived) / self.settings.worth
         return [e for e in open_ if extra.get(e, elsewhere) <= most]
 
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
-        if self.hopeless(ticket, endpoints, now):
-            wait_s = min(waits_s for waits_s, _, _ in self.reckoning.meets(endpoints, 0.0, now))
+    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
+        wait_s = min(waits_s for waits_s, _, _ in self.reckoning.meets(endpoints, 0.0, now))
+        wait_s += before_s / len(endpoints)
+        if wait_s > ticket.deadline - now - ticket.own_s:
             raise Refused(Reason.WAIT_TOO_LONG, TOO_LATE, retry_after_s=retry_after_s(wait_s))
         return ticket.deadline - ticket.own_s
 

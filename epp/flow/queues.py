@@ -6,6 +6,7 @@ beyond a bound; a ticket is in its line and in the heap of deadlines, or in neit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import count
 
@@ -70,6 +71,11 @@ class Line:
             turns.push(turns.first(), rank)  # it was served since; others may come before it now
         ticket = self._tenants[turns.first()].first()
         return (rank, ticket.rank, ticket.order), ticket
+
+    def before_s(self, tenant: str, rank: float) -> float:
+        """Predicted seconds of prefill of the tenant's tickets that come before a new one of that rank."""
+        tickets = self._tenants.get(tenant)
+        return 0.0 if tickets is None else sum(t.own_s for t in tickets.below((rank, math.inf)))
 
     def worst_of(self, tenant: str) -> Ticket:
         """A ticket of the tenant that would have to wait for long."""
@@ -236,6 +242,20 @@ class Queues:
             for key, line in band.lines.items()
             if key.meets(ticket.key)
         )
+
+    def before_s(self, ticket: Ticket) -> float:
+        """Of a ticket that does not wait yet: predicted seconds of prefill that are sure to go before it, and nowhere
+        else than where it may go: all of a higher priority, and of its own what its tenant has in front of it."""
+        band = self.band(ticket.request.priority)
+        tenant, rank = band.share.tenant(ticket.request.tenant), band.rank(ticket)
+        total = 0.0
+        for other in self._sorted:
+            if other.priority < band.priority:
+                break
+            for key, line in other.lines.items():
+                if key.within(ticket.key):
+                    total += line.before_s(tenant, rank) if other is band else line.work_s
+        return total
 
     def waited_for(self) -> set[Key]:
         """The sets of candidates that something waits for."""

@@ -1,8 +1,8 @@
-"""Who has room, and who may wait for it: the rules that a gate can be given.
+"""Who has room, and who may wait for it: what a rule of a gate is, and the Go picker's rules.
 
-`PressureRule` is ours, the default. `SaturationRule`, `LegacyRule` and `ProbabilisticRule` are the Go picker's: flow
-control on, flow control off, and the admitter plugin. Must stay true: a rule changes nothing, so asking it twice gives
-the same answer; where a class finds no room, no lower one does.
+`SaturationRule`, `LegacyRule` and `ProbabilisticRule` are flow control on, flow control off, and the admitter plugin;
+ours, the default, is `own.py`. Must stay true: a rule changes nothing, so asking it twice gives the same answer; where
+a class finds no room, no lower one does.
 """
 
 from __future__ import annotations
@@ -15,20 +15,14 @@ from dataclasses import dataclass, field
 from random import Random
 
 from epp.domain import Endpoint, Reason, Refused
-from epp.flow.forecast import FRESH_S, Forecast
-from epp.flow.guard import Guard
 from epp.flow.limits import StaticLimit, UsageLimits
 from epp.flow.saturation import Saturation
-from epp.flow.settings import FlowSettings
 from epp.flow.ticket import Room, Ticket
 
 UNBOUNDED = sys.maxsize
 PRIORITIES_MAX = 64  # as many as there are bands
-# Of what its class may find. With none of it a tenth of the standard class ends late at twice what engines can do, and
-# so much of their work is for nobody; with all of it too many are refused (tests/flow/test_overload.py).
-FOUND = 0.5
+FRESH_S = 2.0  # for how long a sample of an engine counts
 RETRY_S_MAX = 60  # nobody is told to stay away for longer, however long the line
-SATURATED = "the endpoints are busy; this request would have to wait for too long"
 
 
 class Rule(ABC):
@@ -46,8 +40,8 @@ class Rule(ABC):
         """The endpoints that the request may go to now; an empty list: none yet; None: any of them."""
 
     @abstractmethod
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
-        """When a request that finds no room is to give up, with so much prefill ahead of it.
+    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
+        """When a request that finds no room is to give up, with so much prefill in the queues before it.
 
         Raises Refused where waiting is not expected to help.
         """
@@ -70,66 +64,6 @@ class Rule(ABC):
 
 
 @dataclass(slots=True)
-class PressureRule(Rule):
-    """Each class has a ceiling on the pressure of an endpoint; what may be shed has the lowest, so it goes first.
-
-    A request that finds no room waits if its first token is predicted within `patience` of its SLO, and is refused
-    with the predicted wait otherwise; one that waits gives up when its SLO cannot be kept any more.
-    """
-
-    settings: FlowSettings
-    forecast: Forecast
-    guard: Guard | None = None
-
-    def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
-        level = self.settings.level(ticket.request.priority)
-        seen: Sequence[Endpoint] = [e for e in endpoints if e.reachable] or endpoints
-        if level == "critical" and math.isinf(self.settings.critical.ceiling):
-            backlog_s, most_s = self.forecast.backlog_s, self.settings.critical_backlog_s
-            open_ = [e for e in seen if backlog_s(e, now) <= most_s]
-        else:
-            pressure, ceiling = self.forecast.pressure, self._ceiling(ticket, now)
-            open_ = [e for e in seen if pressure(e, now) <= ceiling]
-        return None if len(open_) == len(endpoints) else open_
-
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
-        settings = self.settings
-        limits = settings.limits(settings.level(ticket.request.priority))
-        slo_s = ticket.due_s
-        rate = max(self.forecast.service_rate(), 1e-3)
-        wait_s = self._excess_s(ticket, endpoints, now) / rate + ahead_s / (len(endpoints) * rate)
-        after_s = ticket.own_s + self._found_s(ticket, now)
-        if now - ticket.arrived + wait_s + after_s > limits.patience * slo_s:
-            raise Refused(Reason.WAIT_TOO_LONG, SATURATED, retry_after_s=retry_after_s(wait_s))
-        return ticket.arrived + slo_s - after_s
-
-    def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:
-        """The mean pressure, by the ceiling of the standard class."""
-        if not endpoints:
-            return 1.0
-        total = sum(self.forecast.pressure(e, now) for e in endpoints)
-        return total / len(endpoints) / self.settings.standard.ceiling
-
-    def _ceiling(self, ticket: Ticket, now: float) -> float:
-        level = self.settings.level(ticket.request.priority)
-        ceiling = self.settings.limits(level).ceiling
-        return ceiling if self.guard is None or level == "critical" else ceiling * self.guard.factor(now)
-
-    def _found_s(self, ticket: Ticket, now: float) -> float:
-        """Seconds of prefill that a request is expected to find at its endpoint when it is let go."""
-        ceiling = self._ceiling(ticket, now)
-        return 0.0 if math.isinf(ceiling) else FOUND * ceiling * self.settings.pressure_s
-
-    def _excess_s(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> float:
-        """Seconds of prefill by which the least busy endpoint is above what the class may fill it to."""
-        if self.settings.level(ticket.request.priority) == "critical" and math.isinf(self.settings.critical.ceiling):
-            least_s = min(self.forecast.backlog_s(e, now) for e in endpoints)
-            return max(0.0, least_s - self.settings.critical_backlog_s)
-        least = min(self.forecast.pressure(e, now) for e in endpoints)
-        return max(0.0, least - self._ceiling(ticket, now)) * self.settings.pressure_s
-
-
-@dataclass(slots=True)
 class SaturationRule(Rule):
     """The Go picker's flow control: who goes on while the endpoints together are below a ceiling, by priority.
 
@@ -149,7 +83,7 @@ class SaturationRule(Rule):
             self._known.add(priority)
         return None if full < self.limits.ceiling(priority, self._known, full) else ()
 
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
+    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
         return math.inf
 
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
@@ -179,7 +113,7 @@ class LegacyRule(Rule):
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
         return None
 
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
+    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
         raise AssertionError("nobody waits by this rule")
 
     def stale(self, endpoints: Sequence[Endpoint], now: float) -> int:
@@ -215,8 +149,8 @@ class ProbabilisticRule(Rule):
     def room(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> Room:
         return self.then.room(ticket, endpoints, now)
 
-    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], ahead_s: float, now: float) -> float:
-        return self.then.until(ticket, endpoints, ahead_s, now)
+    def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
+        return self.then.until(ticket, endpoints, before_s, now)
 
     def at_once(self, endpoints: Sequence[Endpoint]) -> int:
         return self.then.at_once(endpoints)

@@ -97,12 +97,12 @@ class FlowSettings:
 
     Priorities from `critical_from` on are critical, those below `sheddable_below` may be shed. A request without an SLO
     of its own has `slo_ttft_s` plus `slo_own_factor` times its own prefill. `pressure_s` of prefill waiting at an
-    endpoint are a pressure of 1; what is critical goes only where no more than `critical_backlog_s` wait, and these are
-    to be less than its SLO.
+    endpoint are a pressure of 1. Where critical requests are, other classes find `beside_critical` of their ceiling.
+    Decoding slower than `slo_tpot_s` a token is a pressure of 1, too. A first token is to come `slo_margin_s` before it
+    is due; and a second of prefill that a cache saves is worth `worth` seconds of waiting for it.
 
     `evict` allows requests in flight that may be shed to be cut off for others, `evicted_at_once` at a time, and again
-    only when these have ended or `evict_grace_s` have passed. With `guarded` the ceilings follow how critical requests
-    fare (`guard.py`).
+    only when these have ended or `evict_grace_s` have passed.
     """
 
     requests_max: int = 10_000
@@ -119,20 +119,18 @@ class FlowSettings:
     standard: ClassSettings = ClassSettings(0.8, 1.0)
     sheddable: ClassSettings = ClassSettings(0.35, 1.0)
     beside_critical: float = 0.5
-    critical_backlog_s: float = 2.5
     slo_ttft_s: float = 2.0
     slo_own_factor: float = 2.0
     slo_tpot_s: float = 0.1
     slo_margin_s: float = 0.2
     worth: float = 1.0
     pressure_s: float = 1.0
-    guarded: bool = False
     evict: bool = False
     evicted_at_once: int = 2
     evict_grace_s: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("requests_max", "bytes_max", "hold_s", "slo_own_factor", "critical_backlog_s"):
+        for name in ("requests_max", "bytes_max", "hold_s", "slo_own_factor"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         for name in ("wait_s_max", "slo_ttft_s", "pressure_s", "evict_grace_s", "evicted_at_once"):

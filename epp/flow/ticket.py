@@ -24,6 +24,10 @@ class Key(NamedTuple):
         """Whether an endpoint may serve both."""
         return None in self.models or None in other.models or not self.models.isdisjoint(other.models)
 
+    def within(self, other: Key) -> bool:
+        """Whether every endpoint that may serve this one may serve the other."""
+        return (None in other.models or self.models <= other.models) and other.subset in (None, self.subset)
+
 
 class Booking(Protocol):
     """A place in the ledger that is kept for a request until it takes its own."""

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from epp.__main__ import main
-from tests.cli.test_inspect import listening
+from tests.cli.listening import listening
 from tests.doctor.apiserver import ApiServer, kubeconfig
 from tests.doctor.site import Tree, running, site, without_filter
 

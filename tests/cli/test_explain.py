@@ -23,6 +23,7 @@ import epp.cli
 from epp.datastore.receipts import Keeping, Receipts
 from epp.domain import Receipt
 from epp.edge.admin import admin_app
+from tests.cli.listening import listening
 from tests.cli.test_serve import PLAIN, Running, connected, running
 from tests.make import fleet, pool
 
@@ -56,20 +57,6 @@ async def explain(*words: str, stdin: str = "", **environment: str) -> Said:
         subprocess.run, command, input=stdin.encode(), capture_output=True, env=clean | environment, timeout=100
     )
     return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
-@asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[str]:
-    """The `host:port` where the app answers."""
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        yield f"{host}:{port}"
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -6,8 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -24,6 +23,7 @@ from epp.datastore.receipts import Receipts
 from epp.domain import Probe
 from epp.edge.admin import admin_app
 from epp.scheduling import standing
+from tests.cli.listening import listening
 from tests.make import load
 
 Told = tuple[int, str, str]
@@ -57,20 +57,6 @@ def shop() -> Fleet:
     first.inflight_requests, first.inflight_tokens = 3, 12_345
     second.reachable = False
     return made
-
-
-@asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[str]:
-    """The `host:port` where the app answers."""
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        yield f"{host}:{port}"
-    finally:
-        await runner.cleanup()
 
 
 def admin(state: dict[str, Callable[[], Any]] | None = None, token: str | None = None) -> web.Application:

@@ -158,7 +158,7 @@ async def test_a_swapped_symlink_is_followed_as_a_config_map_does_it(tmp_path: P
 async def test_a_bad_edit_keeps_the_endpoints_says_why_once_and_a_good_one_heals(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="epp.edge.discovery_file")
+    caplog.set_level(logging.INFO, logger="epp.edge.watched_file")
     async with watching(path) as file:
         before = file.pool.endpoints
         edit(path, "endpoints: [{name: a, adress: h, port: 1}]")
@@ -173,7 +173,8 @@ async def test_a_bad_edit_keeps_the_endpoints_says_why_once_and_a_good_one_heals
         assert kept is before
         assert file.last_error is None
         assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-        assert why in caplog.records[0].getMessage()
+        assert f"{path}: {why}" in caplog.records[0].getMessage()
+        assert caplog.records[1].getMessage() == f"the discovery file {path} was reloaded: 1 endpoints"
 
 
 async def test_a_vanished_file_keeps_the_endpoints_and_is_taken_up_when_it_is_back(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -23,9 +25,12 @@ class Owner:
         self.path = path
         self.used: list[str] = []
         self.builds = 0
+        self.broken = False  # a disk that fails
 
     def build(self) -> str:
         self.builds += 1
+        if self.broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         try:
             text = self.path.read_text()
         except OSError as gone:
@@ -123,3 +128,18 @@ async def test_a_file_that_is_gone_is_told_and_taken_up_when_it_is_back(path: Pa
         await until(lambda: owner.used)
 
     assert owner.used == ["one"]
+
+
+async def test_a_file_that_cannot_be_read_is_told_once_and_looked_at_again_though_it_did_not_change(path: Path) -> None:
+    async with watching(path) as (file, owner):
+        owner.broken = True
+        edit(path, "two")
+        await until(lambda: file.last_error)
+        looked = owner.builds
+        await until(lambda: owner.builds > looked + 2)
+        why, failures = file.last_error, file.failures
+        owner.broken = False
+        await until(lambda: owner.used)
+
+    assert (why, failures) == ("cannot be read: Input/output error", 1)
+    assert (owner.used, file.last_error) == (["two"], None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -11,24 +10,15 @@ from epp.datastore.pool import Pool
 from epp.domain import Endpoint, Request
 from epp.flow.build import Place
 from epp.flow.control import Control
-from epp.flow.forecast import LedgerForecast
 from epp.flow.gate import Gate
-from epp.flow.rules import PressureRule, Rule
-from epp.flow.settings import ClassSettings, FlowSettings
+from epp.flow.own import OwnRule
+from epp.flow.rules import Rule
+from epp.flow.settings import FlowSettings
 from epp.flow.ticket import Key, Room, Ticket
 from epp.picking import Picking
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.max_score import MaxScorePicker
-
-# What the tests of the pressure rule reckon with, whatever the default is.
-PRESSURES = FlowSettings(
-    critical=ClassSettings(math.inf, 1.5),
-    standard=ClassSettings(0.8, 1.0),
-    sheddable=ClassSettings(0.35, 0.5),
-    critical_backlog_s=1.5,
-    pressure_s=1.5,
-)
-TOKENS_PER_S = 1000.0  # a thousand tokens are a second of prefill
+from epp.scheduling.reckoner import Reckoner
 
 
 def ticket(
@@ -63,13 +53,9 @@ class Slots(Rule):
         return sum(e.inflight_requests for e in endpoints) / max(1, len(endpoints) * self.slots)
 
 
-def forecast(settings: FlowSettings | None = None) -> LedgerForecast:
-    return LedgerForecast((settings or PRESSURES).pressure_s, TOKENS_PER_S)
-
-
-def pressure_rule(settings: FlowSettings | None = None) -> PressureRule:
-    settings = settings or PRESSURES
-    return PressureRule(settings, forecast(settings))
+def own_rule(settings: FlowSettings | None = None) -> OwnRule:
+    """The product's rule, by a reckoner that has learned nothing yet."""
+    return OwnRule(settings or FlowSettings(), Reckoner())
 
 
 def control(over: Pool, rule: Rule | None = None, settings: FlowSettings | None = None) -> Control:
@@ -77,7 +63,6 @@ def control(over: Pool, rule: Rule | None = None, settings: FlowSettings | None 
     return Control(
         settings=settings or FlowSettings(),
         rule=rule or Slots(),
-        forecast=forecast(settings),
         ledger=over,
         eligible=picking.eligible,
     )

@@ -10,6 +10,7 @@ import pytest
 
 from epp.datastore.pool import Pool
 from epp.director import Director
+from epp.domain import Cost
 from epp.flow.settings import FlowSettings, GatewayTimeouts
 from epp.outcome import Answered, Routed
 from epp.protocol.messages import Decide
@@ -72,9 +73,9 @@ def test_the_pick_is_among_those_that_have_room() -> None:
 def test_a_refusal_is_json_with_a_code_a_drop_reason_and_when_to_retry() -> None:
     async def main() -> None:
         over = pool("a", models=TWO)
-        through = behind(over, rule=make.pressure_rule())
-        for number in range(4):
-            over.lease(over.endpoints[0], 1000 * number)
+        through = behind(over, rule=make.own_rule())
+        for seconds in range(1, 4):
+            over.lease(over.endpoints[0], Cost(work_s=seconds))
         refused = await through.decide(ask())
 
         assert isinstance(refused, Answered)
@@ -83,7 +84,7 @@ def test_a_refusal_is_json_with_a_code_a_drop_reason_and_when_to_retry() -> None
         assert json.loads(refused.immediate.body)["error"]["code"] == "wait_too_long"
         assert json.loads(refused.immediate.body)["error"]["type"] == "rate_limit_error"
         assert headers["x-llm-d-request-dropped-reason"] == "rejected-saturated"
-        assert headers["retry-after"] == "5"  # 6 s of prefill, less the 1.2 s that this class may find there
+        assert headers["retry-after"] == "6"  # seconds of prefill
 
     virtual.run(main())
 
@@ -165,8 +166,9 @@ def test_a_request_without_a_body_is_let_through_in_its_turn_too() -> None:
 def test_the_clients_own_slo_is_what_its_wait_is_measured_by() -> None:
     async def main() -> None:
         over = pool("a", models=TWO)
-        through = behind(over, rule=make.pressure_rule())
-        over.lease(over.endpoints[0], 2000)
+        through = behind(over, rule=make.own_rule())
+        for _ in range(2):
+            over.lease(over.endpoints[0], Cost(work_s=1.0))
         refused = await through.decide(ask(**{"x-slo-ttft-ms": "500"}))
         assert isinstance(refused, Answered)
         assert refused.receipt.outcome == "wait_too_long"
@@ -177,8 +179,8 @@ def test_the_clients_own_slo_is_what_its_wait_is_measured_by() -> None:
 
         assert isinstance(late, Answered)
         assert late.receipt.outcome == "queue_timeout"
-        # What it still had to do itself, and what it would have found at its endpoint, would not fit any more.
-        assert 3.3 < loop_now() < 3.4
+        # What it still had to do itself, 15 ms, would not fit any more 0.2 s before its SLO.
+        assert 3.77 < loop_now() < 3.8
 
     virtual.run(main())
 

@@ -263,8 +263,8 @@ def test_when_the_last_endpoint_goes_all_that_wait_are_held_whatever_their_prior
 def test_a_first_token_makes_room() -> None:
     async def main() -> None:
         over = pool("a", models=TWO)
-        gate = make.gate(over, now, make.pressure_rule())
-        lease = over.lease(over.endpoints[0], 1500)
+        gate = make.gate(over, now, make.own_rule())
+        lease = over.lease(over.endpoints[0], Cost(work_s=1.5))
         waiting = asyncio.create_task(gate.enter(make.ticket()))
         await asyncio.sleep(0.25)
         lease.prefilled(now())
@@ -279,11 +279,11 @@ def test_a_first_token_makes_room() -> None:
 def test_a_prefill_that_nobody_shows_us_makes_room_when_it_should_be_over() -> None:
     async def main() -> None:
         over = pool("a", models=TWO)
-        gate = make.gate(over, now, make.pressure_rule())
-        lease = over.lease(over.endpoints[0], Cost(1500, 1500, 0.75, blind=True), now=now())
+        gate = make.gate(over, now, make.own_rule())
+        lease = over.lease(over.endpoints[0], Cost(work_s=1.5, blind=True), now=now())
         await gate.enter(make.ticket())
 
-        assert now() == 0.75
+        assert now() == 1.5
         lease.close()
 
     run(main)

@@ -31,6 +31,8 @@ def test_it_holds_what_was_pushed_and_not_removed_the_least_first(steps: list[tu
         assert len(heap) == len(naive)
         assert set(heap) == naive.keys()
         assert not naive or heap.first_rank() == min(naive.values()) == naive[heap.first()]
+        for bound in (0, 5, 21):
+            assert sorted(heap.below(bound)) == sorted(item for item, rank in naive.items() if rank < bound)
     while len(heap):
         assert naive.pop(heap.first()) == heap.first_rank()
         assert all(rank >= heap.first_rank() for rank in naive.values())

@@ -1,6 +1,6 @@
 """Two and three times what four engines can do, in virtual time: who gets through, who is refused, and how soon.
 
-The engines compute prompts one after the other, at the rate that the forecast assumes; so what is tested is the gate.
+The engines compute prompts one after the other, for as long as the reckoner foretells; so what is tested is the gate.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import pytest
 from epp.domain import Cost, Endpoint, Refused
 from epp.flow.build import own_gate
 from epp.flow.gate import Gate
+from epp.flow.settings import FlowSettings
+from epp.scheduling.reckoner import Reckoner
 from tests.flow import make
 from tests.kubeapi import virtual
 from tests.make import pool
@@ -22,8 +24,10 @@ from tests.make import pool
 ENGINES = 4
 SECONDS = 120.0
 MIX = {1: 0.2, 0: 0.5, -1: 0.3}
-TOKENS = (100, 200, 400, 800, 1600)  # 0.62 s of prefill on the average
-MEAN_S = sum(TOKENS) / len(TOKENS) / make.TOKENS_PER_S
+SETTINGS = FlowSettings()
+TOKENS = (4000, 8000, 16_000, 24_000, 32_000)  # 0.1 to 1.3 s of prefill
+SECONDS_OF = {tokens: Reckoner().wants(make.ticket(tokens=tokens).request, ()).own_s for tokens in TOKENS}
+MEAN_S = sum(SECONDS_OF.values()) / len(TOKENS)  # 0.61
 
 
 @dataclass
@@ -38,7 +42,7 @@ class Outcome:
     @property
     def good(self) -> bool:
         """Its first token came within its SLO."""
-        return self.first_s is not None and self.first_s <= 2.0 + 2 * self.tokens / make.TOKENS_PER_S
+        return self.first_s is not None and self.first_s <= 2.0 + 2 * SECONDS_OF[self.tokens]
 
 
 class Fleet:
@@ -48,7 +52,7 @@ class Fleet:
         self.rng = Random(seed)
         self.pool = pool(*(f"e{n}" for n in range(ENGINES)))
         place = make.place(self.pool, self.now)
-        self.gate: Gate = own_gate(place, make.PRESSURES, forecast=make.forecast())
+        self.gate: Gate = own_gate(place, SETTINGS, Reckoner())
         self.pool.on_room = self.gate.wake
         self.engines = {endpoint: asyncio.Lock() for endpoint in self.pool.endpoints}
         self.outcomes: list[Outcome] = []
@@ -79,15 +83,17 @@ class Fleet:
             outcome.refused_s = self.now() - outcome.came
             return
         room = self.pool.endpoints if entry.room is None else entry.room
-        endpoint = min(room, key=lambda e: e.inflight_tokens)
-        with self.pool.lease(endpoint, Cost(outcome.tokens, outcome.tokens)) as lease:
-            await self.computed(endpoint, outcome.tokens)
+        endpoint = min(room, key=lambda e: e.outstanding_s(self.now()))
+        seconds = SECONDS_OF[outcome.tokens]
+        cost = Cost(outcome.tokens, outcome.tokens, seconds, critical=outcome.priority >= SETTINGS.critical_from)
+        with self.pool.lease(endpoint, cost, now=self.now()) as lease:
+            await self.computed(endpoint, seconds)
             outcome.first_s = self.now() - outcome.came
             lease.prefilled(self.now())
 
-    async def computed(self, endpoint: Endpoint, tokens: int) -> None:
+    async def computed(self, endpoint: Endpoint, seconds: float) -> None:
         async with self.engines[endpoint]:
-            await asyncio.sleep(tokens / make.TOKENS_PER_S)
+            await asyncio.sleep(seconds)
 
     def goodput(self, priority: int) -> float:
         mine = [o for o in self.outcomes if o.priority == priority]
@@ -105,6 +111,11 @@ def served(load: float, seed: int, **share: float) -> Fleet:
     return fleets[0]
 
 
+def refusals(fleet: Fleet) -> list[float]:
+    """How long each refusal took, in seconds, the soonest first."""
+    return sorted(o.refused_s for o in fleet.outcomes if o.refused_s is not None)
+
+
 @pytest.mark.parametrize("load", [1.5, 2.0, 3.0])
 def test_what_is_critical_keeps_its_slo_and_what_may_be_shed_goes_first(load: float) -> None:
     fleet = served(load, seed=11)
@@ -112,7 +123,7 @@ def test_what_is_critical_keeps_its_slo_and_what_may_be_shed_goes_first(load: fl
 
     assert goodput[1] > 0.98
     assert goodput[1] > goodput[0] > goodput[-1]
-    done = sum(o.tokens for o in fleet.outcomes if o.good) / make.TOKENS_PER_S
+    done = sum(SECONDS_OF[o.tokens] for o in fleet.outcomes if o.good)
     assert done > 0.95 * ENGINES * SECONDS  # and the engines do little that nobody needs
     late = [o for o in fleet.outcomes if o.first_s is not None and not o.good]
     assert len(late) < 0.02 * len(fleet.outcomes)
@@ -127,12 +138,16 @@ def test_below_capacity_nobody_is_refused_but_some_of_what_may_be_shed() -> None
     assert fleet.goodput(-1) > 0.9
 
 
-def test_refusals_come_soon() -> None:
-    fleet = served(3.0, seed=13)
-    refused = sorted(o.refused_s for o in fleet.outcomes if o.refused_s is not None)
+def test_most_refusals_come_at_once() -> None:
+    refused = refusals(served(3.0, seed=13))
 
     assert refused[len(refused) // 2] == 0.0
-    assert refused[-1] < 2.0 + 2 * max(TOKENS) / make.TOKENS_PER_S
+
+
+def test_refusals_come_while_the_slo_can_still_be_kept_elsewhere() -> None:
+    refused = refusals(served(3.0, seed=13))
+
+    assert refused[-1] < 2.0 + 2 * max(SECONDS_OF.values())
 
 
 def test_a_greedy_tenant_is_refused_more_and_gets_no_more_than_its_share() -> None:

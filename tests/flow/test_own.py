@@ -1,78 +1,64 @@
-"""OneHop's own rule: who has room, what changes beside critical requests, what is worth a wait, and what is in vain."""
+"""OneHop's own rule: who has room, what changes beside critical requests, what is worth a wait."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import pytest
 
-from epp.datastore.pool import Listed, Pool
-from epp.domain import Candidate, Cost, Endpoint, Load, Refused, Request
-from epp.flow.own import OwnRule
-from epp.flow.settings import FlowSettings
+from epp.domain import Candidate, Load, Request
 from epp.flow.ticket import Key, Ticket
-from epp.scheduling.default import default_profile, reckoner_of
 from epp.scheduling.framework import Query
-
-NOW = 100.0
-LONG = Random(3).randbytes(80_000)
-
-
-def asked(prompt: bytes) -> Query:
-    request = Request("r", model="m", prompt=prompt, prompt_tokens=len(prompt) // 4)
-    return Query(request, Candidate("m"), NOW, Random(1))
-
-
-class Site:
-    """Some endpoints of a pool, the default profile over them, and the rule."""
-
-    def __init__(self, count: int = 3, **settings: Any) -> None:
-        self.pool = Pool()
-        self.pool.relist(Listed(f"e{n}", f"10.0.0.{n}:80") for n in range(count))
-        self.profile = default_profile()
-        reckoner = reckoner_of(self.profile)
-        assert reckoner is not None
-        self.rule = OwnRule(FlowSettings(**settings), reckoner)
-
-    @property
-    def endpoints(self) -> Sequence[Endpoint]:
-        return self.pool.endpoints
-
-    def busy(self, place: int, work_s: float, *, critical: bool = False, **load: Any) -> None:
-        """So many seconds of prefill wait there, from now on."""
-        endpoint = self.endpoints[place]
-        self.pool.lease(endpoint, Cost(work_s=work_s, critical=critical), now=NOW)
-        if load:
-            endpoint.load = Load(at=NOW, **load)
-
-    def ticket(self, priority: int = 0, prompt: bytes = b"x" * 400, arrived: float = NOW) -> Ticket:
-        request = Request("r", model="m", prompt=prompt, prompt_tokens=len(prompt) // 4, priority=priority)
-        made = Ticket(request, Key(frozenset({"m"})), arrived)
-        self.rule.screen(made, self.endpoints, NOW)
-        return made
-
-    def room(self, ticket: Ticket) -> list[str]:
-        found = self.rule.room(ticket, self.endpoints, NOW)
-        return [e.name for e in (self.endpoints if found is None else found)]
-
-    def sent(self, prompt: bytes, place: int) -> None:
-        """The endpoint was sent this prompt before."""
-        query = Query(
-            Request("r", model="m", prompt=prompt, prompt_tokens=len(prompt) // 4), Candidate("m"), NOW, Random(1)
-        )
-        self.profile.run(query, self.endpoints)
-        self.profile.picked(query, self.endpoints[place])
+from tests.flow.site import LONG, NOW, Site
+from tests.make import load
 
 
 @pytest.mark.parametrize(("priority", "takes"), [(1, ["e0", "e1", "e2"]), (0, ["e0", "e1"]), (-1, ["e0"])])
-def test_a_lower_class_finds_room_at_fewer_endpoints(priority: int, takes: list[str]) -> None:
-    site = Site()
-    for place, work_s in enumerate((0.2, 0.6, 0.9)):
+def test_each_class_goes_up_to_its_pressure(priority: int, takes: list[str]) -> None:
+    """0.35, 0.8 and 1 second of prefill."""
+    site = Site(4)
+    for place, work_s in enumerate((0.34, 0.79, 0.99, 1.01)):
         site.busy(place, work_s)
 
     assert site.room(site.ticket(priority)) == takes
+
+
+@pytest.mark.parametrize(
+    ("sample", "classes"),
+    [
+        (load(at=NOW, kv_usage=0.995), []),
+        (load(at=NOW, kv_usage=0.98), [1]),
+        (load(at=NOW, kv_usage=0.92), [0, 1]),
+        (load(at=NOW, kv_usage=0.8), [-1, 0, 1]),
+        (load(at=NOW, waiting=70), []),
+        (load(at=NOW, waiting=60), [1]),
+        (load(at=NOW, waiting=40), [0, 1]),
+        (load(at=NOW, waiting=5), [-1, 0, 1]),
+        (load(at=NOW - 5, waiting=500, kv_usage=1.0), [-1, 0, 1]),
+        (Load(at=NOW), [-1, 0, 1]),
+        (None, [-1, 0, 1]),
+    ],
+    ids=[
+        *("cache full", "cache nearly full", "cache filling", "cache easy"),
+        *("long queue", "queue", "shorter queue", "short queue", "stale", "says nothing", "no sample"),
+    ],
+)
+def test_the_engines_cache_and_queue_count_while_they_are_fresh(sample: Load | None, classes: list[int]) -> None:
+    site = Site(1)
+    site.busy(0, 0.1)
+    site.endpoints[0].load = sample
+
+    assert [priority for priority in (-1, 0, 1) if site.room(site.ticket(priority))] == classes
+
+
+def test_an_endpoint_that_cannot_be_reached_has_no_room_unless_none_can() -> None:
+    site = Site(2)
+    site.endpoints[0].reachable = False
+    assert site.room(site.ticket()) == ["e1"]
+    site.endpoints[1].reachable = False
+
+    assert site.room(site.ticket()) == ["e0", "e1"]
 
 
 def test_beside_critical_requests_others_find_half_the_room() -> None:
@@ -138,19 +124,6 @@ def test_an_alias_waits_for_what_the_model_meant_has_cached() -> None:
     site.rule.screen(ticket, site.endpoints, NOW)
 
     assert site.room(ticket) == []
-
-
-def test_nobody_is_sent_where_the_first_token_would_come_too_late() -> None:
-    site = Site(1)
-    site.busy(0, 0.7)
-    fresh, late = site.ticket(), site.ticket(arrived=NOW - 1.5)
-
-    assert site.room(fresh) == ["e0"]
-    assert site.room(late) == []
-    assert site.rule.hopeless(late, site.endpoints, NOW)
-    with pytest.raises(Refused, match="too late") as refused:
-        site.rule.until(late, site.endpoints, 0.0, NOW)
-    assert refused.value.retry_after_s is not None
 
 
 def test_a_slow_engine_has_a_longer_slo_by_its_own_prefill() -> None:

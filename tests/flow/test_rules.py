@@ -1,4 +1,4 @@
-"""Who has room by each rule, and who may wait for it."""
+"""Who has room by each of the Go picker's rules; ours is in `test_own.py`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from epp.datastore.pool import Pool
-from epp.domain import Cost, Load, Reason, Refused
+from epp.domain import Reason, Refused
 from epp.flow.build import probabilistic
-from epp.flow.guard import Guard
 from epp.flow.limits import Holdback, SoftReflective, StaticLimit
-from epp.flow.rules import RETRY_S_MAX, LegacyRule, PressureRule, SaturationRule, retry_after_s
+from epp.flow.rules import RETRY_S_MAX, LegacyRule, SaturationRule, retry_after_s
 from epp.flow.saturation import Concurrency, Utilization, drift
 from tests.flow import make
 from tests.make import load, pool
@@ -21,125 +20,9 @@ from tests.make import load, pool
 NOW = 10.0
 
 
-def busy(over: Pool, name: str, tokens: int) -> None:
-    """So many tokens, at a thousand a second, wait at an endpoint."""
-    over.lease(next(e for e in over.endpoints if e.name == name), Cost(tokens, tokens))
-
-
 def open_to(rule: Any, over: Pool, priority: int) -> list[str]:
     room = rule.room(make.ticket(priority=priority), over.endpoints, NOW)
     return [e.name for e in (over.endpoints if room is None else room)]
-
-
-def test_each_class_goes_up_to_its_pressure_and_what_is_critical_up_to_a_backlog() -> None:
-    over = pool("idle", "light", "busy", "full")
-    for name, tokens in {"light": 900, "busy": 1400, "full": 1600}.items():  # of 1,500 a pressure of 1
-        busy(over, name, tokens)
-    rule = make.pressure_rule()
-
-    assert open_to(rule, over, -1) == ["idle"]
-    assert open_to(rule, over, 0) == ["idle", "light"]
-    assert open_to(rule, over, 1) == ["idle", "light", "busy"]
-
-
-@pytest.mark.parametrize(
-    ("sample", "classes"),
-    [
-        (load(at=NOW, kv_usage=0.9), [1]),
-        (load(at=NOW, kv_usage=0.5), [0, 1]),
-        (load(at=NOW, waiting=5), [1]),
-        (load(at=NOW, waiting=1), [-1, 0, 1]),
-        (load(at=NOW - 5, waiting=500, kv_usage=1.0), [-1, 0, 1]),
-        (Load(at=NOW), [-1, 0, 1]),
-        (None, [-1, 0, 1]),
-    ],
-    ids=["cache full", "cache half full", "queue", "short queue", "stale", "says nothing", "no sample"],
-)
-def test_the_engines_cache_and_queue_count_while_they_are_fresh(sample: Load | None, classes: list[int]) -> None:
-    over = pool("a")
-    over.endpoints[0].load = sample
-
-    assert [priority for priority in (-1, 0, 1) if open_to(make.pressure_rule(), over, priority)] == classes
-
-
-def test_an_endpoint_that_cannot_be_reached_has_no_room_unless_none_can() -> None:
-    over = pool("a", "b")
-    over.endpoints[0].reachable = False
-    assert open_to(make.pressure_rule(), over, 0) == ["b"]
-    over.endpoints[1].reachable = False
-
-    assert open_to(make.pressure_rule(), over, 0) == ["a", "b"]
-
-
-def until(priority: int, *, tokens: int, ahead_s: float = 0.0, **more: Any) -> float:
-    over = pool("a")
-    busy(over, "a", tokens)
-    ticket = make.ticket(priority=priority, arrived=NOW, tokens=0, **more)
-    ticket.own_s = 0.5
-    ticket.due_s = make.PRESSURES.due_s(ticket.slo_s, ticket.own_s)  # 3 s
-    return make.pressure_rule().until(ticket, over.endpoints, ahead_s, NOW)
-
-
-@pytest.mark.parametrize(
-    ("priority", "tokens", "ahead_s", "found_s"),
-    [(0, 3000, 0.0, 0.6), (0, 2000, 1.0, 0.6), (1, 5400, 0.0, 0.0), (-1, 1200, 0.0, 0.2625)],
-    ids=["standard", "standard behind others", "critical", "sheddable"],
-)
-def test_who_can_keep_its_slo_waits_until_it_cannot(priority: int, tokens: int, ahead_s: float, found_s: float) -> None:
-    """Not with its own prefill to be done, and half of what its class may find at an endpoint."""
-    assert until(priority, tokens=tokens, ahead_s=ahead_s) == pytest.approx(NOW + 3.0 - 0.5 - found_s)
-
-
-@pytest.mark.parametrize(
-    ("priority", "tokens", "ahead_s", "retry_s"),
-    [(0, 3200, 0.0, 2), (0, 2000, 1.2, 2), (1, 5600, 0.0, 5), (-1, 1400, 0.0, 1), (0, 3_000_000, 0.0, RETRY_S_MAX)],
-    ids=["standard", "standard behind others", "critical", "sheddable", "hopeless"],
-)
-def test_who_cannot_is_refused_at_once_with_the_predicted_wait(
-    priority: int, tokens: int, ahead_s: float, retry_s: int
-) -> None:
-    with pytest.raises(Refused) as refused:
-        until(priority, tokens=tokens, ahead_s=ahead_s)
-
-    assert (refused.value.reason, refused.value.retry_after_s) == (Reason.WAIT_TOO_LONG, retry_s)
-
-
-def test_more_endpoints_shorten_the_line() -> None:
-    over = pool("a", "b", "c", "d")
-    for endpoint in over.endpoints:
-        busy(over, endpoint.name, 1200)
-    ticket = make.ticket(arrived=NOW, tokens=0)
-    ticket.due_s = 2.0
-
-    assert make.pressure_rule().until(ticket, over.endpoints, 5.0, NOW) > NOW
-    with pytest.raises(Refused):
-        make.pressure_rule().until(ticket, over.endpoints[:1], 5.0, NOW)
-
-
-def test_the_guard_lowers_all_ceilings_but_that_of_what_is_critical() -> None:
-    guard = Guard()
-    rule = PressureRule(make.PRESSURES, make.forecast(), guard)
-    over = pool("a")
-    busy(over, "a", 1100)
-    assert open_to(rule, over, 0) == ["a"]
-    guard.saw(missed=True, now=NOW)
-    guard.saw(missed=False, now=NOW)
-
-    assert rule.room(make.ticket(priority=0), over.endpoints, NOW + 1.5) == []
-    assert rule.room(make.ticket(priority=1), over.endpoints, NOW + 1.5) is None
-
-
-def test_the_guard_goes_down_fast_and_up_slowly_between_bounds() -> None:
-    guard = Guard()
-    factors = []
-    for second in range(40):
-        guard.saw(missed=second < 20, now=second)
-        factors.append(guard.factor(second))
-
-    assert min(factors) == guard.lowest
-    assert factors[1] == pytest.approx(0.85)
-    assert factors[39] == pytest.approx(guard.lowest + 20 * guard.increase - guard.increase)
-    assert guard.factor(1000.0) == guard.highest
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.guide.site import Answer, Site, chat
+from tests.e2e.client import Answer
+from tests.guide.site import Site, chat
 
 QUESTIONS = ("What is 2+2 * (5-1)?", "Who was the first emperor of Rome?")
 

@@ -19,24 +19,12 @@ import aiohttp
 
 from epp.cli.envoy import find_envoy
 from epp.cli.stack import end, free_ports
+from tests.e2e.client import Answer
 from tests.guide.replica import Replica, serving
 
 PATIENCE_S = 60.0
 POLL_S = 0.03
 Json = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Answer:
-    """A whole HTTP answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass(slots=True)

@@ -19,9 +19,10 @@ import yaml
 
 from epp.cli.envoy import find_envoy
 from epp.cli.stack import free_ports
+from tests.e2e.client import Answer
 from tests.guide.load import Load
 from tests.guide.replica import Replica
-from tests.guide.site import Answer, Json, OneHop, Site, chat, discovery_file, running
+from tests.guide.site import Json, OneHop, Site, chat, discovery_file, running
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "helm" / "guide" / "envoy"

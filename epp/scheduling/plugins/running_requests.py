@@ -7,28 +7,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from epp.domain import Endpoint
-from epp.scheduling.framework import Query, Scorer
+from epp.scheduling.framework import Query
+from epp.scheduling.sampled import SampledScorer
 from epp.scheduling.scores import fill_unknown, lowest_best
 
 
 @dataclass(slots=True)
-class RunningRequestsSizeScorer(Scorer):
+class RunningRequestsSizeScorer(SampledScorer):
     """`(max - running) / (max - min)`, all equal: 1; no fresh sample: the mean of the others (llm-d)."""
 
     type: ClassVar[str] = "running-requests-size-scorer"
-    differs: ClassVar[str] = (
-        "A sample older than `staleAfterSeconds` (ours) says nothing, where the Go picker goes by the last one;"
-        " a series that is missing is unknown, where there it is 0."
-    )
     inputs: ClassVar[tuple[str, ...]] = ("running",)
-    stale_after_seconds: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not self.stale_after_seconds > 0:
-            raise ValueError("stale_after_seconds must be above 0")
 
     def score(self, query: Query, endpoints: Sequence[Endpoint]) -> list[float]:
         """One score per endpoint from the sampled `running`."""
-        oldest = query.now - self.stale_after_seconds
-        loads = [e.load for e in endpoints]
-        return fill_unknown(lowest_best([s.running if s is not None and s.at >= oldest else None for s in loads]))
+        return fill_unknown(lowest_best([None if s is None else s.running for s in self.fresh(query, endpoints)]))
