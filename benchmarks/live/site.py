@@ -1,0 +1,178 @@
+"""One Envoy with one picker, or with none, in front of the model servers; everything listens on loopback.
+
+Must stay true: whatever happens, leaving a site ends every process it started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.live.fleet import Fleet
+from benchmarks.live.process import last_words, started
+from benchmarks.live.target import Target
+from epp.cli.envoy import TELLS_SERVED_SINCE, EnvoyPlan, Wiring, envoy_config, envoy_version, find_envoy
+from epp.cli.stack import StartError, end, free_ports
+
+START_S = 30.0
+POLL_S = 0.05
+PATH = "/v1/chat/completions"
+ENVOY_WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What stands between client and model servers: our own picker with these flags, the one at `address`, or none."""
+
+    name: str
+    wiring: Wiring
+    flags: Sequence[str] | None = None
+    address: str | None = None
+    pid: int | None = None
+
+
+@asynccontextmanager
+async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target]:
+    """A chain that has answered a request. Raises StartError."""
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        address, pid = chain.address, chain.pid
+        if chain.flags is not None:
+            picker, address = _onehop(fleet, folder, chain.flags)
+            children.append(picker)
+            pid = picker.pid
+            await _until(_knows(fleet, _admin(picker)), "OneHop", picker, folder / "onehop.log")
+        port, admin_port = free_ports(2)
+        binary = find_envoy()
+        config = _config(chain, fleet, address, (port, admin_port), envoy_version(binary) >= TELLS_SERVED_SINCE)
+        (folder / "envoy.json").write_text(json.dumps(config))
+        command = [binary, "--config-path", str(folder / "envoy.json")]
+        command += ["--log-path", str(folder / "envoy.log"), "--log-level", "error"]
+        command += ["--concurrency", str(ENVOY_WORKERS), "--disable-hot-restart"]
+        envoy = started(command, folder / "envoy.out")
+        children.append(envoy)
+        ready = f"http://127.0.0.1:{admin_port}/ready"
+        await _until(lambda: "LIVE" in _get(ready), "Envoy", envoy, folder / "envoy.out")
+        target = Target(chain.name, ("127.0.0.1", port), PATH, "bench", envoy=envoy.pid, picker=pid, admin=admin_port)
+        await _answers(target, fleet.model, chain)
+        yield target
+    finally:
+        for child in reversed(children):
+            await end(child)
+
+
+def _onehop(fleet: Fleet, folder: Path, flags: Sequence[str]) -> tuple[subprocess.Popen[bytes], str]:
+    """OneHop as its own process, and where it serves."""
+    grpc, health, metrics, admin = free_ports(4)
+    hosts = [address.rpartition(":") for address in fleet.addresses]
+    rows = [{"name": f"pod-{n}", "address": host, "port": int(port)} for n, (host, _, port) in enumerate(hosts)]
+    (folder / "endpoints.json").write_text(json.dumps({"endpoints": rows}))
+    command = [sys.executable, "-m", "epp", "serve", f"--discovery-file={folder / 'endpoints.json'}"]
+    command += ["--bind-address=127.0.0.1", f"--grpc-port={grpc}", f"--grpc-health-port={health}", "-v=1"]
+    command += [f"--metrics-port={metrics}", f"--admin-address=127.0.0.1:{admin}", "--secure-serving=false"]
+    command += ["--drain-timeout=1s", "--drain-notice=0s", *flags]
+    return started(command, folder / "onehop.log"), f"127.0.0.1:{grpc}"
+
+
+def _admin(picker: subprocess.Popen[bytes]) -> str:
+    assert isinstance(picker.args, list)
+    return next(str(word).partition("=")[2] for word in picker.args if str(word).startswith("--admin-address="))
+
+
+def _knows(fleet: Fleet, admin: str) -> Callable[[], bool]:
+    """Whether OneHop has heard from every server what it serves."""
+
+    def known() -> bool:
+        text = _get(f"http://{admin}/debug/pools")
+        endpoints = json.loads(text)["pools"][0]["endpoints"] if text else []
+        return len(endpoints) == len(fleet.addresses) and all(endpoint["models"] for endpoint in endpoints)
+
+    return known
+
+
+def _config(
+    chain: Chain, fleet: Fleet, picker: str | None, ports: tuple[int, int], tells_served: bool
+) -> dict[str, Any]:
+    """The quickstart's Envoy, without health checks (not every picker has them), or without any picker at all."""
+    plan = EnvoyPlan(
+        *ports,
+        picker or "127.0.0.1:1",
+        {fleet.model: fleet.addresses},
+        fleet.model,
+        chain.wiring,
+        failure_mode_allow=False,
+        tells_served=tells_served,
+    )
+    config = envoy_config(plan)
+    resources = config["static_resources"]
+    for cluster in resources["clusters"]:
+        cluster.pop("health_checks", None)
+    if picker is None:
+        resources["clusters"] = [cluster for cluster in resources["clusters"] if cluster["name"] != "onehop"]
+        for listener in resources["listeners"]:
+            manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+            manager["http_filters"] = manager["http_filters"][-1:]
+    return config
+
+
+async def _answers(target: Target, model: str, chain: Chain) -> None:
+    """The first answer that is a success: a picker that was here before has only now got servers to find."""
+    ends = asyncio.get_running_loop().time() + (START_S if chain.address else START_S / 2)
+    while (status := await asyncio.to_thread(_ask, target, model)) != 200:
+        if asyncio.get_running_loop().time() > ends:
+            where = f"the picker at {chain.address}" if chain.address else f"the chain {chain.name!r}"
+            raise StartError(
+                f"a request through {where} gets {status or 'no answer'}, not 200; is it an ext_proc server over "
+                "plaintext, and does it know the replicas? (--replica-port makes their addresses known beforehand)"
+            )
+        await asyncio.sleep(POLL_S * 4)
+
+
+def _ask(target: Target, model: str) -> int:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1})
+    connection = http.client.HTTPConnection(*target.address, timeout=5)
+    try:
+        connection.request("POST", target.path, body, {"content-type": "application/json"})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+async def _until(ready: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    ends = asyncio.get_running_loop().time() + START_S
+    while not await asyncio.to_thread(ready):
+        if process.poll() is not None:
+            raise StartError(f"{what} stopped at once (exit code {process.returncode}): {last_words(log)}")
+        if asyncio.get_running_loop().time() > ends:
+            raise StartError(f"{what} was not ready in {START_S:.0f} s: {last_words(log)}")
+        await asyncio.sleep(POLL_S)
+
+
+def ext_proc_counter(target: Target, ending: str) -> int:
+    """One of Envoy's ext_proc counters, by the end of its name, all added up."""
+    if target.admin is None:
+        return 0
+    lines = _get(f"http://127.0.0.1:{target.admin}/stats?filter=ext_proc").splitlines()
+    found = (line.rsplit(": ", 1) for line in lines if ": " in line)
+    return sum(int(value) for name, value in found if name.endswith(ending) and value.isdigit())
+
+
+def _get(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            text: Any = answer.read()
+            return str(text.decode())
+    except (urllib.error.URLError, OSError):
+        return ""
