@@ -20,7 +20,7 @@ WIRINGS: dict[str, Wiring] = {"w1": "buffered", "duplex": "duplex"}
 TRANSPORTS = ("native", "grpc")
 UPSTREAMS = ("simulated", "instant")
 SECONDS_MAX, REQUESTS_MAX, RATE_MAX, ROUNDS_MAX = 3600.0, 1_000_000, 100_000.0, 1000
-REMOTE_SECONDS_MAX, REMOTE_REQUESTS_MAX = 600.0, 10_000
+REMOTE_SECONDS_MAX, REMOTE_REQUESTS_MAX, REMOTE_ROUNDS_MAX = 600.0, 10_000, 10
 PROMPT_BYTES_MAX, ANSWER_TOKENS_MAX = 8 << 20, 100_000
 _SIZE = re.compile(r"(\d+)\s*(b|kb|kib|mb|mib)?", re.IGNORECASE)
 _UNITS = {"b": 1, "kb": 1 << 10, "kib": 1 << 10, "mb": 1 << 20, "mib": 1 << 20}
@@ -132,6 +132,8 @@ def _mistake(given: argparse.Namespace) -> str | None:
         (given.raw and not given.json, "--raw goes into --json FILE"),
         (given.allow_remote and not (given.url or given.picker_address), "--allow-remote is of --url"),
         (given.allow_remote and (given.seconds or 0) > REMOTE_SECONDS_MAX, "at most 600 s to another machine"),
+        (given.allow_remote and (given.rounds or 0) > REMOTE_ROUNDS_MAX, "at most 10 rounds to another machine"),
+        (given.allow_remote and given.closed, "--closed is as fast as it goes: not to another machine"),
         (given.allow_remote and (given.requests or 0) > REMOTE_REQUESTS_MAX, "at most 10,000 requests a slice there"),
         (
             given.json and not given.json.parent.is_dir(),

@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
     except (ValueError, StartError) as wrong:
         print(f"onehop bench live: {wrong}", file=sys.stderr)
         return 1
-    print(tables(told.rows, told.memories))
+    print(tables(told.rows, told.memories, told.idle))
     print(sentence(where))
     if given.json is not None:
         given.json.write_text(json.dumps(_document(given, arguments, where, told, ended), indent=1) + "\n")
@@ -154,7 +154,7 @@ class _Run:
             played: list[Slice] = []
             try:
                 for number in range(self._rounds_of(case)):
-                    for target in _turned(targets, number):
+                    for target in turned(targets, number):
                         progress.now(", ".join(filter(None, (setup.wiring, case.name, target.name))))
                         played.append(await slices.play(case, target, number, idle.get(target.name, {})))
                         progress.step()
@@ -182,7 +182,7 @@ def _make(folder: Path) -> Path:
     return folder
 
 
-def _turned(targets: Sequence[Target], number: int) -> list[Target]:
+def turned(targets: Sequence[Target], number: int) -> list[Target]:
     """Another one begins each round."""
     begin = number % len(targets)
     return [*targets[begin:], *targets[:begin]]
@@ -192,7 +192,7 @@ def _document(
     given: argparse.Namespace, arguments: Sequence[str], where: dict[str, Any], told: Told, ended: bool
 ) -> dict[str, Any]:
     document = {
-        "command": ["onehop", "bench", "live", *_without_headers(arguments)],
+        "command": ["onehop", "bench", "live", *without_headers(arguments)],
         "machine": where,
         "load_average_after": machine()["load_average"],
         "complete": ended,
@@ -204,7 +204,7 @@ def _document(
     return {**document, "requests": told.requests} if given.raw else document
 
 
-def _without_headers(arguments: Sequence[str]) -> list[str]:
+def without_headers(arguments: Sequence[str]) -> list[str]:
     """A header may be a key."""
     hidden = []
     for number, word in enumerate(arguments):

@@ -56,5 +56,7 @@ def _cpu_s() -> float:
 
 if __name__ == "__main__":
     prompt([0], 1, 1)  # makes the text that all prompts are cut from
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # an open loop may need many connections
     gc.disable()  # a pause would count as latency; what a plan leaves is small, and collected after it
     uvloop.run(serve())

@@ -19,7 +19,7 @@ from benchmarks.live.body import Writer
 from benchmarks.live.connection import Connection, Flight
 from benchmarks.live.messages import NO_CONNECTION, NOT_SENT, TIMEOUT, Plan, Sample
 
-WARM_CONNECTIONS_MAX = 64
+WARM_CONNECTIONS_MAX, WARM_SECONDS_MAX = 64, 5.0
 SWEEP_S = 0.1  # how often timeouts are looked for
 RETRY_S = 0.05  # a closed loop whose connection failed asks again no sooner
 
@@ -32,7 +32,7 @@ class Loop:
         self.samples: list[Sample] = []
         self.gaps = array("f")
         self._writer = Writer(plan)
-        self._tls = ssl.create_default_context() if plan.tls else None
+        self._tls = ssl.create_default_context() if plan.tls_name else None
         self._idle: deque[Connection] = deque()
         self._under_way: dict[Flight, Connection | None] = {}
         self._dials: set[asyncio.Task[None]] = set()
@@ -42,8 +42,9 @@ class Loop:
     async def open(self) -> None:
         """Connect ahead of time. Where nobody listens, that shows in the samples."""
         with suppress(OSError):
-            for _ in range(self._warm()):
-                self._idle.append(await self._connect())
+            async with asyncio.timeout(WARM_SECONDS_MAX):
+                for _ in range(self._warm()):
+                    self._idle.append(await self._connect())
 
     async def run(self) -> float:
         """Play; seconds that it took."""
@@ -62,10 +63,9 @@ class Loop:
 
     async def _connect(self) -> Connection:
         host, port = self.plan.address
-        name = self.plan.host.rpartition(":")[0] or self.plan.host
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            lambda: Connection(self._over), host, port, ssl=self._tls, server_hostname=name if self._tls else None
+            lambda: Connection(self._over), host, port, ssl=self._tls, server_hostname=self.plan.tls_name
         )
         return connection
 

@@ -38,6 +38,8 @@ def sentence(told: dict[str, Any]) -> str:
 
 def commit() -> str:
     """Of the checkout that this code is in; "unknown" where it is installed without one."""
+    if not (ROOT / "pyproject.toml").exists():
+        return "unknown"
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--match", ""]
     try:
         told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)

@@ -128,7 +128,7 @@ class Slices:
             "address": target.address,
             "path": target.path,
             "host": target.host,
-            "tls": target.tls,
+            "tls_name": target.tls_name,
             "model": self._asking.model,
             "timeout_s": self._asking.timeout_s,
             "ignore_eos": self._asking.ignore_eos,

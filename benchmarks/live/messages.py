@@ -50,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True):
     block_tokens: int = 1
     part: int = 0
     """Of the run; no part repeats the prompts of another."""
-    tls: bool = False
+    tls_name: str | None = None
     headers: list[tuple[str, str]] = []
     stream: bool = True
     ignore_eos: bool = False

@@ -10,6 +10,7 @@ from benchmarks.sim.table import markdown
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
+LONG_ANSWER = 100  # tokens
 
 
 def ms(value: float | None) -> str:
@@ -47,6 +48,18 @@ def _added(name: str) -> Callable[[Row], str]:
     return shown
 
 
+def _answers(row: Row) -> str:
+    """How many, and of what status where one is not 200."""
+    if set(row["statuses"]) <= {"200"}:
+        return f"{row['done']:,}"
+    return " ".join(f"{status}:{count}" for status, count in row["statuses"].items())
+
+
+def _per_token(name: str) -> Callable[[Row], str]:
+    """Of long answers: in a short one it is the request's cost divided by a few."""
+    return lambda row: us(row[name]) if (row["answer_tokens"] or LONG_ANSWER) >= LONG_ANSWER else "-"
+
+
 def _is(name: str, shown: Callable[[Any], str]) -> Callable[[Row], str]:
     return lambda row: shown(row[name])
 
@@ -59,7 +72,7 @@ HEAD: Sequence[Column] = (
 LATENCY: Sequence[Column] = (
     *HEAD,
     ("req/s", _is("requests_per_s", number)),
-    ("answers", lambda row: " ".join(f"{status}:{count}" for status, count in row["statuses"].items())),
+    ("answers", _answers),
     ("TTFT p50 ms", _at("ttft", "p50")),
     ("p99", _at("ttft", "p99")),
     ("TPOT p50 ms", _at("tpot", "p50")),
@@ -76,8 +89,8 @@ COST: Sequence[Column] = (
     ("picker us a request", _is("picker_cpu_s", us)),
     ("Envoy us a request", _is("envoy_cpu_s", us)),
     ("picker us a message", _is("picker_cpu_per_message_s", us)),
-    ("picker us a token", _is("picker_cpu_per_token_s", us)),
-    ("Envoy us a token", _is("envoy_cpu_per_token_s", us)),
+    ("picker us a token", _per_token("picker_cpu_per_token_s")),
+    ("Envoy us a token", _per_token("envoy_cpu_per_token_s")),
     ("tokens a read", _is("tokens_per_read", number)),
     ("picker MiB", _is("picker_rss_bytes", mib)),
     ("Envoy MiB", _is("envoy_rss_bytes", mib)),
@@ -93,7 +106,7 @@ MEMORY: Sequence[Column] = (
 )
 
 
-def tables(rows: Sequence[Row], memories: Sequence[Row]) -> str:
+def tables(rows: Sequence[Row], memories: Sequence[Row], idle: Sequence[Row] = ()) -> str:
     """What to read on a terminal, or to paste."""
     parts = []
     if rows:
@@ -101,8 +114,18 @@ def tables(rows: Sequence[Row], memories: Sequence[Row]) -> str:
     if memories:
         parts.append(_table(MEMORY, memories))
     if rows:
-        parts.append("\n".join(f"- {sentence}" for sentence in verdicts(rows)))
+        parts.append("\n".join(f"- {sentence}" for sentence in [*_idle(idle), *verdicts(rows)]))
     return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def _idle(idle: Sequence[Row]) -> list[str]:
+    """What the CPU in the table leaves out."""
+    shares = [f"{one['target']} {one['cpu_share']['picker']:.1%}" for one in idle if "picker" in one["cpu_share"]]
+    if not shares:
+        return []
+    return [
+        f"Asked nothing, pickers use of a core: {', '.join(shares)} (metrics of the servers; not in the CPU above)."
+    ]
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Row]) -> str:

@@ -10,7 +10,6 @@ import http.client
 import json
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -94,7 +93,8 @@ def _knows(fleet: Fleet, admin: str) -> Callable[[], bool]:
 
     def known() -> bool:
         text = _get(f"http://{admin}/debug/pools")
-        endpoints = json.loads(text)["pools"][0]["endpoints"] if text else []
+        pools = json.loads(text)["pools"] if text else []
+        endpoints = [endpoint for pool in pools for endpoint in pool["endpoints"]]
         return len(endpoints) == len(fleet.addresses) and all(endpoint["models"] for endpoint in endpoints)
 
     return known
@@ -174,5 +174,5 @@ def _get(url: str) -> str:
         with urllib.request.urlopen(url, timeout=2) as answer:
             text: Any = answer.read()
             return str(text.decode())
-    except (urllib.error.URLError, OSError):
+    except (OSError, http.client.HTTPException):
         return ""

@@ -18,7 +18,8 @@ class Target:
     address: tuple[str, int]
     path: str
     host: str
-    tls: bool = False
+    tls_name: str | None = None
+    """Over TLS, to a server with this name."""
     envoy: int | None = None
     picker: int | None = None
     admin: int | None = None
@@ -42,7 +43,7 @@ def parse_url(url: str, *, remote: bool) -> Target:
     address = resolve(parts.hostname, port, remote=remote, flag="--url")
     path = parts.path.rstrip("/")
     path = path if path.endswith("/chat/completions") else path.removesuffix("/v1") + CHAT
-    return Target(url, (address, port), path, parts.netloc, parts.scheme == "https")
+    return Target(url, (address, port), path, parts.netloc, parts.hostname if parts.scheme == "https" else None)
 
 
 def resolve(host: str, port: int, *, remote: bool, flag: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -16,7 +17,7 @@ async def ok(writer: asyncio.StreamWriter, number: int) -> None:
 
 
 @asynccontextmanager
-async def serving(reply: Reply = ok) -> AsyncIterator[tuple[str, int]]:
+async def serving(reply: Reply = ok, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, int]]:
     """Calls `reply` with the number of each request, from 0; its address."""
     seen = 0
     talks: set[asyncio.Task[None]] = set()
@@ -38,7 +39,7 @@ async def serving(reply: Reply = ok) -> AsyncIterator[tuple[str, int]]:
             talks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[:2]
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from benchmarks.live.loops import ClosedLoop, Loop, OpenLoop
 from benchmarks.live.messages import BROKEN, LOST, NO_CONNECTION, NOT_SENT, TIMEOUT, Plan, Sample, Shot
 from epp.cli.stack import free_ports
+from epp.edge.tls import self_signed
 from tests.live.server import ANSWER, Reply, ok, serving
 
 
@@ -106,6 +109,22 @@ async def test_nobody_there_is_said() -> None:
     samples = await played(OpenLoop, plan(("127.0.0.1", free_ports(1)[0]), every(0.005, 3)))
 
     assert [s.status for s in samples] == [NO_CONNECTION] * 3
+
+
+@pytest.mark.parametrize(("trusted", "status"), [(True, "200"), (False, NO_CONNECTION)])
+async def test_a_tls_server_must_be_one_that_this_machine_trusts(
+    trusted: bool, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = self_signed(["localhost"])
+    (tmp_path / "pair.pem").write_bytes(pair.chain + pair.key)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "pair.pem")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pair.pem"))
+    async with serving(ok, tls) as address:
+        samples = await played(OpenLoop, plan(address, every(0.01, 3), tls_name="localhost"))
+
+    assert [s.status for s in samples] == [status] * 3
 
 
 async def test_the_bound_on_requests_under_way_is_counted_and_not_hidden() -> None:
