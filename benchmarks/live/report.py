@@ -120,11 +120,15 @@ def tables(rows: Sequence[Row], memories: Sequence[Row], idle: Sequence[Row] = (
 
 def _idle(idle: Sequence[Row]) -> list[str]:
     """What the CPU in the table leaves out."""
-    shares = [f"{one['target']} {one['cpu_share']['picker']:.1%}" for one in idle if "picker" in one["cpu_share"]]
-    if not shares:
+    most: dict[str, float] = {}
+    for one in idle:
+        if "picker" in one["cpu_share"]:
+            most[one["target"]] = max(most.get(one["target"], 0.0), one["cpu_share"]["picker"])
+    if not most:
         return []
+    told = ", ".join(f"{target} {share:.1%}" for target, share in most.items())
     return [
-        f"Asked nothing, pickers use of a core: {', '.join(shares)} (metrics of the servers; not in the CPU above)."
+        f"While nobody asks, a picker uses of a core: {told} (it reads its servers' metrics); not in the CPU above."
     ]
 
 

@@ -55,9 +55,10 @@ def test_a_stream_without_its_last_event_is_cut_short() -> None:
     assert sample.status == CUT
 
 
-def test_without_usage_the_events_are_the_tokens() -> None:
+@pytest.mark.parametrize("pieces", [1, 3, 1 << 20])
+def test_without_usage_the_events_are_the_tokens(pieces: int) -> None:
     body = b"data: {}\n\n" * 7 + b"data: [DONE]\n\n"
-    sample, _ = fed(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body, 1 << 20)
+    sample, _ = fed(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body, pieces)
 
     assert sample.tokens == 7
 

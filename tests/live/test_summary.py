@@ -112,6 +112,13 @@ def test_busy_model_servers_and_failures_are_named() -> None:
     assert "1 x 503 of 2" in told
 
 
+def test_what_the_cpu_leaves_out_is_told() -> None:
+    idle = [{"target": "ours", "cpu_share": {"picker": share, "envoy": 0.5}} for share in (0.02, 0.03)]
+    told = tables([{**row, "client": None} for row in rows([part("ours", 0, [sample(1.0)])])], [], idle)
+
+    assert "ours 3.0%" in told
+
+
 def test_raw_requests_add_up_to_the_rows() -> None:
     slices = [part(name, n, [sample(1.0), sample(2.0)]) for n in range(2) for name in ("none", "ours")]
 
