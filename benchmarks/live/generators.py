@@ -38,7 +38,7 @@ class Generators:
             await _tell(process, pack(plan))
         for process in self._processes:
             await _frame(process, 0.0)
-        self._seconds = max(plan.seconds for plan in plans)
+        self._seconds = max(plan.seconds + plan.timeout_s for plan in plans)
 
     async def go(self) -> list[Result]:
         """Play what was prepared."""

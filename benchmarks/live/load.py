@@ -9,6 +9,7 @@ import asyncio
 import gc
 import resource
 import sys
+from math import inf
 
 import uvloop
 
@@ -38,7 +39,8 @@ async def play(plan: Plan, frames: asyncio.StreamReader) -> None:
         began = _cpu_s()
         seconds = await loop.run()
         used = _cpu_s() - began
-        result = Result(loop.samples, loop.gaps.tobytes(), seconds, used, plan.warm_s)
+        until = plan.seconds if plan.connections else inf
+        result = Result(loop.samples, loop.gaps.tobytes(), seconds, used, plan.warm_s, until)
     finally:
         loop.close()
     _tell(pack(result))

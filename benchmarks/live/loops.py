@@ -188,7 +188,7 @@ class OpenLoop(Loop):
 
 
 class ClosedLoop(Loop):
-    """Each connection asks again as soon as it was answered; what is under way at the end does not count."""
+    """Each connection asks again as soon as it was answered, until the time is over; then the last answers come."""
 
     async def run(self) -> float:
         self._asked = 0
@@ -197,8 +197,10 @@ class ClosedLoop(Loop):
         self._over_at = self._began + self.plan.seconds
         for _ in range(self.plan.connections):
             self._ask()
-        while (left := self._over_at - time.monotonic()) > 0:
-            await asyncio.sleep(min(SWEEP_S, left))
+        while time.monotonic() < self._over_at or self._under_way:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), SWEEP_S)
+                break
             self._sweep(self.plan.timeout_s)
         return time.monotonic() - self._began
 
@@ -212,10 +214,11 @@ class ClosedLoop(Loop):
         self._send(Flight(n, time.monotonic(), self.gaps), request)
 
     def _keep(self, flight: Flight, sample: Sample, now: float) -> None:
-        if now > self._over_at:
-            return
         super()._keep(flight, sample, now)
-        if sample.status.isdigit():
+        if now >= self._over_at:
+            if not self._under_way:
+                self._ended.set()
+        elif sample.status.isdigit():
             self._ask()
         else:
             asyncio.get_running_loop().call_later(RETRY_S, self._ask_unless_over)

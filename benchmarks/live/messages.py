@@ -7,6 +7,7 @@ seconds; `at` counts from `Go`.
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any, TypeVar
 
 import msgspec
@@ -110,7 +111,9 @@ class Result(msgspec.Struct, frozen=True):
     cpu_s: float
     """Used by the generator from `Go` to the end."""
     counted_from: float = 0.0
-    """Samples that ended before do not count."""
+    """Samples that ended before do not count,"""
+    counted_to: float = inf
+    """nor those that ended later; their CPU does, as they were whole."""
 
 
 def pack(value: Any) -> bytes:

@@ -46,6 +46,8 @@ async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target
     children: list[subprocess.Popen[bytes]] = []
     try:
         address, pid = chain.address, chain.pid
+        if address is not None:
+            await _listens(address)
         if chain.flags is not None:
             picker, address = _onehop(fleet, folder, chain.flags)
             children.append(picker)
@@ -123,6 +125,16 @@ def _config(
             manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
             manager["http_filters"] = manager["http_filters"][-1:]
     return config
+
+
+async def _listens(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(START_S):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except OSError as error:
+        raise StartError(f"there is no picker at {address}: {error.strerror or error}") from None
+    writer.close()
 
 
 async def _answers(target: Target, model: str, chain: Chain) -> None:

@@ -40,7 +40,7 @@ def rows(slices: Sequence[Slice], wiring: str | None = None) -> list[Row]:
 def _row(parts: Sequence[Slice]) -> Row:
     case, samples = parts[0].case, [sample for part in parts for sample in counted(part)]
     whole = [sample for sample in samples if sample.status == "200"]
-    seconds = sum(part.seconds - _warm(part) for part in parts)
+    seconds = sum(_seconds(part) for part in parts)
     return {
         "loop": "closed" if case.connections else "open",
         "rate": case.rate,
@@ -82,12 +82,18 @@ def spread(values: Any) -> dict[str, float] | None:
 
 
 def counted(part: Slice) -> list[Sample]:
-    """Those that count: in a closed loop, what ended after the warm-up."""
-    return [s for result in part.results for s in result.samples if s.at + (s.e2e_s or 0.0) >= result.counted_from]
+    """Those that count: in a closed loop, what ended after the warm-up and before the last answers."""
+    return [
+        sample
+        for result in part.results
+        for sample in result.samples
+        if result.counted_from <= sample.at + (sample.e2e_s or 0.0) <= result.counted_to
+    ]
 
 
-def _warm(part: Slice) -> float:
-    return max(result.counted_from for result in part.results)
+def _seconds(part: Slice) -> float:
+    """In which those that count ended."""
+    return max(min(result.seconds, result.counted_to) - result.counted_from for result in part.results)
 
 
 def _costs(parts: Sequence[Slice]) -> Row:

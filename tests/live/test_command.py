@@ -141,6 +141,13 @@ def test_nobody_there_is_an_error_of_the_run(capsys: pytest.CaptureFixture[str])
     assert "no connection" in capsys.readouterr().out
 
 
+def test_a_picker_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    (nobody,) = free_ports(1)
+
+    assert main(["bench", "live", "--quick", "--replicas=1", f"--picker-address=127.0.0.1:{nobody}"]) == 1
+    assert f"there is no picker at 127.0.0.1:{nobody}" in capsys.readouterr().err
+
+
 def test_ctrl_c_tells_what_there_is_and_leaves_nobody(tmp_path: Path) -> None:
     out = tmp_path / "live.json"
     words = ["--prompts=1KB", "--seconds=1", "--rounds=500", "--replicas=2", "--json", str(out)]

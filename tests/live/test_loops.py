@@ -180,6 +180,22 @@ async def test_a_closed_loop_has_as_many_under_way_as_connections() -> None:
     assert {s.status for s in samples} == {"200"}
 
 
+async def test_a_closed_loop_ends_with_its_last_answers_and_asks_no_more() -> None:
+    asked = 0
+
+    async def slow(writer: asyncio.StreamWriter, number: int) -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.25)
+        writer.write(ANSWER)
+
+    async with serving(slow) as address:
+        samples = await played(ClosedLoop, plan(address, every(0.0, 1), connections=4, seconds=0.3))
+
+    assert asked == len(samples) == 8  # each connection's second answer comes after the time
+    assert sum(s.at + (s.e2e_s or 0.0) > 0.3 for s in samples) >= 4
+
+
 async def test_a_closed_loop_does_not_storm_a_server_that_is_gone() -> None:
     address = ("127.0.0.1", free_ports(1)[0])
     samples = await played(ClosedLoop, plan(address, every(0.0, 1), connections=2, seconds=0.3))

@@ -119,6 +119,16 @@ def test_what_the_cpu_leaves_out_is_told() -> None:
     assert "ours 3.0%" in told
 
 
+def test_in_a_closed_loop_the_last_answers_have_a_cost_and_no_rate() -> None:
+    samples = [sample(0.1, at=0.0), sample(0.5, at=0.1), sample(1.0, at=0.6)]  # warming up, counted, too late
+    result = Result(samples, b"", 1.6, 0.1, 0.5, 1.0)
+    (row,) = rows([Slice(CASE, target("none"), 0, [result], 1.6, {"envoy": 0.3}, 0, {})])
+
+    assert row["done"] == 1
+    assert row["requests_per_s"] == pytest.approx(1 / 0.5)
+    assert row["envoy_cpu_s"] == pytest.approx(0.1)
+
+
 def test_raw_requests_add_up_to_the_rows() -> None:
     slices = [part(name, n, [sample(1.0), sample(2.0)]) for n in range(2) for name in ("none", "ours")]
 
