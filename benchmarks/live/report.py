@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.live.verdict import verdicts
-from benchmarks.sim.table import markdown
+from benchmarks.sim.table import aligned
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
@@ -136,4 +136,4 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     """Without the columns in which nobody has anything to say."""
     shown = [[cell(row) for row in rows] for _, cell in columns]
     kept = [n for n, cells in enumerate(shown) if set(cells) - {"", "-"}]
-    return markdown([[columns[n][0] for n in kept], *([shown[n][r] for n in kept] for r in range(len(rows)))])
+    return aligned([[columns[n][0] for n in kept], *([shown[n][r] for n in kept] for r in range(len(rows)))])

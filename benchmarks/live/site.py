@@ -13,7 +13,7 @@ import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Chain:
     name: str
     wiring: Wiring
     flags: Sequence[str] | None = None
+    module: str = "epp"
+    """What our own picker is started as."""
     address: str | None = None
     pid: int | None = None
 
@@ -44,27 +46,24 @@ class Chain:
 async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target]:
     """A chain that has answered a request. Raises StartError."""
     children: list[subprocess.Popen[bytes]] = []
+    metrics = None
     try:
         address, pid = chain.address, chain.pid
         if address is not None:
             await _listens(address)
         if chain.flags is not None:
-            picker, address = _onehop(fleet, folder, chain.flags)
+            grpc, health, metrics, admin = free_ports(4)
+            picker = _onehop(chain, fleet, folder, (grpc, health, metrics, admin))
             children.append(picker)
-            pid = picker.pid
-            await _until(_knows(fleet, _admin(picker)), "OneHop", picker, folder / "onehop.log")
+            address, pid = f"127.0.0.1:{grpc}", picker.pid
+            await _until(_knows(fleet, admin), "OneHop", picker, folder / "onehop.log")
         port, admin_port = free_ports(2)
-        binary = find_envoy()
-        config = _config(chain, fleet, address, (port, admin_port), envoy_version(binary) >= TELLS_SERVED_SINCE)
-        (folder / "envoy.json").write_text(json.dumps(config))
-        command = [binary, "--config-path", str(folder / "envoy.json")]
-        command += ["--log-path", str(folder / "envoy.log"), "--log-level", "error"]
-        command += ["--concurrency", str(ENVOY_WORKERS), "--disable-hot-restart"]
-        envoy = started(command, folder / "envoy.out")
+        envoy = _envoy(chain, fleet, address, (port, admin_port), folder)
         children.append(envoy)
         ready = f"http://127.0.0.1:{admin_port}/ready"
         await _until(lambda: "LIVE" in _get(ready), "Envoy", envoy, folder / "envoy.out")
-        target = Target(chain.name, ("127.0.0.1", port), PATH, "bench", envoy=envoy.pid, picker=pid, admin=admin_port)
+        place = Target(chain.name, ("127.0.0.1", port), PATH, "bench")
+        target = replace(place, envoy=envoy.pid, picker=pid, admin=admin_port, metrics=metrics)
         await _answers(target, fleet.model, chain)
         yield target
     finally:
@@ -72,29 +71,36 @@ async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target
             await end(child)
 
 
-def _onehop(fleet: Fleet, folder: Path, flags: Sequence[str]) -> tuple[subprocess.Popen[bytes], str]:
-    """OneHop as its own process, and where it serves."""
-    grpc, health, metrics, admin = free_ports(4)
+def _onehop(chain: Chain, fleet: Fleet, folder: Path, ports: tuple[int, int, int, int]) -> subprocess.Popen[bytes]:
+    """OneHop as its own process, on the ports of ext_proc, health, metrics and administration."""
+    grpc, health, metrics, admin = ports
     hosts = [address.rpartition(":") for address in fleet.addresses]
     rows = [{"name": f"pod-{n}", "address": host, "port": int(port)} for n, (host, _, port) in enumerate(hosts)]
     (folder / "endpoints.json").write_text(json.dumps({"endpoints": rows}))
-    command = [sys.executable, "-m", "epp", "serve", f"--discovery-file={folder / 'endpoints.json'}"]
+    command = [sys.executable, "-m", chain.module, "serve", f"--discovery-file={folder / 'endpoints.json'}"]
     command += ["--bind-address=127.0.0.1", f"--grpc-port={grpc}", f"--grpc-health-port={health}", "-v=1"]
     command += [f"--metrics-port={metrics}", f"--admin-address=127.0.0.1:{admin}", "--secure-serving=false"]
-    command += ["--drain-timeout=1s", "--drain-notice=0s", *flags]
-    return started(command, folder / "onehop.log"), f"127.0.0.1:{grpc}"
+    command += ["--drain-timeout=1s", "--drain-notice=0s", *(chain.flags or ())]
+    return started(command, folder / "onehop.log")
 
 
-def _admin(picker: subprocess.Popen[bytes]) -> str:
-    assert isinstance(picker.args, list)
-    return next(str(word).partition("=")[2] for word in picker.args if str(word).startswith("--admin-address="))
+def _envoy(
+    chain: Chain, fleet: Fleet, picker: str | None, ports: tuple[int, int], folder: Path
+) -> subprocess.Popen[bytes]:
+    """Envoy on the ports of its listener and of its administration."""
+    binary = find_envoy()
+    config = _config(chain, fleet, picker, ports, envoy_version(binary) >= TELLS_SERVED_SINCE)
+    (folder / "envoy.json").write_text(json.dumps(config))
+    command = [binary, "--config-path", str(folder / "envoy.json"), "--log-path", str(folder / "envoy.log")]
+    command += ["--log-level", "error", "--concurrency", str(ENVOY_WORKERS), "--disable-hot-restart"]
+    return started(command, folder / "envoy.out")
 
 
-def _knows(fleet: Fleet, admin: str) -> Callable[[], bool]:
+def _knows(fleet: Fleet, admin: int) -> Callable[[], bool]:
     """Whether OneHop has heard from every server what it serves."""
 
     def known() -> bool:
-        text = _get(f"http://{admin}/debug/pools")
+        text = _get(f"http://127.0.0.1:{admin}/debug/pools")
         pools = json.loads(text)["pools"] if text else []
         endpoints = [endpoint for pool in pools for endpoint in pool["endpoints"]]
         return len(endpoints) == len(fleet.addresses) and all(endpoint["models"] for endpoint in endpoints)

@@ -24,6 +24,8 @@ class Target:
     picker: int | None = None
     admin: int | None = None
     """Envoy's admin port."""
+    metrics: int | None = None
+    """The port of our own picker's metrics."""
 
     @property
     def processes(self) -> dict[str, int]:

@@ -37,11 +37,11 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         classes = {name: part for name, part in result["classes"].items() if part.get("offered")}
         if len(classes) > 1:
             rows += [[f"- {name}", *_row(part, {})] for name, part in classes.items()]
-    return markdown(rows)
+    return aligned(rows)
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first row is its head, aligned for who reads it as it is."""
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with columns of one width; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
