@@ -9,13 +9,14 @@ ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-hop check format plugins-page protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-live bench-hop check format plugins-page protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
 	@echo "make test-matrix  every Envoy version in every wiring over both transports, about 20 minutes; writes docs/envoy-matrix.md"
 	@echo "make test-kube    our Kubernetes code and our chart against a real API server, which is built first (needs Go)"
 	@echo "make test-h2spec  our HTTP/2 against a conformance suite, which is built first (needs Go)"
+	@echo "make bench-live   what one hop adds to requests under a steady load (ARGS=--quick for a minute)"
 	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
 	@echo "make check        ruff, mypy --strict, import contracts"
 
@@ -36,9 +37,15 @@ test-kube: $(VENV)/.dev $(KUBE)/.gathered
 # Minutes and 3 GB of Go's caches the first time; KUBEBUILDER_ASSETS names servers that are there already.
 kube-assets: $(KUBE)/.gathered
 
-# One run of both transports and of no picker at all; ARGS=--quick for a minute, ARGS="--json FILE" to keep it.
-bench-hop: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.hop $(ARGS)
+# What the hop adds to requests at their times; ARGS=--quick for a minute, ARGS="--url URL --model NAME" for any server.
+bench-live: $(VENV)/.quickstart
+	$(BIN)/onehop bench live $(ARGS)
+
+# The same at full speed, over both transports and wirings, to servers that cost nothing: what a request costs.
+# ARGS=--quick for a minute, ARGS="--json FILE" to keep it.
+bench-hop: $(VENV)/.quickstart
+	$(BIN)/onehop bench live --closed --upstream=instant --replicas=16 --wiring=w1,duplex --transport=native,grpc \
+		$(ARGS)
 
 # Our HTTP/2 against an independent conformance suite, which is built first (needs Go).
 test-h2spec: $(VENV)/.dev $(VENV)/h2spec/h2spec

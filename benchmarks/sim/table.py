@@ -37,10 +37,15 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         classes = {name: part for name, part in result["classes"].items() if part.get("offered")}
         if len(classes) > 1:
             rows += [[f"- {name}", *_row(part, {})] for name, part in classes.items()]
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with columns of one width; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rows.insert(1, ["-" * width for width in widths])
     lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (rows[0], ["-" * width for width in widths], *rows[1:])
     ]
     return "\n".join(lines)
 

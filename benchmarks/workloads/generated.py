@@ -54,6 +54,17 @@ class Poisson:
 
 
 @dataclass(slots=True, frozen=True)
+class Constant:
+    """One after another, at equal distances; the first at a random moment of its own."""
+
+    def __call__(self, rate: float, rng: Random) -> Iterator[float]:
+        """In order."""
+        begin = rng.random()
+        for number in count():
+            yield (number + begin) / rate
+
+
+@dataclass(slots=True, frozen=True)
 class Groups:
     """So many at once, each group at a random moment of its share of the time."""
 

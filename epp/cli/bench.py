@@ -1,14 +1,19 @@
-"""`onehop bench`: what the picker is worth, in virtual time."""
+"""`onehop bench`: what the picker is worth, in virtual time, and what it costs, in real time."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-COMMANDS = {"sim": "benchmarks.sim.command", "compare": "benchmarks.sim.compare"}
+COMMANDS = {
+    "sim": "benchmarks.sim.command",
+    "live": "benchmarks.live.command",
+    "compare": "benchmarks.sim.compare",
+}
 USAGE = """usage: onehop bench COMMAND [options]
 
   sim        policies under a workload, against simulated model servers in virtual time
+  live       what a hop adds: real requests through a real Envoy, with and without a picker
   compare    what moved from one result of `sim` to another beyond noise
 
 onehop bench COMMAND --help says more.

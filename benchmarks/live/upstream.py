@@ -1,7 +1,7 @@
-"""A model server that costs next to nothing: `python -m benchmarks.hop.upstream ADDRESS...`, HTTP/1.1 on each.
+"""A model server that costs next to nothing: `python -m benchmarks.live.upstream ADDRESS...`, HTTP/1.1 on each.
 
-What it answers is in the request's `x-answer` header: nothing for a small JSON answer, `CHUNKS/MILLISECONDS` for a
-stream of events with that pause between them (so that each travels alone), `hold` for no answer at all.
+What it answers is in the request's `x-answer` header: nothing for a small JSON answer, `TOKENS/MILLISECONDS` for a
+stream of an event a token with that pause between them (so that each travels alone), `hold` for no answer at all.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ vllm:kv_cache_usage_perc{model_name="bench-model"} 0.25
 _EVENT = b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" token"}}]}\n\n'
 _CHUNK = b"%x\r\n%s\r\n" % (len(_EVENT), _EVENT)
 _STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_USAGE = (
+    b'data: {"id":"x","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":%d}}'
+)
+_DONE = b"data: [DONE]\n\n"
 _END = b"0\r\n\r\n"
 
 
@@ -79,16 +83,17 @@ class Upstream(asyncio.Protocol):
         if not asked:
             self._transport.write(_ANSWER)
         elif asked != b"hold":
-            chunks, _, pause_ms = asked.partition(b"/")
+            tokens, _, pause_ms = asked.partition(b"/")
             self._transport.write(_STREAM)
-            self._next(int(chunks), float(pause_ms) / 1000)
+            self._next(int(tokens), float(pause_ms) / 1000, int(tokens))
 
-    def _next(self, left: int, pause_s: float) -> None:
+    def _next(self, left: int, pause_s: float, tokens: int) -> None:
         if left == 0:
-            self._transport.write(_END)
+            last = _USAGE % tokens + b"\n\n" + _DONE
+            self._transport.write(b"%x\r\n%s\r\n" % (len(last), last) + _END)
             return
         self._transport.write(_CHUNK)
-        self._timer = asyncio.get_running_loop().call_later(pause_s, self._next, left - 1, pause_s)
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._next, left - 1, pause_s, tokens)
 
 
 def _field(head: bytes, name: bytes) -> bytes:
