@@ -28,12 +28,23 @@ _WHY = {
 
 
 class SemanticChooser:
-    """The semantic stage: request -> decision -> ordered candidates. `router` says which one is in use now."""
+    """The semantic stage: request -> decision -> ordered candidates. `router` says which one is in use now.
 
-    def __init__(self, router: Callable[[], SemanticRouter], deadline_s: float, pool: Pool | None = None) -> None:
+    Unless it `remembers`, a choice is of no consequence for later turns of its conversation.
+    """
+
+    def __init__(
+        self,
+        router: Callable[[], SemanticRouter],
+        deadline_s: float,
+        pool: Pool | None = None,
+        *,
+        remembers: bool = True,
+    ) -> None:
         self._router = router
         self._deadline_s = deadline_s
         self._pool = pool
+        self._remembers = remembers
 
     @property
     def aliases(self) -> frozenset[str]:
@@ -48,7 +59,11 @@ class SemanticChooser:
         return self._router().closed
 
     async def choose(self, request: Request) -> Choice:
-        found = await self._router().choose(asked(request), self._deadline_s, self._measured)
+        router, what = self._router(), asked(request)
+        if self._remembers:
+            found = await router.choose(what, self._deadline_s, self._measured)
+        else:
+            found = (await router.weigh(what, self._deadline_s, self._measured)).choice
         return _choice(found, tuple(_candidate(one) for one in found.candidates))
 
     async def check(self, request: Request, model: str | None) -> Choice:

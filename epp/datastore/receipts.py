@@ -82,9 +82,26 @@ class Receipts:
 
     def latest(self, count: int, tenant: str | None = None, pool: str | None = None) -> Iterator[dict[str, Any]]:
         """The newest `count`, newest first; of one tenant and of one pool's port where these are given."""
-        newest = merge(self._routed.newest(), self._refused.newest(), key=lambda receipt: -receipt.time)
-        chosen = (r for r in newest if tenant in (None, r.tenant) and pool in (None, r.pool))
+        chosen = (r for r in self.newest() if tenant in (None, r.tenant) and pool in (None, r.pool))
         return (self.render(receipt) for receipt in islice(chosen, count))
+
+    def newest(self) -> Iterator[Receipt]:
+        """All that are kept, newest first, as they are."""
+        return merge(self._routed.newest(), self._refused.newest(), key=lambda receipt: -receipt.time)
+
+    def kept(self, *, refused: bool) -> tuple[Iterator[Receipt], bool]:
+        """Those of refused requests or the others, newest first, and whether older ones have given way."""
+        ring = self._refused if refused else self._routed
+        return ring.newest(), ring.gave_way
+
+    @property
+    def sample(self) -> float:
+        """The part of routed requests whose receipts are kept."""
+        return self._sample
+
+    def told_at(self, receipt: Receipt) -> str:
+        """When its request came, as ISO 8601."""
+        return datetime.fromtimestamp(receipt.time + self._wall_offset_s, UTC).isoformat()
 
     def render(self, receipt: Receipt) -> dict[str, Any]:
         """A receipt as JSON-ready data; field names as in the interface document."""
@@ -92,7 +109,7 @@ class Receipts:
         return {
             "id": receipt.id,
             "request_id": receipt.request_id,
-            "time": datetime.fromtimestamp(receipt.time + self._wall_offset_s, UTC).isoformat(),
+            "time": self.told_at(receipt),
             "first_stream": receipt.first,
             "path": receipt.path,
             "pool": receipt.pool,
@@ -138,6 +155,7 @@ class _Ring:
         self._count_max = count_max
         self._bytes_max = bytes_max
         self._bytes = 0
+        self.gave_way = False
 
     def add(self, receipt: Receipt) -> int:
         """How many had to give way."""
@@ -149,6 +167,7 @@ class _Ring:
             _, (_, oldest) = self._kept.popitem(last=False)
             self._bytes -= oldest
             gone += 1
+        self.gave_way = self.gave_way or gone > 0
         return gone
 
     def find(self, receipt_id: str) -> Receipt | None:
