@@ -22,6 +22,7 @@ from epp.datastore.outages import Outages
 from epp.datastore.pool import Lease
 from epp.datastore.receipts import Receipts
 from epp.datastore.recent import Decided, Recent
+from epp.digest import Digest
 from epp.domain import (
     DEFAULT_TENANT,
     Candidate,
@@ -132,6 +133,7 @@ class Director:
         self._gate = gate
         self._recent = Recent()
         self._outages = Outages()
+        self._digest = Digest(self._pool.name)
 
     async def decide(
         self, ask: Decide, prefer: Endpoint | None = None, waits: Callable[[float], Awaitable[None]] | None = None
@@ -272,6 +274,8 @@ class Director:
         before = self._before(ask)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
+        if choice.classification == "degraded":
+            self._digest.degraded(receipt)
         if choice.refusal is not None:
             raise choice.refusal
         if choice.answer is not None:
@@ -468,7 +472,9 @@ class Director:
     def _refuse(self, refused: Refused, receipt: Receipt) -> Answered:
         lasted_s = self._outages.wait(refused.reason, self._now())
         predicted_s = refused.retry_after_s
-        return outcome.refuse(refused, receipt, lasted_s if predicted_s is None else predicted_s)
+        answered = outcome.refuse(refused, receipt, lasted_s if predicted_s is None else predicted_s)
+        self._digest.refused(receipt)
+        return answered
 
     def _receipt(self, ask: Decide) -> Receipt:
         made_up = f"{self._rng.getrandbits(128):032x}"
