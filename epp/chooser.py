@@ -143,6 +143,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 def _choice(found: semantic.Choice, candidates: tuple[Candidate, ...]) -> Choice:
     signals: dict[str, Any] = {"matched": dict(found.matched), "unknown": list(found.unknown)}
+    signals["denied"], signals["heads"] = found.denied, found.heads
     signals["coverage"] = {"scanned_bytes": found.coverage.scanned_bytes, "total_bytes": found.coverage.total_bytes}
     refusal = None
     if found.refusal is not None:

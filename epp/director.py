@@ -294,6 +294,7 @@ class Director:
         )
         pick = chosen.pick
         receipt.pick, receipt.model = pick.best(EXPLAINED_MAX), chosen.candidate.model
+        receipt.pick.remember(chosen.query)
         receipt.cached_tokens = chosen.query.cached.get(pick.endpoint, 0)
         receipt.hashed_tokens = chosen.query.hashed
         if self._rules.first_of_two:
@@ -338,7 +339,7 @@ class Director:
     def _note(self, request: Request, receipt: Receipt) -> None:
         """What the receipt says of the request, and the request of who asks."""
         receipt.asked_model, receipt.prompt_tokens = request.model, request.prompt_tokens
-        receipt.stream = request.stream
+        receipt.stream, receipt.needs = request.stream, request.needs
         request.tenant, request.priority = receipt.tenant, receipt.priority
 
     async def _choice(self, told: Decision | None, named: str | None, request: Request, receipt: Receipt) -> Choice:

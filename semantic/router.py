@@ -27,7 +27,7 @@ from semantic.sessions import Keys, Remembered, Sessions
 from semantic.signals.api import Answer, Coverage, Signals
 from semantic.signals.heads import HeadSignals
 from semantic.signals.shipped import PROVIDES
-from semantic.watch import GUARDS, Wanted, Watcher, blended, facts_of, matched, settle, unknown
+from semantic.watch import GUARDS, Wanted, Watcher, blended, denied, facts_of, heads, matched, settle, unknown
 
 TOP_CATEGORIES = 3
 SELECTED_MODEL = "x-selected-model"
@@ -108,6 +108,8 @@ class SemanticRouter:
             guard=guard,
             matched=matched(facts),
             unknown=unknown(facts),
+            denied=denied(facts),
+            heads=heads(known),
             coverage=_coverage(known),
         )
 
@@ -131,6 +133,8 @@ class SemanticRouter:
             reason=f"{self._seen(known, domain, before, status)}; {self._chosen(match)}",
             matched=matched(facts),
             unknown=unknown(facts),
+            denied=denied(facts),
+            heads=heads(known),
             coverage=_coverage(known),
             never_degrade=match is not None and match.decision.never_degrade,
         )

@@ -33,7 +33,7 @@ LISTED_MAX = 200
 PAGES = {
     "/": "the same for a person: what happens now",
     "/debug/pools": "pools, their endpoints, objectives, rewrites and conflicts, and conditions of this process",
-    "/debug/decisions": "the last decisions, newest first; ?count= up to 200, ?tenant=, ?pool=",
+    "/debug/decisions": "the last decisions, newest first; ?count= up to 200, ?tenant=, ?pool=, ?before=ID",
     "/debug/decisions/{id}": "one decision by the id in its x-onehop-receipt header",
     "/debug/try": "POST a request body: where it would go, without sending or keeping it; ?pool=",
     "/live": "server-sent events of what the page shows",
@@ -112,8 +112,8 @@ def admin_app(
     async def decisions(request: web.Request) -> web.Response:
         text = request.query.get("count", "20")
         count = min(int(text), LISTED_MAX) if text.isascii() and text.isdigit() else 20
-        tenant, pool = request.query.get("tenant"), request.query.get("pool")
-        return _json({"decisions": list(receipts.latest(count, tenant, pool))})
+        tenant, pool, before = (request.query.get(name) for name in ("tenant", "pool", "before"))
+        return _json({"decisions": list(receipts.latest(count, tenant, pool, before))})
 
     async def decision(request: web.Request) -> web.Response:
         wanted = request.match_info["id"]
