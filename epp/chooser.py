@@ -64,11 +64,11 @@ class SemanticChooser:
             found = await router.choose(what, self._deadline_s, self._measured)
         else:
             found = (await router.weigh(what, self._deadline_s, self._measured)).choice
-        return _choice(found, tuple(_candidate(one) for one in found.candidates))
+        return choice_of(found, tuple(candidate_of(one) for one in found.candidates))
 
     async def check(self, request: Request, model: str | None) -> Choice:
         found = await self._router().check(asked(request), self._deadline_s)
-        return _choice(found, (Candidate(model),))
+        return choice_of(found, (Candidate(model),))
 
     def _measured(self, model: str) -> Measured:
         """How busy the endpoints of a model are: requests in flight on each, and the wait at the least busy one."""
@@ -141,7 +141,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return decoded if isinstance(decoded, dict) else {}
 
 
-def _choice(found: semantic.Choice, candidates: tuple[Candidate, ...]) -> Choice:
+def choice_of(found: semantic.Choice, candidates: tuple[Candidate, ...]) -> Choice:
     signals: dict[str, Any] = {"matched": dict(found.matched), "unknown": list(found.unknown)}
     signals["denied"], signals["heads"] = found.denied, found.heads
     signals["coverage"] = {"scanned_bytes": found.coverage.scanned_bytes, "total_bytes": found.coverage.total_bytes}
@@ -163,7 +163,7 @@ def _choice(found: semantic.Choice, candidates: tuple[Candidate, ...]) -> Choice
     )
 
 
-def _candidate(found: semantic.Candidate) -> Candidate:
+def candidate_of(found: semantic.Candidate) -> Candidate:
     lowered = None if found.lowered is None else tuple(Edit(e.mode, e.path, e.value) for e in found.lowered)
     can = found.abilities
     return Candidate(

@@ -130,6 +130,7 @@ class Receipts:
             "selected_model": receipt.model,
             "prompt_tokens": receipt.prompt_tokens,
             "needs": asdict(receipt.needs),
+            "stream": receipt.stream,
             "cached_tokens": receipt.cached_tokens,
             "hashed_tokens": receipt.hashed_tokens,
             "signals": _signals(choice) if choice else {},
