@@ -1,7 +1,7 @@
 """What is happening now, from the receipts of the last minute: rates, mixes, and a row for each of the newest.
 
 Made when somebody looks and never before; it costs requests nothing. Must stay true: a rate is over the seconds that
-the receipts cover, which are fewer than a minute where older ones have given way; what is not known is null.
+the receipts looked at cover, which are fewer than a minute where there are many; what is not known is null.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from epp.domain import Receipt
 
 WINDOW_S = 60.0
 SPAN_S_MIN = 1.0
-LOOKED_AT_MAX = 4096
+LOOKED_AT_MAX = 600  # of either kind: what a state costs; under load a rate is over the seconds that these cover
 ROWS, ROWS_REFUSED = 40, 20
 NAMES_MAX = 50
 UNNAMED = "(unnamed)"
@@ -27,7 +27,7 @@ Level = Callable[[int], str]
 
 
 def moment(receipts: Receipts, now: float, level: Level, since: float = -inf) -> dict[str, Any]:
-    """Requests by model, decision and endpoint, refusals by reason and class, classification, first tokens.
+    """Requests by model, decision and endpoint, refusals by reason and class, classification, first answers of streams.
 
     `level` gives the class of a priority, `since` when we began to take requests. Rates are requests a second; those of
     routed requests count the sample in.
@@ -50,7 +50,7 @@ def moment(receipts: Receipts, now: float, level: Level, since: float = -inf) ->
         "spilled": routed.spilled,
         "classification": dict(routed.classification),
         "scanned": _part(routed.scanned_bytes, routed.total_bytes),
-        "first_token_s": _quantiles(routed.first_token_s),
+        "first_answer_s": _quantiles(routed.first_answer_s),
         "waited_s": _quantiles(routed.waited_s),
         "endpoints": {
             address: {
@@ -108,7 +108,7 @@ class _Routed:
     endpoints: Counter[str] = field(default_factory=Counter)
     cached: Counter[str] = field(default_factory=Counter)
     hashed: Counter[str] = field(default_factory=Counter)
-    first_token_s: list[float] = field(default_factory=list)
+    first_answer_s: list[float] = field(default_factory=list)
     waited_s: list[float] = field(default_factory=list)
 
     def add(self, receipt: Receipt) -> None:
@@ -122,7 +122,7 @@ class _Routed:
             self.cached[receipt.picked] += min(receipt.cached_tokens, receipt.hashed_tokens)
             self.hashed[receipt.picked] += receipt.hashed_tokens
         if receipt.stream and receipt.first_answer_s is not None and (receipt.status or 200) < 400:
-            self.first_token_s.append(receipt.first_answer_s)
+            self.first_answer_s.append(receipt.first_answer_s)
         if receipt.waited_s is not None:
             self.waited_s.append(receipt.waited_s)
 

@@ -151,6 +151,7 @@ class Receipts:
             "ttft_from_decision_s": None if first is None or decided is None else first - decided,
             "ended_s": receipt.ended_s,
             "usage": asdict(receipt.usage) if receipt.usage else None,
+            "answer_bytes": receipt.answer_bytes,
             "status": receipt.status,
             "fault": receipt.fault,
             "outcome": receipt.outcome,

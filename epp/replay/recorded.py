@@ -61,9 +61,10 @@ class Recorded:
 
     @property
     def first_token_s(self) -> float | None:
-        """From the decision to the first token of a stream; None where it was not seen."""
-        answered = (self.told.get("status") or 200) < 400
-        took_s: float | None = self.told.get("ttft_from_decision_s") if self.told.get("stream") and answered else None
+        """From the decision to the first token of a stream; None where it was not seen, but headers at most."""
+        told = self.told
+        seen = told.get("stream") and told.get("answer_bytes") is not None and (told.get("status") or 200) < 400
+        took_s: float | None = told.get("ttft_from_decision_s") if seen else None
         return took_s
 
     @property

@@ -64,7 +64,7 @@ def test_a_sample_is_counted_in() -> None:
 def test_no_receipts_are_no_division_by_zero() -> None:
     seen = told(Receipts())
 
-    assert (seen["routed_per_s"], seen["models"], seen["first_token_s"], seen["scanned"]) == (0.0, [], None, None)
+    assert (seen["routed_per_s"], seen["models"], seen["first_answer_s"], seen["scanned"]) == (0.0, [], None, None)
 
 
 def test_classification_spills_and_prefix_hits_are_counted() -> None:
@@ -82,7 +82,7 @@ def test_classification_spills_and_prefix_hits_are_counted() -> None:
     assert [one["name"] for one in seen["decisions"]] == ["maths"]
 
 
-def test_first_tokens_are_those_of_streams_that_were_answered() -> None:
+def test_first_answers_are_those_of_streams_that_were_answered() -> None:
     receipts = Receipts()
     for n in range(100):
         routed(receipts, str(n), 99.0, stream=True, first_answer_s=n / 100)
@@ -91,7 +91,7 @@ def test_first_tokens_are_those_of_streams_that_were_answered() -> None:
     receipts.add(late)
     late.status = 503  # by the model server, after it was added
 
-    assert told(receipts)["first_token_s"] == {"p50": 0.5, "p95": 0.95}
+    assert told(receipts)["first_answer_s"] == {"p50": 0.5, "p95": 0.95}
 
 
 def test_rows_are_the_newest_and_refusals_are_among_them_whatever_comes() -> None:
@@ -116,6 +116,7 @@ def refused_ones(count: int) -> Receipts:
 def test_the_work_is_bounded_however_many_are_kept() -> None:
     receipts = Receipts(keeping=Keeping(count_max=4 * LOOKED_AT_MAX))
     for n in range(2 * LOOKED_AT_MAX):
-        routed(receipts, str(n), at=99.0)
+        routed(receipts, str(n), at=100.0 - 4.0 * (2 * LOOKED_AT_MAX - n) / LOOKED_AT_MAX)
+    seen = told(receipts, now=100.0)
 
-    assert told(receipts, now=100.0)["routed_per_s"] == LOOKED_AT_MAX
+    assert (seen["span_s"], seen["routed_per_s"]) == (4.0, LOOKED_AT_MAX / 4)

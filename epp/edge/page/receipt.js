@@ -133,7 +133,7 @@ function times(receipt) {
   const parts = [
     ["our queue", waited, "none"],
     ["our decision", Math.max(0, (receipt.decided_s ?? 0) - waited), "warm"],
-    ["to the first token", receipt.ttft_s === null ? 0 : receipt.ttft_s - (receipt.decided_s ?? 0), "blue"],
+    ["to the first answer", receipt.ttft_s === null ? 0 : receipt.ttft_s - (receipt.decided_s ?? 0), "blue"],
     ["the answer", receipt.ended_s === null || receipt.ttft_s === null ? 0 : receipt.ended_s - receipt.ttft_s, "good"],
   ].filter(([, value]) => value > 0);
   const line = make("div", { className: "times", aria: { hidden: "true" } });

@@ -20,8 +20,8 @@ function numbers({ moment, gates }) {
     ["routed a second", rate(moment.routed_per_s)],
     ["refused a second", rate(moment.refused_per_s)],
     ["wait for room", String(waiting)],
-    ["first token, median", seconds(moment.first_token_s?.p50)],
-    ["first token, p95", seconds(moment.first_token_s?.p95)],
+    ["first answer, median", seconds(moment.first_answer_s?.p50)],
+    ["first answer, p95", seconds(moment.first_answer_s?.p95)],
   ];
   keep(at("numbers"), told, ([name]) => name,
     ([name]) => make("div", {}, make("dt", {}, name), make("dd", {})),
