@@ -134,7 +134,9 @@ class _Step:
         then, first = self.recorded, choice.candidates[0].model
         outcome = Outcome(then, first, choice.decision, fate=then.fate)
         if self.rules is None:
-            if first != then.model and not then.fate.startswith("refused"):
+            freed = then.at_the_choice and self.router is not None
+            outcome.fate = "goes" if freed else then.fate
+            if freed or (then.fate in ROUTED and first != then.model):
                 outcome.lacking = "its endpoint: no scheduling configuration is given"
             return outcome
         refused = then.fate.startswith("refused")

@@ -12,6 +12,7 @@ from epp.domain import Candidate, Choice, ConfigError, Needs, Request
 WAITED_S = 0.02  # what is less is no wait for room, but our own time at the gate
 PASSED_ON, ANSWERED = "passed_on", "answered"
 GATE = frozenset({"shed", "wait_too_long", "queue_full", "queue_timeout", "displaced", "evicted", "saturated"})
+CHOICE = frozenset({"guard_jailbreak", "guard_pii", "guard_unknown", "context_length_exceeded", "capability_missing"})
 LACKS_MODEL = frozenset({"context_length", "tools", "images", "audio", "json_mode", "never_degrade"})
 
 
@@ -71,6 +72,11 @@ class Recorded:
     def at_the_gate(self) -> bool:
         """Whether it was refused for want of room."""
         return self.picked is None and self.told.get("outcome") in GATE
+
+    @property
+    def at_the_choice(self) -> bool:
+        """Whether the semantic stage, or what models can do, stood against it."""
+        return self.picked is None and self.told.get("outcome") in CHOICE
 
     def request(self) -> Request:
         """What is known of it, which is not its text."""

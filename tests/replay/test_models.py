@@ -107,6 +107,10 @@ async def test_what_was_refused_by_a_guard_may_go_on() -> None:
 
     assert freed.recorded.fate == "refused: guard_jailbreak"
     assert (freed.fate, freed.decision, freed.changes) == ("goes", "maths", ["fate"])
+    freed, _ = again(found.recorded, None, silent(FILE))
+
+    assert (freed.fate, freed.model, freed.changes) == ("goes", "small", ["fate"])
+    assert freed.lacking == "its endpoint: no scheduling configuration is given"
 
 
 async def test_what_a_request_needs_is_known() -> None:
