@@ -15,6 +15,7 @@ COMMANDS = {
     "check": "epp.cli.check",
     "inspect": "epp.cli.inspect",
     "explain": "epp.cli.explain",
+    "replay": "epp.cli.replay",
     "doctor": "epp.cli.doctor",
     "migrate": "epp.cli.migrate",
     "bench": "epp.cli.bench",
@@ -27,6 +28,7 @@ USAGE = """usage: onehop COMMAND [options]
   check         validate discovery and semantic configuration files
   inspect       pools and endpoints of a running OneHop
   explain       why a request went where it went, or where a prompt would go
+  replay        recorded requests decided again under another configuration
   doctor        look for known traps in a cluster, or in manifests
   migrate       an older vLLM Semantic Router file as v0.3, and what does not carry over
   bench         policies and admission against simulated model servers

@@ -13,7 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from epp.admission import gate_of
+from epp import rehearsal
+from epp.admission import flow_settings, gate_of
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.configured import Configured
 from epp.datastore.fleet import Fleet
@@ -21,7 +22,7 @@ from epp.datastore.overview import ejected, lacking
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director, Rules
-from epp.domain import Chooser, ConfigError, Endpoint, Fault
+from epp.domain import Chooser, ConfigError, Endpoint, Fault, Receipt
 from epp.edge import admin, tls
 from epp.edge.classify_api import ClassifyApi
 from epp.edge.discovery_file import DiscoveryFile
@@ -30,6 +31,7 @@ from epp.edge.methods import Server
 from epp.edge.processor import Processor
 from epp.edge.scrape import Scraper
 from epp.edge.stream import Shared, Stream
+from epp.edge.watched_file import WatchedFile
 from epp.flow.gate import Gate
 from epp.flow.settings import GatewayTimeouts
 from epp.leaving import Leaving, outlook_of
@@ -92,6 +94,7 @@ class App:
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Scheduler] = []
         self._gates: list[Gate] = []
+        self._gate_names: list[str] = []
         self.fleet.on_room = self._room
         self._profile_pools: list[tuple[Scheduler, Pool]] = []
         self._scraper = Scraper(
@@ -108,6 +111,7 @@ class App:
         self._conditions["ejected"] = lambda: ejected(self.fleet.all.endpoints, self._now()) or None
         self._conditions["scorers"] = lambda: {n: why for p in self._profiles for n, why in p.unused.items()} or None
         self._processors: list[Processor] = []
+        self._pickings: dict[str, Picking] = {}  # by the name of the pool, for prompts that are only tried
         self._readiness = Readiness(
             self._tell_ready, "serving", *(self._kubernetes.requires if self._kubernetes else ())
         )
@@ -225,10 +229,12 @@ class App:
         self.telemetry.measure(profile)
         leaving = Leaving(spill, outlook_of(profile))
         picking = Picking(scope.pool, profile, rng, settings.unknown_model, leaving)
+        self._pickings.setdefault(scope.pool.name, picking)
         flow = self._configured.flow
         gate = None if scope.first_of_two else gate_of(settings, picking, self._now, self.telemetry, flow)
         if gate is not None:
             self._gates.append(gate)
+            self._gate_names.append(scope.pool.name)
         director = Director(
             picking=picking,
             chooser=self._chooser(scope.pool, stage),
@@ -280,11 +286,11 @@ class App:
         self._conditions["semantic_stage"] = stage.counts
         return stage
 
-    def _chooser(self, pool: Pool, stage: SemanticStage | None) -> Chooser:
+    def _chooser(self, pool: Pool, stage: SemanticStage | None, *, remembers: bool = True) -> Chooser:
         """Without a semantic stage `auto` is the default model."""
         if stage is None:
             return DefaultModelChooser(pool, self._settings.default_model)
-        return SemanticChooser(lambda: stage.router, _classify_s(self._settings), pool)
+        return SemanticChooser(lambda: stage.router, _classify_s(self._settings), pool, remembers=remembers)
 
     async def _serve_http(self, closing: AsyncExitStack) -> None:
         settings = self._settings
@@ -297,11 +303,49 @@ class App:
         alarms = {**self._conditions, **(self._kubernetes.alarms if self._kubernetes else {})}
         self.telemetry.conditions = {name: ask for name, ask in alarms.items() if name not in COUNTS}
         debug = admin.admin_app(
-            self.fleet, self.receipts, self._conditions, _secret(settings), now=self._now, prefix=self._prefix_blocks
+            self.fleet,
+            self.receipts,
+            self._conditions,
+            _secret(settings),
+            now=self._now,
+            prefix=self._prefix_blocks,
+            more=admin.More(
+                configuration=self._configuration,
+                gates=self._waiting,
+                level=flow_settings(settings).level,
+                rehearse=self._rehearse,
+                ports=lambda: list(self._pickings),
+                since=self._now(),
+            ),
         )
         if self._stage is not None:
             ClassifyApi(self._stage.calls()).add_to(debug)
         closing.push_async_callback((await admin.serve(debug, host.strip("[]"), int(port))).cleanup)
+
+    async def _rehearse(self, body: bytes, pool: str | None) -> dict[str, Any] | None:
+        """The receipt of a decision that is not carried out; None where no port decides over that pool."""
+        picking = next(iter(self._pickings.values()), None) if pool is None else self._pickings.get(pool)
+        if picking is None:
+            return None
+        receipt = Receipt(rehearsal.ID, rehearsal.ID, self._now(), rehearsal.PATH, None, pool=picking.pool.name)
+        await rehearsal.rehearse(receipt, body, self._chooser(picking.pool, self._stage, remembers=False), picking)
+        return self.receipts.render(receipt)
+
+    def _waiting(self) -> dict[str, dict[str, float]]:
+        """By the pool of a port: requests that wait, and how full its endpoints are (1 is full)."""
+        named = zip(self._gate_names, self._gates, strict=True)
+        return {name: {"waiting": len(gate), "fullness": round(gate.fullness(), 4)} for name, gate in named}
+
+    def _configuration(self) -> list[dict[str, Any]]:
+        """The files that decide, how often they were read again, and why the last one is not in use."""
+        settings, stage, file = self._settings, self._stage, self._file
+        policy = settings.config_file or ("--config-text" if settings.config_text else None)
+        found: list[dict[str, Any]] = [_file_in_use("scheduling", policy or "built-in policy")]
+        if stage is not None:
+            found.append(_file_in_use("semantic", stage.file.path, stage.file))
+        if file is not None:
+            found.append(_file_in_use("discovery", file.path, file))
+        return found
 
     async def _first_look(self) -> None:
         """Ready means we know what the endpoints serve; those that do not answer in time hold nobody up."""
@@ -375,6 +419,16 @@ def _signer(path: Path) -> Signer:
         raise ConfigError(str(path), unreadable.strerror or "cannot be read") from unreadable
     except ValueError as too_short:
         raise ConfigError(str(path), str(too_short)) from too_short
+
+
+def _file_in_use(what: str, path: object, watched: WatchedFile[Any] | DiscoveryFile | None = None) -> dict[str, Any]:
+    return {
+        "what": what,
+        "path": str(path),
+        "reloads": None if watched is None else watched.reloads,
+        "failed_reloads": None if watched is None else watched.failures,
+        "error": None if watched is None else watched.last_error,
+    }
 
 
 def _secret(settings: Settings) -> str | None:

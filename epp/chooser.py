@@ -28,12 +28,23 @@ _WHY = {
 
 
 class SemanticChooser:
-    """The semantic stage: request -> decision -> ordered candidates. `router` says which one is in use now."""
+    """The semantic stage: request -> decision -> ordered candidates. `router` says which one is in use now.
 
-    def __init__(self, router: Callable[[], SemanticRouter], deadline_s: float, pool: Pool | None = None) -> None:
+    Unless it `remembers`, a choice is of no consequence for later turns of its conversation.
+    """
+
+    def __init__(
+        self,
+        router: Callable[[], SemanticRouter],
+        deadline_s: float,
+        pool: Pool | None = None,
+        *,
+        remembers: bool = True,
+    ) -> None:
         self._router = router
         self._deadline_s = deadline_s
         self._pool = pool
+        self._remembers = remembers
 
     @property
     def aliases(self) -> frozenset[str]:
@@ -48,12 +59,16 @@ class SemanticChooser:
         return self._router().closed
 
     async def choose(self, request: Request) -> Choice:
-        found = await self._router().choose(asked(request), self._deadline_s, self._measured)
-        return _choice(found, tuple(_candidate(one) for one in found.candidates))
+        router, what = self._router(), asked(request)
+        if self._remembers:
+            found = await router.choose(what, self._deadline_s, self._measured)
+        else:
+            found = (await router.weigh(what, self._deadline_s, self._measured)).choice
+        return choice_of(found, tuple(candidate_of(one) for one in found.candidates))
 
     async def check(self, request: Request, model: str | None) -> Choice:
         found = await self._router().check(asked(request), self._deadline_s)
-        return _choice(found, (Candidate(model),))
+        return choice_of(found, (Candidate(model),))
 
     def _measured(self, model: str) -> Measured:
         """How busy the endpoints of a model are: requests in flight on each, and the wait at the least busy one."""
@@ -126,8 +141,9 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return decoded if isinstance(decoded, dict) else {}
 
 
-def _choice(found: semantic.Choice, candidates: tuple[Candidate, ...]) -> Choice:
+def choice_of(found: semantic.Choice, candidates: tuple[Candidate, ...]) -> Choice:
     signals: dict[str, Any] = {"matched": dict(found.matched), "unknown": list(found.unknown)}
+    signals["denied"], signals["heads"] = found.denied, found.heads
     signals["coverage"] = {"scanned_bytes": found.coverage.scanned_bytes, "total_bytes": found.coverage.total_bytes}
     refusal = None
     if found.refusal is not None:
@@ -147,7 +163,7 @@ def _choice(found: semantic.Choice, candidates: tuple[Candidate, ...]) -> Choice
     )
 
 
-def _candidate(found: semantic.Candidate) -> Candidate:
+def candidate_of(found: semantic.Candidate) -> Candidate:
     lowered = None if found.lowered is None else tuple(Edit(e.mode, e.path, e.value) for e in found.lowered)
     can = found.abilities
     return Candidate(

@@ -22,6 +22,7 @@ from epp.datastore.outages import Outages
 from epp.datastore.pool import Lease
 from epp.datastore.receipts import Receipts
 from epp.datastore.recent import Decided, Recent
+from epp.digest import Digest
 from epp.domain import (
     DEFAULT_TENANT,
     Candidate,
@@ -132,6 +133,7 @@ class Director:
         self._gate = gate
         self._recent = Recent()
         self._outages = Outages()
+        self._digest = Digest(self._pool.name)
 
     async def decide(
         self, ask: Decide, prefer: Endpoint | None = None, waits: Callable[[float], Awaitable[None]] | None = None
@@ -269,6 +271,8 @@ class Director:
         before = self._before(ask)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
+        if choice.classification == "degraded":
+            self._digest.degraded(receipt)
         if choice.refusal is not None:
             raise choice.refusal
         if choice.answer is not None:
@@ -287,6 +291,7 @@ class Director:
         )
         pick = chosen.pick
         receipt.pick, receipt.model = pick.best(EXPLAINED_MAX), chosen.candidate.model
+        receipt.pick.remember(chosen.query)
         receipt.cached_tokens = chosen.query.cached.get(pick.endpoint, 0)
         receipt.hashed_tokens = chosen.query.hashed
         if self._rules.first_of_two:
@@ -332,7 +337,7 @@ class Director:
     def _note(self, request: Request, receipt: Receipt) -> None:
         """What the receipt says of the request, and the request of who asks."""
         receipt.asked_model, receipt.prompt_tokens = request.model, request.prompt_tokens
-        receipt.stream = request.stream
+        receipt.stream, receipt.needs = request.stream, request.needs
         request.tenant, request.priority = receipt.tenant, receipt.priority
 
     async def _choice(self, told: Decision | None, named: str | None, request: Request, receipt: Receipt) -> Choice:
@@ -466,7 +471,9 @@ class Director:
     def _refuse(self, refused: Refused, receipt: Receipt) -> Answered:
         lasted_s = self._outages.wait(refused.reason, self._now())
         predicted_s = refused.retry_after_s
-        return outcome.refuse(refused, receipt, lasted_s if predicted_s is None else predicted_s)
+        answered = outcome.refuse(refused, receipt, lasted_s if predicted_s is None else predicted_s)
+        self._digest.refused(receipt)
+        return answered
 
     def _receipt(self, ask: Decide) -> Receipt:
         made_up = f"{self._rng.getrandbits(128):032x}"

@@ -418,6 +418,7 @@ class Receipt:
     stream: bool = False
     body_bytes: int = 0
     prompt_tokens: int = 0
+    needs: Needs = NO_NEEDS
     choice: Choice | None = None
     excluded: dict[str | None, Exclusion] = field(default_factory=dict)
     spill: Spilled | None = None

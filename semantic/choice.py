@@ -9,7 +9,7 @@ from semantic.edits import Edit, HeaderEdit
 from semantic.judges.known import Known
 from semantic.rules import Facts, Match
 from semantic.sessions import Keys
-from semantic.signals.api import Coverage
+from semantic.signals.api import Answer, Coverage
 
 NO_ABILITIES = Abilities()
 Status = Literal["full", "degraded", "skipped"]
@@ -40,7 +40,9 @@ class Choice:
     """What the semantic stage says of a request. `reason` is one sentence and holds nothing of the prompt.
 
     `answer` is a message to answer with at once, `refusal` why the request must not go on; either leaves no candidate.
-    `matched` are the signals that hold, kind and name, with their confidence; `unknown` those nobody could tell.
+    `matched` are the signals that hold, kind and name, with their confidence; `unknown` those nobody could tell, and
+    `denied` those that were looked at and do not hold. `heads` are the classifiers' answers, by the text they are about
+    (`about`, `last`, `history`, `own`) and by head: what the decision can be made of again.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -55,6 +57,8 @@ class Choice:
     guard: str | None = None
     matched: Mapping[str, float] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    heads: Mapping[str, Mapping[str, Answer]] = field(default_factory=dict)
     never_degrade: bool = False
     coverage: Coverage = field(default_factory=Coverage)
 

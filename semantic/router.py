@@ -27,7 +27,7 @@ from semantic.sessions import Keys, Remembered, Sessions
 from semantic.signals.api import Answer, Coverage, Signals
 from semantic.signals.heads import HeadSignals
 from semantic.signals.shipped import PROVIDES
-from semantic.watch import GUARDS, Wanted, Watcher, blended, facts_of, matched, settle, unknown
+from semantic.watch import GUARDS, Wanted, Watcher, blended, denied, facts_of, heads, matched, settle, unknown
 
 TOP_CATEGORIES = 3
 SELECTED_MODEL = "x-selected-model"
@@ -56,7 +56,7 @@ class SemanticRouter:
         self.blocks = any(rule.blocks for rule in config.extras.guards)
         self.closed = any(rule.blocks and rule.blocks_unknown for rule in config.extras.guards)
         self._sessions = sessions or Sessions()
-        self._watcher = Watcher(signals, self.own, config.own_domain)
+        self.watcher = Watcher(signals, self.own, config.own_domain)
         self._guards = tuple(judge for judge in config.plan.judges if judge.key[0] in GUARDS)
         self._guarded = Wanted.by(self._guards)
         self._abilities = abilities({name: card.capabilities for name, card in config.cards.items()})
@@ -99,7 +99,7 @@ class SemanticRouter:
         """What guards say of a request for an explicit model: a choice without candidates, and a refusal or none."""
         deadline = asyncio.get_running_loop().time() + deadline_s
         known = _known(asked)
-        known = await self._watcher.look(known, self._guarded, deadline)
+        known = await self.watcher.look(known, self._guarded, deadline)
         facts = facts_of(self._guards, known)
         refusal, guard = verdict_of(self.config.extras.guards, facts, asked)
         return Choice(
@@ -108,6 +108,8 @@ class SemanticRouter:
             guard=guard,
             matched=matched(facts),
             unknown=unknown(facts),
+            denied=denied(facts),
+            heads=heads(known),
             coverage=_coverage(known),
         )
 
@@ -121,7 +123,7 @@ class SemanticRouter:
         refusal, guard = verdict_of(self.config.extras.guards, facts, asked)
         match = decide(plan.decisions, facts, plan.strategy)
         status = _status(known, facts, wanted=wanted)
-        domain = self._watcher.domain(known)
+        domain = self.watcher.domain(known)
         choice = Choice(
             decision=match.decision.name if match else None,
             category=known.category.name if known.category else None,
@@ -131,6 +133,8 @@ class SemanticRouter:
             reason=f"{self._seen(known, domain, before, status)}; {self._chosen(match)}",
             matched=matched(facts),
             unknown=unknown(facts),
+            denied=denied(facts),
+            heads=heads(known),
             coverage=_coverage(known),
             never_degrade=match is not None and match.decision.never_degrade,
         )
@@ -139,7 +143,7 @@ class SemanticRouter:
         elif match is not None and match.decision.plugins.fast_response is not None:
             choice = replace(choice, answer=match.decision.plugins.fast_response)
         else:
-            candidates = self._candidates(asked, match, before, measure)
+            candidates = self.candidates(asked, match, before, measure)
             choice = replace(choice, candidates=candidates, refusal=None if candidates else "no_candidates")
         return Weighed(choice, known, facts, keys, match)
 
@@ -186,7 +190,7 @@ class SemanticRouter:
         earlier = self._sessions.before(keys) if self.config.extras.prior else None
         # What was decided before is a better context than the words it was decided by.
         alone = earlier is not None and before is None
-        known = await self._watcher.look(known, looks.wanted, deadline, alone=alone)
+        known = await self.watcher.look(known, looks.wanted, deadline, alone=alone)
         if known.category is None:
             known = replace(known, category=self._category(known, earlier))
         return known, facts | facts_of(looks.judges, known), bool(looks.wanted) and bool(known.last)
@@ -203,7 +207,7 @@ class SemanticRouter:
 
     def _category(self, known: Known, earlier: Remembered | None) -> Category | None:
         """The classifier's word, with the conversation's earlier category as a prior where it is not sure."""
-        answer = self._watcher.domain(known)
+        answer = self.watcher.domain(known)
         if answer is None:
             return None
         config = self.config
@@ -215,9 +219,10 @@ class SemanticRouter:
         mixed = settle(blended(answer, prior, config.extras.prior), config.threshold, NOWHERE)
         return category if mixed.name == NOWHERE else mixed
 
-    def _candidates(
+    def candidates(
         self, asked: Asked, match: Match | None, before: Remembered | None, measure: Measure
     ) -> tuple[Candidate, ...]:
+        """Who may answer, the decision being known: its models, the default one, and whoever else can do the task."""
         config = self.config
         decision = match.decision if match else None
         refs = order(decision.refs, decision.algorithm, config.cards, measure) if decision else []
@@ -276,7 +281,7 @@ class SemanticRouter:
         choice = weighed.choice
         if not choice.candidates:
             return
-        domain = self._watcher.domain(weighed.known)
+        domain = self.watcher.domain(weighed.known)
         likely: Mapping[str, float] = {} if domain is None else domain.probabilities
         if not likely and choice.category is not None:
             likely = {choice.category: choice.confidence or 0.0}

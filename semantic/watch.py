@@ -4,7 +4,7 @@ Must stay true: nothing is asked of a model that no rule or guard waits for, and
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from semantic.signals.api import DOMAIN, NOTHING, Answer, Seen, Signals
 from semantic.text import to_classify
 
 GUARDS = ("jailbreak", "pii")
+ABOUT, LAST, HISTORY, OWN = "about", "last", "history", "own"
 T = TypeVar("T")
 
 
@@ -124,6 +125,20 @@ def matched(facts: Facts) -> dict[str, float]:
 def unknown(facts: Facts) -> tuple[str, ...]:
     """The signals nobody could tell."""
     return tuple(f"{kind}:{name}" for (kind, name), v in facts.items() if v.truth is Truth.UNKNOWN)
+
+
+def denied(facts: Facts) -> tuple[str, ...]:
+    """The signals that were looked at and do not hold."""
+    return tuple(f"{kind}:{name}" for (kind, name), v in facts.items() if v.truth is Truth.NO)
+
+
+def heads(known: Known) -> dict[str, Mapping[str, Answer]]:
+    """The answers there are, by the text they are about; not copied."""
+    looks = ((ABOUT, known.seen), (LAST, known.seen_last), (HISTORY, known.seen_history))
+    found: dict[str, Mapping[str, Answer]] = {where: seen.answers for where, seen in looks if seen.answers}
+    if known.own:
+        found[OWN] = {name: answer for name, seen in known.own.items() if (answer := seen.answers.get(name))}
+    return found
 
 
 def settle(answer: Answer, threshold: float | None, fallback: str) -> Category:

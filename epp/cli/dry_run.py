@@ -14,16 +14,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from epp import candidates, outcome
+from epp import outcome
 from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.datastore.membership import Naming
 from epp.datastore.pool import Listed, Pool
 from epp.datastore.receipts import Receipts
-from epp.domain import Candidate, Choice, Chooser, ConfigError, Load, Receipt, Refused, Request
+from epp.domain import Choice, Chooser, ConfigError, Load, Receipt, Refused, Request
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.scrape import Scraper
 from epp.picking import Picking
 from epp.protocol import openai
+from epp.rehearsal import ID, chosen, fits, pick, read
 from epp.scheduling.default import default_profile
 from semantic.config import ConfigError as SemanticConfigError
 from semantic.router import SemanticRouter
@@ -54,9 +55,9 @@ async def decide(question: Question) -> dict[str, Any]:
     path = question.semantic_config
     router = None if path is None else await asyncio.to_thread(_router, path, question.lenient)
     now = time.monotonic()
-    receipt = Receipt("dry-run", "dry-run", now, question.path, None, pool=question.pool.name if question.pool else "")
+    receipt = Receipt(ID, ID, now, question.path, None, pool=question.pool.name if question.pool else "")
     try:
-        await _decide(question, router, receipt, now)
+        await _decide(question, router, receipt)
     except Refused as refused:
         outcome.refuse(refused, receipt)
     finally:
@@ -66,27 +67,21 @@ async def decide(question: Question) -> dict[str, Any]:
     return Receipts(time.time() - now).render(receipt)
 
 
-async def _decide(question: Question, router: SemanticRouter | None, receipt: Receipt, now: float) -> None:
-    request = openai.read("dry-run", {":method": "POST", ":path": question.path, **question.headers}, question.body)
-    receipt.asked_model, receipt.prompt_tokens, receipt.outcome = request.model, request.prompt_tokens, "dry run"
-    chooser: Chooser = DefaultModelChooser(question.pool or Pool(), question.default_model)
+async def _decide(question: Question, router: SemanticRouter | None, receipt: Receipt) -> None:
+    pool = question.pool or Pool()
+    chooser: Chooser = DefaultModelChooser(pool, question.default_model)
     if router is not None:
-        chooser = SemanticChooser(lambda: router, PATIENCE_S)
-    named = request.model not in chooser.aliases
-    if router is None and not named:
+        chooser = SemanticChooser(lambda: router, PATIENCE_S, remembers=False)
+    request = read(receipt, question.body, question.headers)
+    if router is None and request.model in chooser.aliases:
         receipt.choice = await asyncio.to_thread(_looks_like, request)
         if question.pool is None and question.default_model is None:
             return  # what `auto` means depends on which models there are
         receipt.choice = replace(receipt.choice, candidates=(await chooser.choose(request)).candidates)
     else:
-        receipt.choice = Choice((Candidate(request.model),)) if named else await chooser.choose(request)
-    choice = candidates.fitting(receipt.choice, request, receipt)
-    receipt.model = choice.candidates[0].model
-    if question.pool is None:
-        return
-    picking = Picking(question.pool, default_profile(), Random())
-    chosen = picking.choose(request, choice, receipt, now, prefer=None, tried=set(), aliases=chooser.aliases)
-    receipt.pick, receipt.model, receipt.picked = chosen.pick, chosen.candidate.model, chosen.pick.endpoint.address
+        receipt.choice = await chosen(receipt, request, chooser, pool)
+    if fits(receipt, request) and question.pool is not None:
+        pick(receipt, request, chooser, Picking(question.pool, default_profile(), Random()))
 
 
 async def from_file(path: Path, naming: Naming) -> Pool:

@@ -88,6 +88,7 @@ async def _story(stack: Stack) -> list[Told]:
 
 def _invite(stack: Stack) -> None:
     question = '{"model": "auto", "messages": [{"role": "user", "content": "What is 2+2 * (5-1)?"}]}'
+    print(f"What happens now, for a browser: {stack.admin_url}/\n")
     print(f"Envoy listens on {stack.url}. Try:\n")
     print(f"  curl -i {stack.url}/v1/chat/completions -H 'content-type: application/json' -d '{question}'")
     print(f"  curl {stack.url}/v1/models")

@@ -19,6 +19,8 @@ from epp.domain import Endpoint, Load, Probe
 Troubles = Mapping[str, Mapping[str, str]]  # endpoint name -> path -> why its last answer was of no use
 NO_LOAD = Load(at=0.0)
 LACKING_SHOWN_MAX = 100
+BRIEFLY_MAX = 100
+LONG = frozenset({"series", "load"})
 
 
 def overview(
@@ -53,6 +55,22 @@ def overview(
         for key, pool in fleet.pools.items()
     ]
     return {"pools": pools, "all": {"endpoints": len(fleet.all.endpoints), **_policies(fleet.all.policies)}}
+
+
+def briefly(shown: dict[str, Any]) -> dict[str, Any]:
+    """The same for a page that is drawn every second: of each pool a bounded number of endpoints, troubled ones first.
+
+    `left_out` counts the others.
+    """
+    return {**shown, "pools": [_pool_briefly(pool) for pool in shown["pools"]]}
+
+
+def _pool_briefly(pool: Mapping[str, Any]) -> dict[str, Any]:
+    endpoints = pool["endpoints"]
+    if len(endpoints) > BRIEFLY_MAX:
+        endpoints = sorted(endpoints, key=lambda e: e["reachable"] and not e["ejected"] and not e["troubles"])
+    kept = [{key: value for key, value in e.items() if key not in LONG} for e in endpoints[:BRIEFLY_MAX]]
+    return {**pool, "endpoints": kept, "left_out": len(endpoints) - len(kept)}
 
 
 def _why_ejected(trouble: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from heapq import merge
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import Any, Literal
 
 from epp.domain import Candidate, Choice, Receipt, Spilled
@@ -22,6 +22,7 @@ KEPT_MAX, BYTES_MAX = 2048, 64 << 20
 REFUSALS = 0.25  # of both bounds
 # A receipt with its choice measured 2 KB; a row is an endpoint and its total, a cell a score: each a float in a list.
 RECEIPT_BYTES, ROW_BYTES, CELL_BYTES = 2500, 48, 32
+HEAD_BYTES = 1500  # a classifier's answer: a dictionary of up to 22 labels
 ID_DIGITS, ID_VALUES = 8, 1 << 32  # of a receipt's id, in hexadecimal: the dice of the sample
 
 
@@ -80,11 +81,36 @@ class Receipts:
         receipt = self._routed.find(receipt_id) or self._refused.find(receipt_id)
         return None if receipt is None else self.render(receipt)
 
-    def latest(self, count: int, tenant: str | None = None, pool: str | None = None) -> Iterator[dict[str, Any]]:
-        """The newest `count`, newest first; of one tenant and of one pool's port where these are given."""
-        newest = merge(self._routed.newest(), self._refused.newest(), key=lambda receipt: -receipt.time)
+    def latest(
+        self, count: int, tenant: str | None = None, pool: str | None = None, before: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The newest `count`, newest first; of one tenant and of one pool's port where these are given.
+
+        Only those after that of the id `before` in this order: none where that has given way.
+        """
+        newest = self.newest()
+        if before is not None:
+            newest = islice(dropwhile(lambda receipt: receipt.id != before, newest), 1, None)
         chosen = (r for r in newest if tenant in (None, r.tenant) and pool in (None, r.pool))
         return (self.render(receipt) for receipt in islice(chosen, count))
+
+    def newest(self) -> Iterator[Receipt]:
+        """All that are kept, newest first, as they are."""
+        return merge(self._routed.newest(), self._refused.newest(), key=lambda receipt: -receipt.time)
+
+    def kept(self, *, refused: bool) -> tuple[Iterator[Receipt], bool]:
+        """Those of refused requests or the others, newest first, and whether older ones have given way."""
+        ring = self._refused if refused else self._routed
+        return ring.newest(), ring.gave_way
+
+    @property
+    def sample(self) -> float:
+        """The part of routed requests whose receipts are kept."""
+        return self._sample
+
+    def told_at(self, receipt: Receipt) -> str:
+        """When its request came, as ISO 8601."""
+        return datetime.fromtimestamp(receipt.time + self._wall_offset_s, UTC).isoformat()
 
     def render(self, receipt: Receipt) -> dict[str, Any]:
         """A receipt as JSON-ready data; field names as in the interface document."""
@@ -92,7 +118,7 @@ class Receipts:
         return {
             "id": receipt.id,
             "request_id": receipt.request_id,
-            "time": datetime.fromtimestamp(receipt.time + self._wall_offset_s, UTC).isoformat(),
+            "time": self.told_at(receipt),
             "first_stream": receipt.first,
             "path": receipt.path,
             "pool": receipt.pool,
@@ -103,6 +129,8 @@ class Receipts:
             "asked_model": receipt.asked_model,
             "selected_model": receipt.model,
             "prompt_tokens": receipt.prompt_tokens,
+            "needs": asdict(receipt.needs),
+            "stream": receipt.stream,
             "cached_tokens": receipt.cached_tokens,
             "hashed_tokens": receipt.hashed_tokens,
             "signals": _signals(choice) if choice else {},
@@ -123,6 +151,7 @@ class Receipts:
             "ttft_from_decision_s": None if first is None or decided is None else first - decided,
             "ended_s": receipt.ended_s,
             "usage": asdict(receipt.usage) if receipt.usage else None,
+            "answer_bytes": receipt.answer_bytes,
             "status": receipt.status,
             "fault": receipt.fault,
             "outcome": receipt.outcome,
@@ -138,6 +167,7 @@ class _Ring:
         self._count_max = count_max
         self._bytes_max = bytes_max
         self._bytes = 0
+        self.gave_way = False
 
     def add(self, receipt: Receipt) -> int:
         """How many had to give way."""
@@ -149,6 +179,7 @@ class _Ring:
             _, (_, oldest) = self._kept.popitem(last=False)
             self._bytes -= oldest
             gone += 1
+        self.gave_way = self.gave_way or gone > 0
         return gone
 
     def find(self, receipt_id: str) -> Receipt | None:
@@ -163,7 +194,9 @@ def weight(receipt: Receipt) -> int:
     """About how many bytes of memory it holds, unrendered: most of them are endpoints and their scores."""
     texts = len(receipt.path) + len(receipt.request_id) + len(receipt.tenant) + len(receipt.asked_model or "")
     rows, columns = receipt.pick.size() if receipt.pick is not None else (0, 0)
-    return RECEIPT_BYTES + texts + rows * (ROW_BYTES + columns * CELL_BYTES)
+    heads = receipt.choice.signals.get("heads") if receipt.choice is not None else None
+    answers = sum(map(len, heads.values())) if heads else 0
+    return RECEIPT_BYTES + texts + answers * HEAD_BYTES + rows * (ROW_BYTES + columns * CELL_BYTES)
 
 
 def _candidate(candidate: Candidate, receipt: Receipt) -> dict[str, Any]:
@@ -191,4 +224,7 @@ def _spill(spill: Spilled) -> dict[str, Any]:
 
 def _signals(choice: Choice) -> dict[str, Any]:
     """The category, and what else was seen."""
-    return {"domain": {"label": choice.category, "confidence": choice.confidence}, **choice.signals}
+    told = {"domain": {"label": choice.category, "confidence": choice.confidence}, **choice.signals}
+    if "heads" in told:
+        told["heads"] = {about: {name: asdict(a) for name, a in said.items()} for about, said in told["heads"].items()}
+    return told

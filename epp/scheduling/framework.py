@@ -13,7 +13,7 @@ from heapq import nlargest
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
-from epp.domain import Candidate, Cost, Endpoint, Fault, Request, Usage
+from epp.domain import Candidate, Cost, Endpoint, Fault, Load, Request, Usage
 from epp.plugin import Plugin, Setting
 
 __all__ = ["Plugin", "Setting"]
@@ -87,6 +87,9 @@ class Query:
 
 # The Go picker's names: a producer's work is `DataProducer`, `picked` is `PreRequest`.
 Point = Literal["DataProducer", "Admitter", "Filter", "Scorer", "Picker", "PreRequest"]
+
+
+LOAD_INPUTS = ("waiting", "running", "kv_usage", "block_size", "num_blocks")  # of a sample, in receipts
 
 
 HOOKS = ("picked", "moved", "heads", "answered", "reports", "ended", "relisted")
@@ -201,6 +204,33 @@ class Picker(Memory, ABC):
         return found
 
 
+@dataclass(slots=True, frozen=True)
+class Inputs:
+    """What scorers go by, at the moment of a choice: a number for each endpoint that it was made among.
+
+    Columns and not rows, since a request pays for them; a sample is a value that never changes, and is not copied.
+    """
+
+    now: float
+    cached: Mapping[Endpoint, int]
+    inflight_requests: Sequence[float]
+    inflight_tokens: Sequence[int]
+    work_s: Sequence[float]
+    loads: Sequence[Load | None]
+
+    def row(self, place: int, endpoint: Endpoint) -> dict[str, Any]:
+        """JSON-ready; what is not known is null."""
+        load = self.loads[place]
+        return {
+            "inflight_requests": self.inflight_requests[place],
+            "inflight_tokens": self.inflight_tokens[place],
+            "work_s": round(self.work_s[place], 6),
+            "cached_tokens": self.cached.get(endpoint, 0),
+            "age_s": None if load is None else round(self.now - load.at, 3),
+            **{name: None if load is None else getattr(load, name) for name in LOAD_INPUTS},
+        }
+
+
 @dataclass(slots=True)
 class Pick:
     """A choice among endpoints, by its place among them, and how it came about (rendered only when asked).
@@ -216,6 +246,7 @@ class Pick:
     further: Sequence[Endpoint] = ()
     unused: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    inputs: Inputs | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -243,9 +274,20 @@ class Pick:
             details={name: [values[place] for place in places] for name, values in self.details.items()},
         )
 
+    def remember(self, query: Query) -> None:
+        """What was known of each endpoint, before the lease changes it: enough to choose again by other rules."""
+        kept, now, told = self.endpoints, query.now, self.details
+        requests, work = told.get("in_flight"), told.get("wait_s")
+        if requests is None or work is None:  # else the scorer has written them down already
+            requests = [e.inflight_requests for e in kept]
+            work = [e.outstanding_s(now) if e.work_s else 0.0 for e in kept]
+        tokens, loads = [e.inflight_tokens for e in kept], [e.load for e in kept]
+        self.inputs = Inputs(now, query.cached, requests, tokens, work, loads)
+
     def size(self) -> tuple[int, int]:
-        """Rows and scores in each, of what `explain` tells."""
-        return len(self.endpoints) + len(self.dropped), len(self.columns) + len(self.details)
+        """Rows and numbers in each, of what `explain` tells."""
+        inputs = 4 if self.inputs is not None else 0
+        return len(self.endpoints) + len(self.dropped), len(self.columns) + len(self.details) + inputs
 
     def scores(self) -> dict[str, float]:
         """The weighted total of every endpoint that was scored, by its address."""
@@ -262,6 +304,7 @@ class Pick:
                 "total": round(self.totals[i], 4),
                 "excluded": False,
                 "reason": "picked" if i == self.place else "",
+                "inputs": self.inputs.row(i, e) if self.inputs else None,
             }
             for i, e in enumerate(self.endpoints)
         ]
@@ -274,6 +317,7 @@ class Pick:
                 "total": None,
                 "excluded": True,
                 "reason": why,
+                "inputs": None,
             }
             for e, why in self.dropped
         ]

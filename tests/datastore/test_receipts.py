@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from epp.datastore.receipts import Fate, Keeping, Receipts, weight
-from epp.domain import Candidate, Choice, Exclusion, Receipt, Spilled, SpillReason
-from epp.scheduling.framework import Pick
+from epp.domain import Candidate, Choice, Exclusion, Load, Receipt, Spilled, SpillReason
+from epp.scheduling.framework import Pick, Query
+from tests.make import request
 from tests.scheduling.make import endpoints
 
 CONTRACT = {  # the names that others rely on
@@ -126,3 +127,29 @@ def test_a_receipt_of_every_id_is_either_kept_or_not_whoever_asks(sample: float)
     receipts, other = Receipts(keeping=Keeping(sample=sample)), Receipts(keeping=Keeping(sample=sample))
 
     assert all(receipts.samples(f"{n:08x}ff") == other.samples(f"{n:08x}00") for n in range(0, 1 << 32, 1 << 24))
+
+
+def test_those_before_one_are_found_by_its_id() -> None:
+    receipts = Receipts()
+    for n in range(5):
+        receipts.add(receipt(str(n), at=float(n)))
+
+    assert [told["id"] for told in receipts.latest(2, before="3")] == ["2", "1"]
+    assert list(receipts.latest(2, before="gone")) == []
+
+
+def test_what_an_endpoint_was_known_by_stays_as_it_was_at_the_choice() -> None:
+    pod = endpoints(2)
+    pod[0].load, pod[0].inflight_requests, pod[0].work_s = Load(at=9.5, waiting=3.0, kv_usage=0.5), 4, 1.5
+    pick = Pick(0, [pod[0]], [1.0], [], [(pod[1], "reachable-filter")])
+    pick.remember(Query(request(), Candidate("m"), 10.0, Random(1), cached={pod[0]: 64}))
+    pod[0].inflight_requests, pod[0].load = 99, None
+    receipts = Receipts()
+    receipts.add(receipt("7", pick=pick))
+    first, dropped = (receipts.get("7") or {})["endpoints"]
+
+    assert first["inputs"] == {
+        "inflight_requests": 4, "inflight_tokens": 0, "work_s": 1.5, "cached_tokens": 64, "age_s": 0.5,
+        "waiting": 3.0, "running": None, "kv_usage": 0.5, "block_size": None, "num_blocks": None,
+    }  # fmt: skip
+    assert dropped["inputs"] is None

@@ -194,14 +194,14 @@ async def test_the_index_lists_every_page_there_is() -> None:
         listed = (await (await client.get("/debug")).json())["onehop"]
         plain = [await client.get(path) for path in listed if "{" not in path]
 
-    assert listed == PAGES
-    assert [answer.status for answer in plain] == [200, 200]
+    assert listed == {path: what for path, what in PAGES.items() if path != "/debug/try"}  # nobody here can try one
+    assert [answer.status for answer in plain] == [200, 200, 200, 200]
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/debugging", 404),
         ("GET", "/debug/pool", 404),
         ("POST", "/debug/pools", 405),
         ("DELETE", "/debug/decisions", 405),

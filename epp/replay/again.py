@@ -1,0 +1,219 @@
+"""Each recorded request, decided again: what it would come to, and where that cannot be told, for want of what.
+
+One step at a time: each request meets what the requests before it left as they really went, not as they would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from epp import candidates
+from epp.chooser import candidate_of, choice_of
+from epp.domain import Candidate, Choice, Receipt, Refused
+from epp.replay.recorded import ANSWERED, PASSED_ON, Recorded
+from epp.replay.rules import Rules
+from epp.replay.scene import Scenes
+
+if TYPE_CHECKING:
+    from semantic.again import Recorded as Signals
+    from semantic.router import SemanticRouter
+
+
+ROUTED = ("goes", "waits")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a request would come to. `endpoints` are all that the dice may take; empty: not chosen, or not known.
+
+    `lacking` says why it, or (with a `model`) its endpoint, cannot be told; `borrowed` names the receipts by which the
+    endpoints of a moment are known that its own does not tell.
+    """
+
+    recorded: Recorded
+    model: str | None = None
+    decision: str | None = None
+    fate: str = ""
+    endpoints: Mapping[str, int] = field(default_factory=dict)
+    lacking: str = ""
+    borrowed: Sequence[str] = ()
+
+    @property
+    def decided(self) -> bool:
+        """Whether anything can be told."""
+        return bool(self.fate)
+
+    @property
+    def changes(self) -> list[str]:
+        """Which of `model`, `endpoint`, `fate` would be others."""
+        if not self.decided:
+            return []
+        then, changed = self.recorded, []
+        routed = all(fate in ROUTED for fate in (self.fate, then.fate))
+        if routed and self.model != then.model:
+            changed.append("model")
+        if routed and self.endpoints and then.picked not in self.endpoints:
+            changed.append("endpoint")
+        if self.fate != then.fate:
+            changed.append("fate")
+        return changed
+
+
+def again(recorded: Sequence[Recorded], rules: Rules | None, router: SemanticRouter | None) -> list[Outcome]:
+    """In their order. Without `rules` endpoints and room stay as they were, without a `router` models do."""
+    scenes = Scenes(recorded)
+    return [_Step(each, scenes, rules, router).taken() for each in recorded]
+
+
+@dataclass(slots=True)
+class _Step:
+    recorded: Recorded
+    scenes: Scenes
+    rules: Rules | None
+    router: SemanticRouter | None
+
+    def taken(self) -> Outcome:
+        """Decided again, and then what really happened is learned from."""
+        outcome = self.outcome()
+        self._learn()
+        return outcome
+
+    def outcome(self) -> Outcome:
+        then = self.recorded
+        if then.told.get("outcome") == PASSED_ON:
+            return Outcome(then, lacking="it is the first of two streams: the second chose its endpoint")
+        try:
+            choice = self._choice()
+            if isinstance(choice, str):
+                return Outcome(then, lacking=choice)
+            if choice.refusal is not None:
+                raise choice.refusal
+            if choice.answer is not None:
+                return Outcome(then, decision=choice.decision, fate=ANSWERED)
+            choice = candidates.fitting(choice, then.request(), Receipt("", "", then.at, "", None))
+        except Refused as refused:
+            return Outcome(then, fate=f"refused: {refused.reason.code}")
+        return self._placed(self._spilled_as_then(choice))
+
+    def _choice(self) -> Choice | str:
+        """The candidates, or why there are none to be told."""
+        then, router = self.recorded, self.router
+        own = then.choice()
+        if router is None:
+            return own or f"it was refused ({then.told.get('outcome')}) before a model was chosen"
+        from semantic import again as semantic  # noqa: PLC0415  # only who replays a semantic file loads the stage
+
+        asked = then.told.get("asked_model")
+        if then.told.get("rewrite"):
+            return own or "it was rewritten, and refused before a model was chosen"
+        try:
+            signals = signals_of(then)
+        except (AttributeError, TypeError, ValueError):
+            return "its signals are not written as this version writes them"
+        if asked in router.aliases:
+            found = semantic.choose_again(router, signals)
+        elif router.blocks:
+            found = semantic.check_again(router, signals)
+        else:
+            return own or Choice((Candidate(asked),))
+        if found.choice is None:
+            return f"not judged then: {', '.join(found.lacking)}"
+        models = tuple(candidate_of(one) for one in found.choice.candidates) or (Candidate(asked),)
+        return choice_of(found.choice, models)
+
+    def _spilled_as_then(self, choice: Choice) -> Choice:
+        """The spill of the moment is taken as it was, where the same model still comes first."""
+        spill = self.recorded.told.get("spill") or {}
+        to = next((c for c in choice.candidates if c.model == spill.get("to")), None)
+        same = bool(choice.candidates) and choice.candidates[0].model == spill.get("from")
+        return candidates.first(to, choice) if to is not None and same else choice
+
+    def _placed(self, choice: Choice) -> Outcome:
+        then, first = self.recorded, choice.candidates[0].model
+        outcome = Outcome(then, first, choice.decision, fate=then.fate)
+        if self.rules is None:
+            freed = then.at_the_choice and self.router is not None
+            outcome.fate = "goes" if freed else then.fate
+            if freed or (then.fate in ROUTED and first != then.model):
+                outcome.lacking = "its endpoint: no scheduling configuration is given"
+            return outcome
+        refused = then.fate.startswith("refused")
+        if refused and not (then.at_the_gate and self.rules.gated) and self.router is None:
+            return Outcome(then, lacking=f"whether it would be refused ({then.told.get('outcome')}) all the same")
+        try:
+            outcome.fate = self._fate(choice)
+            scene = self.scenes.at(then, first)
+            if scene is None:
+                known = self.scenes.known(then.pool, first)
+                near = "no receipt of that moment" if known else "no receipt at all"
+                outcome.lacking = f"its endpoint: {near} tells of endpoints of {first}"
+                outcome.fate = "" if refused else outcome.fate
+                return outcome
+            found = self.rules.choose(scene, choice, then)
+            outcome.endpoints, outcome.model, outcome.borrowed = found.taken, found.model, scene.borrowed
+        except Refused as why:
+            outcome.fate, outcome.endpoints = f"refused: {why.reason.code}", {}
+        return outcome
+
+    def _fate(self, choice: Choice) -> str:
+        """Whether it goes on at once or waits, by what there was when it came. Raises Refused."""
+        then = self.recorded
+        assert self.rules is not None
+        scene = self.scenes.at(then, choice.candidates[0].model, arriving=True) if self.rules.gated else None
+        if scene is None:
+            return then.fate if not then.fate.startswith("refused") else "goes"
+        return "waits" if self.rules.waits(scene, choice, then.request()) else "goes"
+
+    def _learn(self) -> None:
+        """What came of it where it really went."""
+        scene = self.scenes.at(self.recorded, self.recorded.model)
+        if self.rules is not None and scene is not None:
+            self.rules.learn(scene, self.recorded)
+
+
+def signals_of(then: Recorded) -> Signals:
+    """What the semantic stage saw of it, as far as the receipt says."""
+    from semantic import again as semantic  # noqa: PLC0415  # likewise
+    from semantic.asked import Asked, kind_of  # noqa: PLC0415
+    from semantic.judges.known import Category  # noqa: PLC0415
+    from semantic.rules import NO, UNKNOWN, Key, Verdict, yes  # noqa: PLC0415
+    from semantic.signals.api import Answer  # noqa: PLC0415
+
+    told, seen = then.told, then.told.get("signals") or {}
+    facts: dict[Key, Verdict] = {}
+    for name, sure in (seen.get("matched") or {}).items():
+        facts[_key(name)] = yes(float(sure))
+    facts |= {_key(name): NO for name in seen.get("denied") or ()}
+    facts |= {_key(name): UNKNOWN for name in seen.get("unknown") or ()}
+    heads = {
+        about: {name: Answer(**answer) for name, answer in answers.items()}
+        for about, answers in (seen.get("heads") or {}).items()
+    }
+    domain: Mapping[str, Any] = seen.get("domain") or {}
+    label = domain.get("label")
+    category = None if label is None else Category(str(label), float(domain.get("confidence") or 0.0))
+    request = then.request()
+    needs, body = request.needs, dict[str, Any]()
+    if needs.tools:
+        body["tools"] = [{}]
+    if needs.json_mode:
+        body["response_format"] = {"type": "json_object"}
+    if needs.output_tokens is not None:
+        body["max_tokens"] = needs.output_tokens
+    asked = Asked(
+        turns=(),
+        model=request.model,
+        kind=kind_of(request.path),
+        body=body,
+        prompt_tokens=request.prompt_tokens,
+        tenant=request.tenant,
+        stream=bool(told.get("stream")),
+    )
+    return semantic.Recorded(asked, facts, heads, category)
+
+
+def _key(name: str) -> tuple[str, str]:
+    kind, _, rest = name.partition(":")
+    return kind, rest
