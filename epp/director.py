@@ -312,7 +312,6 @@ class Director:
             chosen.query.blind = not (ask.sees_answer and request.stream)
             self._profile.picked(chosen.query, pick.endpoint)
             cost = _cost(chosen.query, pick.endpoint)
-            cost.blind = chosen.query.blind
             cost.critical = self._gate is not None and self._gate.control.settings.level(request.priority) == "critical"
             receipt.predicted_ttft_s = cost.ttft_s
             lease = self._lease(pick.endpoint, cost, extra)  # last: what fails before it leaks nothing
@@ -496,10 +495,10 @@ class Director:
 
 def _cost(query: Query, endpoint: Endpoint) -> Cost:
     """What the ledger is charged: as the profile reckons, or all of the prompt that is not cached."""
-    if query.cost is not None:
-        return query.cost
     prompt = query.request.prompt_tokens
-    return Cost(max(0, prompt - query.cached.get(endpoint, 0)), prompt)
+    cost = query.cost or Cost(max(0, prompt - query.cached.get(endpoint, 0)), prompt)
+    cost.blind = query.blind
+    return cost
 
 
 def _joins(lease: Lease) -> bool:

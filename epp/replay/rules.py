@@ -151,8 +151,8 @@ def _as_fast_as_then(scheduler: Scheduler, scene: Scene, request: Request) -> No
     for endpoint, prefill_s in scene.prefill_s.items():
         work = shape_of(request.prompt_tokens, scene.cached.get(endpoint, 0))
         if work > 0:
-            fit = reckoner.speed(endpoint).fit
-            fit.a, fit.k = 0.0, prefill_s / work
+            speed = reckoner.speed(endpoint)
+            speed.ratio = prefill_s / speed.typical.seconds(work)
 
 
 class _Cached(Producer):
