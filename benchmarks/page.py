@@ -19,7 +19,7 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks.hop.process import cpu_s
+from benchmarks.live.process import cpu_s
 from epp.cli.quickstart import CONFIG, MODELS
 from epp.cli.stack import Stack, StackPlan, running
 from epp.cli.story import BURST

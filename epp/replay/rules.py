@@ -152,7 +152,9 @@ def _as_fast_as_then(scheduler: Scheduler, scene: Scene, request: Request) -> No
         work = shape_of(request.prompt_tokens, scene.cached.get(endpoint, 0))
         if work > 0:
             speed = reckoner.speed(endpoint)
-            speed.ratio = prefill_s / speed.typical.seconds(work)
+            # All of it by the shape: what each waiting request of others takes is in the wait that the receipt tells.
+            speed.typical.a, speed.typical.k = 0.0, 1.0
+            speed.ratio = prefill_s / work
 
 
 class _Cached(Producer):
