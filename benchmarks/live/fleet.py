@@ -36,15 +36,16 @@ class Simulated:
     @property
     def replicas(self) -> int:
         """How many."""
-        return len(self.spec.gpus)
+        return len(self.spec.replicas)
 
     def command(self, addresses: Sequence[str]) -> list[str]:
         """The process that plays them."""
         command = [sys.executable, "-m", "benchmarks.simulator", f"--time-factor={self.time_factor}"]
         adapters = f",adapters={'+'.join(self.adapters)}" if self.adapters else ""
-        for number, (address, gpu) in enumerate(zip(addresses, self.spec.gpus, strict=True)):
+        for number, (address, kind) in enumerate(zip(addresses, self.spec.replicas, strict=True)):
             host, _, port = address.rpartition(":")
-            name = f"name=replica-{number},models={self.model},profile={self.model},gpu={gpu}"
+            model = self.spec.model_of(kind)
+            name = f"name=replica-{number},models={model},profile={model},gpu={kind.gpu}"
             command += ["--replica", f"{name},address={host},port={port}{adapters}"]
         return command
 

@@ -10,14 +10,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.sim import knee, policies
+from benchmarks.sim import knee, mix, policies
 from benchmarks.sim.fleet import FleetSpec
-from benchmarks.sim.report import report
-from benchmarks.sim.runs import Job, processes_default, run_all
+from benchmarks.sim.report import report, with_frontier
+from benchmarks.sim.runs import Job, plan_of, processes_default, run_all
 from benchmarks.sim.summary import Slo
 from benchmarks.sim.table import table
 from benchmarks.simulator.profiles import PROFILES
 from benchmarks.workloads import catalogue
+from benchmarks.workloads.questions import ModelMix
 from benchmarks.workloads.read import read
 from benchmarks.workloads.workload import Workload
 
@@ -29,10 +30,10 @@ def run(arguments: list[str]) -> int:
         workload = _workload(given)
         fleet = FleetSpec.parse(given.model, given.gpu or workload.shape.gpus or "h100", given.replicas)
         jobs = {policy: _job(given, workload, fleet, policy) for policy in given.policy}
-        for policy in given.policy:
-            policies.maker(policy)
-            if given.admission == policies.OWN_GATE and policy != policies.OURS:
-                raise ValueError(f"--admission {given.admission} is that of --policy {policies.OURS}, not of {policy}")
+        for policy, job in jobs.items():
+            made = plan_of(job).profile()
+            if job.admission == policies.OWN_GATE and made.name != policies.OURS:
+                raise ValueError(f"--admission {job.admission} is that of --policy {policies.OURS}, not of {policy}")
         load, knee_rps, rate = _rate(given, next(iter(jobs.values())))
     except ValueError as wrong:
         print(f"onehop bench sim: {wrong}", file=sys.stderr)
@@ -42,6 +43,7 @@ def run(arguments: list[str]) -> int:
         seeded = [replace(job, rate=rate, seed=seed) for seed in range(given.seeds)]
         runs = run_all(seeded, given.processes, partial(_progress, policy, given.seeds))
         results.append(report(seeded[0], load, knee_rps, runs))
+    results = with_frontier(results)
     print(
         f"{workload.name}, {rate:.4g} req/s" + (f" ({load:g} of the knee)" if load else "") + f", {given.seeds} seeds\n"
     )
@@ -55,15 +57,19 @@ def run(arguments: list[str]) -> int:
 def _workload(given: argparse.Namespace) -> Workload:
     if given.trace is not None:
         return read(given.trace)
-    return catalogue.find(given.workload, given.data)
+    folder = "ONEHOP_ROUTING" if given.workload in catalogue.MIXES else "ONEHOP_TRACES"
+    named = os.environ.get(folder)
+    return catalogue.find(given.workload, given.data or (Path(named) if named else None))
 
 
 def _job(given: argparse.Namespace, workload: Workload, fleet: FleetSpec, policy: str) -> Job:
     slo = Slo(given.slo_ttft, given.slo_prefill_factor, given.slo_tpot)
     scrape_s = given.scrape_ms / 1e3
-    admission = given.admission or policies.own_admission(policy)
+    own = mix.own_admission if isinstance(workload, ModelMix) else policies.own_admission
+    admission = given.admission or own(policy)
+    shares = given.mix or workload.shape.mix or (0.0, 1.0, 0.0)
     shown = given.wiring == "duplex"
-    return Job(workload, fleet, policy, admission, 0.0, 0, given.mix, scrape_s, slo, given.requests, shown)
+    return Job(workload, fleet, policy, admission, 0.0, 0, shares, scrape_s, slo, given.requests, shown)
 
 
 def _rate(given: argparse.Namespace, job: Job) -> tuple[float | None, float | None, float]:
@@ -87,16 +93,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     what.add_argument(
         "--trace", type=Path, metavar="FILE", help="a trace, Mooncake, agent, Azure or ServeGen; .gz or not"
     )
-    data = os.environ.get("ONEHOP_TRACES")
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path(data) if data else None,
         metavar="FOLDER",
-        help="of the traces that workloads read",
+        help="of the traces, or tables of outcomes, that a workload reads (ONEHOP_TRACES, ONEHOP_ROUTING)",
     )
     parser.add_argument(
-        "--policy", action="append", metavar="NAME", help="several times or with commas: " + ", ".join(policies.names())
+        "--policy",
+        action="append",
+        metavar="NAME",
+        help=f"several times or with commas: {', '.join(policies.names())}; of a model mix: {', '.join(mix.names())}, "
+        "and CHOICE/PICKER",
     )
     parser.add_argument(
         "--admission",
@@ -105,16 +113,20 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="each policy's own by default: our gate for ours, the Go picker's for llm-d's, none for the others",
     )
     parser.add_argument(
-        "--mix", type=_mix, default=(0.0, 1.0, 0.0), metavar="C,S,L", help="shares of critical, standard, sheddable"
+        "--mix", type=_mix, metavar="C,S,L", help="shares of critical, standard, sheddable; all standard by default"
     )
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=_positive, metavar="R", help="requests a second")
     pace.add_argument("--load", type=_positive, default=1.0, metavar="X", help="in parts of the knee")
     parser.add_argument("--replicas", type=int, default=8)
-    parser.add_argument("--gpu", default=None, help="h100 (default), a100, l4, or kinds with numbers: h100:4,a100:4")
+    parser.add_argument(
+        "--gpu",
+        default=None,
+        help="h100 (default), a100, l4, or kinds with numbers, h100:4,a100:4, and models, llama3-70b@h100x4:2",
+    )
     parser.add_argument("--model", default="llama3-8b", choices=sorted(PROFILES))
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--requests", type=int, default=None, metavar="N", help="at most so many of the workload")
+    parser.add_argument("--requests", type=int, metavar="N", help="so many; of a trace at most what it has")
     parser.add_argument(
         "--wiring",
         choices=("duplex", "buffered"),

@@ -14,6 +14,7 @@ from benchmarks.sim.loop import VirtualLoop
 from benchmarks.sim.member import Member
 from benchmarks.simulator.replica import StepResult
 from benchmarks.simulator.sequence import Job, Sequence
+from benchmarks.workloads.questions import answered_by
 from epp.director import Director
 from epp.domain import Usage
 from epp.outcome import Answered, Routed
@@ -45,7 +46,10 @@ class Course:
             return
         assert result.lease is not None, "one picker of one stream takes the lease"
         member = self._members[result.lease.endpoint.address]
-        flight.routed, flight.member = result, member.name
+        receipt = result.receipt
+        flight.routed, flight.member, flight.model = result, member.name, receipt.model
+        flight.spilled = receipt.spill is not None and receipt.spill.to is not None
+        flight.ask = answered_by(flight.ask, receipt.model)
         if not member.alive:
             self._fail(flight, 503, "connection refused")
             return

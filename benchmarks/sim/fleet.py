@@ -6,17 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.simulator.config import ReplicaConfig
-from benchmarks.simulator.profiles import find_profile
+from benchmarks.simulator.profiles import Profile, find_profile
+from benchmarks.workloads.workload import Ask
 
 ENGINE_BLOCK_TOKENS = 16  # what vLLM exports, however coarse the blocks are that a trace has ids of
+BATCH = 32  # sequences that share a step, for estimates
 
 
 @dataclass(slots=True, frozen=True)
 class Kind:
-    """Replicas of one sort."""
+    """Replicas of one sort; `model` None is the fleet's."""
 
     gpu: str
     count: int
+    model: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What its replicas are called by."""
+        return self.gpu if self.model is None else f"{self.model}@{self.gpu}"
 
 
 @dataclass(slots=True, frozen=True)
@@ -30,7 +38,8 @@ class FleetSpec:
 
     @classmethod
     def parse(cls, model: str, gpu: str, replicas: int) -> FleetSpec:
-        """Of `h100`, or of kinds with their numbers, `h100:4,a100:4`. Raises ValueError."""
+        """Of `h100`, or of kinds with their numbers, `h100:4,a100:4`, each of which may name a model of its own,
+        `llama3-70b@h100x4:2,llama3-8b@h100:4`. Raises ValueError."""
         kinds = []
         for part in gpu.split(","):
             name, colon, count = part.strip().partition(":")
@@ -38,21 +47,30 @@ class FleetSpec:
                 raise ValueError(f"--gpu: {part!r} is not NAME:NUMBER")
             if not colon and "," in gpu:
                 raise ValueError(f"--gpu: {part!r} needs a number, as in h100:4,a100:4")
-            find_profile(model, name)
-            kinds.append(Kind(name, int(count) if colon else replicas))
+            own, at, card = name.rpartition("@")
+            find_profile(own or model, card)
+            kinds.append(Kind(card, int(count) if colon else replicas, own if at else None))
         if sum(kind.count for kind in kinds) < 1:
             raise ValueError("--replicas must be at least 1")
         return cls(model, tuple(kinds))
 
     @property
-    def gpus(self) -> list[str]:
-        """The GPU of each replica."""
-        return [kind.gpu for kind in self.kinds for _ in range(kind.count)]
+    def replicas(self) -> list[Kind]:
+        """The kind of each replica."""
+        return [kind for kind in self.kinds for _ in range(kind.count)]
 
-    def config(self, gpu: str, block_tokens: int) -> ReplicaConfig:
+    def model_of(self, kind: Kind) -> str:
+        """What its replicas serve."""
+        return kind.model or self.model
+
+    def profile(self, kind: Kind) -> Profile:
+        """Its constants."""
+        return find_profile(self.model_of(kind), kind.gpu)
+
+    def config(self, kind: Kind, block_tokens: int) -> ReplicaConfig:
         """The engine's limits with blocks of that size."""
         return ReplicaConfig.of(
-            find_profile(self.model, gpu),
+            self.profile(kind),
             sequences_max=self.sequences_max,
             block_tokens=block_tokens,
             adapters_max=self.adapters_max,
@@ -60,14 +78,15 @@ class FleetSpec:
 
     def describe(self) -> dict[str, object]:
         """For reports."""
-        return {"model": self.model, "replicas": len(self.gpus), "gpus": {k.gpu: k.count for k in self.kinds}}
+        models = ",".join(dict.fromkeys(self.model_of(kind) for kind in self.kinds))
+        return {"model": models, "replicas": len(self.replicas), "gpus": {k.name: k.count for k in self.kinds}}
 
 
 class Isolated:
     """Seconds of prefill of a prompt that is alone on the fleet's fastest kind and finds nothing cached."""
 
     def __init__(self, fleet: FleetSpec) -> None:
-        self._configs = [fleet.config(gpu, ENGINE_BLOCK_TOKENS) for gpu in dict.fromkeys(fleet.gpus)]
+        self._configs = [fleet.config(kind, ENGINE_BLOCK_TOKENS) for kind in dict.fromkeys(fleet.kinds)]
         self._known: dict[int, float] = {}
 
     def seconds(self, tokens: int) -> float:
@@ -89,6 +108,13 @@ def prefill_s(config: ReplicaConfig, tokens: int) -> float:
     return seconds
 
 
-def names(specs: Sequence[str]) -> list[str]:
+def work_s(config: ReplicaConfig, ask: Ask) -> float:
+    """Seconds that a request takes of a replica: its prefill alone, and a share of `BATCH` of its answer's steps."""
+    context = ask.prompt_tokens + ask.output_tokens // 2
+    step_s = config.cost.seconds(tokens=BATCH, sequences=BATCH, decode_context=BATCH * context, prefill_pairs=0.0)
+    return prefill_s(config, ask.prompt_tokens) + ask.output_tokens * step_s / BATCH
+
+
+def names(kinds: Sequence[Kind]) -> list[str]:
     """A name for each replica."""
-    return [f"{gpu}-{number}" for number, gpu in enumerate(specs)]
+    return [f"{kind.name}-{number}" for number, kind in enumerate(kinds)]

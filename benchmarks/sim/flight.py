@@ -23,11 +23,22 @@ class Flight:
     end: End = "open"
     reason: str = ""
     member: str = ""
+    model: str | None = None
+    spilled: bool = False
+    """Whether another model answered than the first that was meant to."""
     first_token: float | None = None
     ended: float | None = None
     cached_tokens: int = 0
     routed: Routed | None = None
     sequence: Sequence | None = None
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the answer was right, where that is known of its question; an answer that was not given is not."""
+        question = self.ask.question
+        if question is None:
+            return None
+        return self.end == "done" and self.model is not None and question.answers[self.model].right
 
     @property
     def ttft_s(self) -> float | None:

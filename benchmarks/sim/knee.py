@@ -1,5 +1,7 @@
 """The knee: the rate at which least-request has 80 % goodput on a workload and fleet; load 1.0 is there.
 
+Where the model is to be chosen, too, it is the pipeline of two hops that has 80 % there.
+
 One standard class, no admission, the mean of two seeds of its own. Found by bisection over the rate, which for a trace
 is its time scale. Kept in the user's cache under everything that it depends on. Must stay true: what is found does not
 depend on where the search ran.
@@ -18,19 +20,16 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
-from benchmarks.sim import runs
-from benchmarks.sim.fleet import ENGINE_BLOCK_TOKENS, prefill_s
+from benchmarks.sim import mix, runs
+from benchmarks.sim.fleet import ENGINE_BLOCK_TOKENS, work_s
 from benchmarks.sim.runs import Job
-from benchmarks.simulator.config import ReplicaConfig
-from benchmarks.workloads.workload import Ask
+from benchmarks.workloads.questions import ModelMix
 
 GOODPUT = 0.8
 PRECISION = 0.01
 STEP = 1.3
 FAR = 30.0
 SAMPLE = 500
-BATCH = 32
-"""Sequences that share a step, for the estimate."""
 SEED, SEEDS = 1_000_000, 2
 MODEL_VERSION = 3
 """Of the replica model, the text and the arrivals: to be raised where a change moves the knee."""
@@ -42,7 +41,7 @@ class NoKnee(ValueError):
 
 def find(job: Job, processes: int, told: Callable[[str], object], cache: Path | None = None) -> float:
     """Requests a second; `cache` is the folder to keep it in. Raises NoKnee."""
-    probe = replace(job, policy="least-request", admission="none", mix=(0.0, 1.0, 0.0), seed=SEED, shown=True)
+    probe = replace(job, policy=reference(job), admission="none", mix=(0.0, 1.0, 0.0), seed=SEED, shown=True)
     file = (cache or cache_folder()) / f"{_key(probe)}.json"
     try:
         return float(json.loads(file.read_text())["rate"])
@@ -54,6 +53,11 @@ def find(job: Job, processes: int, told: Callable[[str], object], cache: Path | 
     partial.write_text(json.dumps({"rate": rate, "workload": job.workload.name, "fleet": job.fleet.describe()}) + "\n")
     partial.replace(file)
     return rate
+
+
+def reference(job: Job) -> str:
+    """Whose knee it is."""
+    return mix.TWO_HOP if isinstance(job.workload, ModelMix) else "least-request"
 
 
 def cache_folder() -> Path:
@@ -94,17 +98,10 @@ def estimate(job: Job) -> float:
     """Requests a second that the fleet could do if nothing were cached, by the work of each: where a search begins."""
     arrivals = job.workload.arrivals(job.workload.natural_rate, Random(0), SAMPLE)
     total = 0.0
-    for gpu in job.fleet.gpus:
-        config = job.fleet.config(gpu, ENGINE_BLOCK_TOKENS)
-        total += 1 / fmean(_work_s(config, arrival.ask) for arrival in arrivals)
+    for kind in job.fleet.replicas:
+        config = job.fleet.config(kind, ENGINE_BLOCK_TOKENS)
+        total += 1 / fmean(work_s(config, arrival.ask) for arrival in arrivals)
     return float(f"{total:.4g}")
-
-
-def _work_s(config: ReplicaConfig, ask: Ask) -> float:
-    """Prefill alone, and a share of `BATCH` of the steps that the answer takes."""
-    context = ask.prompt_tokens + ask.output_tokens // 2
-    step_s = config.cost.seconds(tokens=BATCH, sequences=BATCH, decode_context=BATCH * context, prefill_pairs=0.0)
-    return prefill_s(config, ask.prompt_tokens) + ask.output_tokens * step_s / BATCH
 
 
 def _key(job: Job) -> str:

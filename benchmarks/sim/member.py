@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from benchmarks.sim.fleet import ENGINE_BLOCK_TOKENS
 from benchmarks.sim.loop import VirtualLoop
@@ -22,10 +22,14 @@ class Member:
         config: ReplicaConfig,
         loop: VirtualLoop,
         on_step: Callable[[Member, StepResult], None],
+        *,
+        serves: Mapping[str, str],
     ) -> None:
         self.name = name
         self.address = address
         self.config = config
+        self.serves = serves
+        """The names it answers to, each with its base model."""
         self.endpoint: Endpoint | None = None
         self.replica = Replica(config)
         self.alive = True

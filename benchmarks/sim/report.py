@@ -14,8 +14,13 @@ from typing import Any
 from benchmarks.sim.runs import Job, Run
 from benchmarks.sim.statistics import interval
 
+TALLIES = ("shed_reasons", "models")
 COUNTS = ("offered", "done", "shed", "errors", "preemptions")
-INTERVALS = ("goodput", "token_goodput", "ttft_mean", "ttft_p99", "tpot_p99", "hit_rate")
+INTERVALS = (
+    *("goodput", "token_goodput", "ttft_mean", "ttft_p99", "tpot_p99", "hit_rate"),
+    *("e2e_mean", "quality", "right_in_time", "cost", "spill_share"),
+)
+FRONTIER = ("quality", "cost", "ttft_mean", "e2e_mean", "goodput")
 CLASS_NAMES = ("critical", "standard", "sheddable")
 
 
@@ -48,7 +53,7 @@ def combine(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in keys:
         values = [s[key] for s in summaries if s.get(key) is not None]
-        if key == "shed_reasons":
+        if key in TALLIES:
             found[key] = dict(sorted(sum(map(Counter, values), Counter()).items()))
         elif key in COUNTS:
             found[key] = sum(values)
@@ -59,4 +64,13 @@ def combine(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def intervals(summaries: Sequence[dict[str, Any]]) -> dict[str, list[float] | None]:
     """95 % intervals of the means."""
-    return {key: interval([s[key] for s in summaries if s.get(key) is not None]) for key in INTERVALS}
+    told = [key for key in INTERVALS if any(key in summary for summary in summaries)]
+    return {key: interval([s[key] for s in summaries if s.get(key) is not None]) for key in told}
+
+
+def with_frontier(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same, each with a point for every policy, where answers have a quality. Cost is GPU-seconds an answer."""
+    if not all("quality" in result["summary"] for result in results):
+        return list(results)
+    points = [{"policy": r["policy"], **{key: r["summary"][key] for key in FRONTIER}} for r in results]
+    return [{**result, "frontier": points} for result in results]

@@ -11,11 +11,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from random import Random
 from typing import Any, TypeVar
 
+from benchmarks.sim import mix
 from benchmarks.sim.fleet import FleetSpec, Isolated
 from benchmarks.sim.flight import Flight
 from benchmarks.sim.gates import flow_of
@@ -23,7 +24,9 @@ from benchmarks.sim.policies import ADMISSIONS, OWN_GATE, maker
 from benchmarks.sim.site import CLASSES
 from benchmarks.sim.summary import Slo, measured, summarize
 from benchmarks.sim.world import Plan, World
+from benchmarks.workloads.questions import ModelMix
 from benchmarks.workloads.workload import Arrival, Workload
+from epp.scheduling.framework import Profile
 
 T = TypeVar("T")
 
@@ -57,12 +60,14 @@ class Run:
 def run(job: Job) -> Run:
     """One run in this process."""
     arrivals = arrivals_of(job)
-    world = World(_plan(job), arrivals)
+    world = World(plan_of(job), arrivals)
     with _no_collector():
         flights = measured(world.run(), job.workload.shape.warm_up)
     isolated = Isolated(job.fleet).seconds
     summary = summarize(flights, job.slo, isolated)
     summary["preemptions"] = sum(member.preemptions for member in world.members)
+    if isinstance(job.workload, ModelMix):
+        summary["cost"] = mix.Prices(job.fleet).mean(flights)
     by_class = {name: summarize([f for f in flights if f.klass == name], job.slo, isolated) for name in CLASSES}
     return Run(job.seed, summary, by_class)
 
@@ -80,7 +85,7 @@ def misses(job: Job, at_most: int) -> int:
         return missed > at_most
 
     with _no_collector():
-        World(_plan(job), arrivals, enough).run()
+        World(plan_of(job), arrivals, enough).run()
     return missed
 
 
@@ -89,11 +94,20 @@ def arrivals_of(job: Job) -> list[Arrival]:
     return job.workload.arrivals(job.rate, Random(f"arrivals {job.seed}"), job.requests)
 
 
-def _plan(job: Job) -> Plan:
+def plan_of(job: Job) -> Plan:
+    """What a run is made of."""
+    if isinstance(job.workload, ModelMix):
+        choosing = mix.find(job.policy)
+        chooser, spill = choosing.chooser(mix.briefing(job.workload, job.fleet)), choosing.spill
+        return replace(_plan(job, choosing.profile), chooser=chooser, spill=spill)
+    return _plan(job, maker(job.policy))
+
+
+def _plan(job: Job, profile: Callable[[], Profile]) -> Plan:
     return Plan(
         job.fleet,
         job.workload.block_tokens,
-        maker(job.policy),
+        profile,
         job.seed,
         job.scrape_s,
         job.mix,

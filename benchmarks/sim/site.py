@@ -6,7 +6,7 @@ keeps its place in the list until discovery takes note, and its last sample, as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.sim.loop import VirtualLoop
 from benchmarks.sim.member import Member
@@ -19,7 +19,7 @@ CLASSES = {"critical": 10, "standard": 0, "sheddable": -1}
 
 
 class Site:
-    """The replicas; `models` is what each of them serves, `lost` is told of one that is gone."""
+    """The replicas; `lost` is told of one that is gone."""
 
     def __init__(
         self,
@@ -28,14 +28,12 @@ class Site:
         profile: Profile,
         members: Sequence[Member],
         *,
-        models: Mapping[str, str],
         lost: Callable[[Member], None],
     ) -> None:
         self._loop = loop
         self._pool = pool
         self._profile = profile
         self._members = members
-        self._models = models
         self._lost = lost
 
     def open(self, shape: Shape, span_s: float) -> None:
@@ -50,7 +48,7 @@ class Site:
     def list(self) -> None:
         """Discovery takes note of who is there."""
         self._pool.relist(
-            Listed(m.name, m.address, declared=self._models, pod=f"{m.name}/{m.life}") for m in self._members if m.alive
+            Listed(m.name, m.address, declared=m.serves, pod=f"{m.name}/{m.life}") for m in self._members if m.alive
         )
         endpoints = {e.address: e for e in self._pool.endpoints}
         for member in self._members:

@@ -46,6 +46,7 @@ def summarize(flights: Sequence[Flight], slo: Slo, isolated: Callable[[int], flo
     ttft = np.array([t for f in flights if (t := f.ttft_s) is not None])
     tpot = np.array([t for f in flights if (t := f.tpot_s) is not None])
     served = [f for f in flights if f.first_token is not None]
+    whole = np.array([f.ended - f.arrived for f in flights if f.end == "done" and f.ended is not None])
     reasons = Counter(f.reason for f in flights if f.end == "shed")
     return {
         "goodput": _mean(met),
@@ -54,6 +55,8 @@ def summarize(flights: Sequence[Flight], slo: Slo, isolated: Callable[[int], flo
         **{f"ttft_p{q}": _percentile(ttft, q) for q in (50, 95, 99)},
         "tpot_mean": _mean(tpot),
         "tpot_p99": _percentile(tpot, 99),
+        "e2e_mean": _mean(whole),
+        "output_tokens_per_s": _output_rate(flights),
         "hit_rate": _ratio(sum(f.cached_tokens for f in served), sum(f.ask.prompt_tokens for f in served)),
         "offered": len(flights),
         "done": sum(f.end == "done" for f in flights),
@@ -61,7 +64,30 @@ def summarize(flights: Sequence[Flight], slo: Slo, isolated: Callable[[int], flo
         "errors": sum(f.end == "error" for f in flights),
         "shed_reasons": dict(sorted(reasons.items())),
         "fairness": _fairness(flights, met),
+        **(_answers(flights, met) if any(f.ask.question is not None for f in flights) else {}),
     }
+
+
+def _answers(flights: Sequence[Flight], met: Any) -> dict[str, Any]:
+    """What the answers were worth. `quality` is of those that were given; `right_in_time` of all that were asked for,
+    the part with a right answer inside both objectives."""
+    right = np.array([bool(f.right) for f in flights], dtype=bool)
+    done = np.array([f.end == "done" for f in flights], dtype=bool)
+    models = Counter(f.model for f in flights if f.model is not None)
+    return {
+        "quality": _mean(right[done]),
+        "right_in_time": _mean(right & met),
+        "spill_share": _mean(np.array([f.spilled for f in flights])),
+        "models": dict(sorted(models.items())),
+    }
+
+
+def _output_rate(flights: Sequence[Flight]) -> float | None:
+    """Tokens of whole answers, from the first arrival to the last end: of a fleet that is saturated, its throughput."""
+    done = [(f.ended, f.ask.output_tokens) for f in flights if f.end == "done" and f.ended is not None]
+    if not done:
+        return None
+    return _ratio(sum(tokens for _, tokens in done), max(ended for ended, _ in done) - flights[0].arrived)
 
 
 def _fairness(flights: Sequence[Flight], met: Iterable[Any]) -> float | None:

@@ -26,17 +26,25 @@ COLUMNS: Sequence[tuple[str, str, Format]] = (
     ("hits", "hit_rate", _percent),
     ("shed", "shed", str),
 )
+ANSWERS: Sequence[tuple[str, str, Format]] = (
+    ("quality", "quality", _percent),
+    ("right in time", "right_in_time", _percent),
+    ("GPU-s an answer", "cost", lambda value: "-" if value is None else f"{value:.3f}"),
+    ("E2E mean ms", "e2e_mean", _ms),
+    ("spilled", "spill_share", _percent),
+)
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """One row a policy, and one for each class where there are several."""
-    rows = [["policy", *(name for name, _, _ in COLUMNS)]]
+    columns = [*COLUMNS, *(ANSWERS if any("quality" in result["summary"] for result in results) else ())]
+    rows = [["policy", *(name for name, _, _ in columns)]]
     for result in results:
         label = result["policy"] + (f" + {result['admission']}" if result["admission"] != "none" else "")
-        rows.append([label, *_row(result["summary"], result["intervals"])])
+        rows.append([label, *_row(columns, result["summary"], result["intervals"])])
         classes = {name: part for name, part in result["classes"].items() if part.get("offered")}
         if len(classes) > 1:
-            rows += [[f"- {name}", *_row(part, {})] for name, part in classes.items()]
+            rows += [[f"- {name}", *_row(columns, part, {})] for name, part in classes.items()]
     return aligned(rows)
 
 
@@ -50,9 +58,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _row(summary: dict[str, Any], intervals: dict[str, Any]) -> list[str]:
+def _row(columns: Sequence[tuple[str, str, Format]], summary: dict[str, Any], intervals: dict[str, Any]) -> list[str]:
     cells = []
-    for _, key, shown in COLUMNS:
+    for _, key, shown in columns:
         value, bounds = summary.get(key), intervals.get(key)
         cell = "-" if value is None else shown(value)
         if bounds is not None and key == "goodput":

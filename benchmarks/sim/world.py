@@ -23,6 +23,7 @@ from benchmarks.sim.member import Member
 from benchmarks.sim.quiet import NoAliases, QuietTelemetry
 from benchmarks.sim.site import CLASSES, GROUP, NAMESPACE, POOL, Site
 from benchmarks.simulator.replica import StepResult
+from benchmarks.workloads.questions import body as question_body
 from benchmarks.workloads.text import prompt
 from benchmarks.workloads.workload import PLAIN, Arrival, Ask, Shape
 from epp.datastore.objects import Objective, PoolRef
@@ -30,11 +31,14 @@ from epp.datastore.policies import Policies
 from epp.datastore.pool import Pool
 from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director
+from epp.domain import Chooser
 from epp.flow.settings import FlowSettings
+from epp.leaving import Leaving, outlook_of
 from epp.picking import Picking
 from epp.protocol.headers import FAIRNESS, OBJECTIVE
 from epp.protocol.messages import Decide
 from epp.scheduling.framework import Profile
+from epp.scheduling.spill import Spill, SpillRules
 
 HEADERS = {":method": "POST", ":path": "/v1/chat/completions", "content-type": "application/json"}
 RECEIPTS_KEPT = 16
@@ -58,6 +62,10 @@ class Plan:
     admission: Callable[[], Admission | None] = lambda: None
     flow: FlowSettings | None = None
     shown: bool = True
+    chooser: Callable[[Pool, Random], Chooser] = lambda pool, rng: NoAliases()
+    """Which model answers; by default the one that the request names."""
+    spill: SpillRules | None = None
+    """When a request leaves its model for another; None: never."""
 
 
 class World:
@@ -75,21 +83,22 @@ class World:
             [Objective(NAMESPACE, name, PoolRef(GROUP, POOL), priority) for name, priority in CLASSES.items()],
         )
         self.profile = plan.profile()
+        replicas = plan.fleet.replicas
         self.members = [
             Member(
                 name,
                 f"10.0.{n >> 8}.{n & 255}:8000",
-                plan.fleet.config(gpu, plan.block_tokens),
+                plan.fleet.config(kind, plan.block_tokens),
                 self.loop,
                 self._on_step,
+                serves=dict.fromkeys([plan.fleet.model_of(kind), *plan.shape.adapters], plan.fleet.model_of(kind)),
             )
-            for n, (name, gpu) in enumerate(zip(names(plan.fleet.gpus), plan.fleet.gpus, strict=True))
+            for n, (name, kind) in enumerate(zip(names(replicas), replicas, strict=True))
         ]
         self.flights: list[Flight] = []
         self.left = len(arrivals)
         self.course = Course(self._director(), self.loop, self.members, self._over, shown=plan.shown)
-        models = {plan.fleet.model: plan.fleet.model, **dict.fromkeys(plan.shape.adapters, plan.fleet.model)}
-        self.site = Site(self.loop, self.pool, self.profile, self.members, models=models, lost=self.course.lost)
+        self.site = Site(self.loop, self.pool, self.profile, self.members, lost=self.course.lost)
         self._admission = plan.admission()
         self._admission_rng = Random(f"admission {plan.seed}")
         self._arrivals = arrivals
@@ -118,12 +127,14 @@ class World:
 
     def _director(self) -> Director:
         rng, now, flow = Random(f"picker {self.plan.seed}"), self.loop.time, self.plan.flow
-        picking = Picking(self.pool, self.profile, rng)
+        spill = self.plan.spill
+        leaving = Leaving(Spill(spill), outlook_of(self.profile)) if spill is not None else None
+        picking = Picking(self.pool, self.profile, rng, leaving=leaving)
         self._gate = own_gate(picking, flow, now) if flow is not None else None
         return Director(
             picking=picking,
             gate=self._gate,
-            chooser=NoAliases(),
+            chooser=self.plan.chooser(self.pool, Random(f"models {self.plan.seed}")),
             receipts=Receipts(keeping=Keeping(RECEIPTS_KEPT)),
             telemetry=QuietTelemetry(self.pool),
             now=now,
@@ -162,6 +173,8 @@ class World:
         self.loop.drive(self.course.director.decide(decide), partial(self.course.decided, flight))
 
     def _body(self, ask: Ask) -> bytes:
+        if ask.question is not None:
+            return question_body(ask.question.text)
         content = prompt(ask.blocks, ask.prompt_tokens, self.plan.block_tokens)
         model = (ask.adapter or self.plan.fleet.model).encode()
         return b'{"model":"%b","stream":true,"messages":[{"role":"user","content":"%b"}]}' % (model, content)

@@ -13,21 +13,21 @@ pair of tokens. The L4 row is derived from 121 TFLOP/s and 300 GB/s: low confide
 API server. Checks: an 8192-token chunk on H100 takes 223 ms (36.7 k tokens/s); one decoding sequence takes
 7.1, 11.3 and 60 ms a token; 64 sequences of 2 k context on H100 take 16 ms.
 
-Phi-4-mini (3.8B), bf16, is derived from the Llama rows. It has 32 layers of width 3072, 24 heads, 8 KV heads of 128 and
-an MLP of 8192, so its layers hold 32 x (2*3072^2 + 2*3072*1024 + 3*3072*8192) = 3.22e9 weights where Llama has
-32 x (2*4096^2 + 2*4096*1024 + 3*4096*14336) = 6.98e9. Reading weights and multiplying by them scale with that
-(0.46); KV bytes a token are the same; attention has 24 heads in place of 32; the memory of the weights that are
-not there (8.03e9 - 3.84e9, 2 bytes each) becomes KV cache; overheads of the host stay. Smaller matrices are a little
-less efficient than this assumes: low confidence.
+Every other model is derived from the Llama-3-8B row of the same GPU by its shape (`architectures.py`): low confidence.
 """
 
 from dataclasses import dataclass, replace
 
-KV_BYTES_PER_TOKEN = 131_072
-LLAMA3_8B_LAYER_WEIGHTS = 32 * (2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
-PHI4_MINI_LAYER_WEIGHTS = 32 * (2 * 3072**2 + 2 * 3072 * 1024 + 3 * 3072 * 8192)
-LLAMA3_8B_WEIGHTS = 8.03e9
-PHI4_MINI_WEIGHTS = 3.84e9
+from benchmarks.simulator.architectures import (
+    LINKS,
+    LLAMA3_8B,
+    LLAMA3_70B,
+    PHI3_MINI,
+    PHI4_MINI,
+    QWEN3_32B,
+    WEIGHT_BYTES,
+    Architecture,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,32 +75,44 @@ class Profile:
     """`max_num_batched_tokens`."""
     sequences_max: int
     """`max_num_seqs`."""
+    gpus: int = 1
+    """GPUs that one replica takes."""
 
 
-LLAMA3_8B = {
+MEASURED = {
     "h100": Profile(StepCost(6.1, 0.0065, 2.9, 0.0220, 6.5e-5, 450e12, 1.0, 0.0045), 430_000, 8192, 1024),
     "a100": Profile(StepCost(9.8, 0.012, 6.4, 0.0672, 1.07e-4, 170e12, 1.5, 0.006), 410_000, 2048, 256),
     "l4": Profile(StepCost(58.0, 0.05, 30.0, 0.30, 7.3e-4, 45e12, 2.0, 0.008), 33_000, 2048, 256),
 }
 
 
-def _phi4_mini(llama: Profile) -> Profile:
-    ratio = PHI4_MINI_LAYER_WEIGHTS / LLAMA3_8B_LAYER_WEIGHTS
+def _derived(model: Architecture, gpu: str, gpus: int = 1) -> Profile:
+    """The row of a model, split over so many GPUs, from Llama-3-8B's."""
+    llama = MEASURED[gpu]
+    ratio = model.layer_weights / LLAMA3_8B.layer_weights / gpus
+    kv_ratio = model.kv_bytes / LLAMA3_8B.kv_bytes / gpus
+    exchange_ms = 0.0 if gpus == 1 else 1e3 * model.exchanged_bytes(gpus) / LINKS[gpu]
     cost = replace(
         llama.cost,
         weights_ms=llama.cost.weights_ms * ratio,
-        weights_token_ms=llama.cost.weights_token_ms * ratio,
+        weights_token_ms=llama.cost.weights_token_ms * ratio + exchange_ms,
         matmul_ms=llama.cost.matmul_ms * ratio,
-        matmul_token_ms=llama.cost.matmul_token_ms * ratio,
-        attention_flop_per_pair=4 * 32 * 3072,
+        matmul_token_ms=llama.cost.matmul_token_ms * ratio + exchange_ms,
+        context_token_ms=llama.cost.context_token_ms * kv_ratio,
+        overhead_ms=llama.cost.overhead_ms * model.layers / LLAMA3_8B.layers,
+        attention_flop_per_pair=model.attention_flop_per_pair / gpus,
     )
-    freed_bytes = 2 * (LLAMA3_8B_WEIGHTS - PHI4_MINI_WEIGHTS)
-    return replace(llama, cost=cost, kv_tokens=llama.kv_tokens + int(freed_bytes / KV_BYTES_PER_TOKEN))
+    held = gpus * (llama.kv_tokens * LLAMA3_8B.kv_bytes + WEIGHT_BYTES * LLAMA3_8B.weights)
+    kv_tokens = int((held - WEIGHT_BYTES * model.weights) / model.kv_bytes)
+    return replace(llama, cost=cost, kv_tokens=kv_tokens, gpus=gpus)
 
 
 PROFILES = {
-    "llama3-8b": LLAMA3_8B,
-    "phi4-mini": {gpu: _phi4_mini(llama) for gpu, llama in LLAMA3_8B.items()},
+    "llama3-8b": MEASURED,
+    "phi4-mini": {gpu: _derived(PHI4_MINI, gpu) for gpu in MEASURED},
+    "phi3-mini": {gpu: _derived(PHI3_MINI, gpu) for gpu in MEASURED},
+    "qwen3-32b": {f"{gpu}x2": _derived(QWEN3_32B, gpu, 2) for gpu in LINKS},
+    "llama3-70b": {f"{gpu}x4": _derived(LLAMA3_70B, gpu, 4) for gpu in LINKS},
 }
 
 

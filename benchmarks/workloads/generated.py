@@ -123,8 +123,8 @@ class Generated:
         return sha256(repr(self).encode()).hexdigest()
 
     def arrivals(self, rate: float, rng: Random, limit: int | None = None) -> list[Arrival]:
-        """Requests at the pattern's times."""
-        number = min(limit or self.requests, self.requests)
+        """Requests at the pattern's times; a `limit` may be more than there are by default, too."""
+        number = limit or self.requests
         times, content = Random(rng.getrandbits(64)), Random(rng.getrandbits(64))
         asks = self._asks(content)
         return [Arrival(at, ask) for at, ask, _ in zip(self.times(rate, times), asks, range(number), strict=False)]

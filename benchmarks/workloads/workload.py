@@ -5,10 +5,27 @@ Must stay true: the arrivals depend on rate and seed only, never on who answers;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, Protocol
+
+
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """What one model is known to answer to a question: in so many tokens, and whether that is right."""
+
+    tokens: int
+    right: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Question:
+    """A question that several models have answered: its text, its true category, and the answers by model."""
+
+    text: str
+    category: str
+    answers: Mapping[str, Answer]
 
 
 @dataclass(slots=True, frozen=True)
@@ -22,6 +39,8 @@ class Ask:
     hashes: tuple[int, ...] = ()
     adapter: str | None = None
     tenant: str | None = None
+    question: Question | None = None
+    """What the user asks, behind the text of `blocks`' first; any model may answer it, each in its own words."""
 
 
 def answer_block(number: int, position: int) -> int:
@@ -80,6 +99,8 @@ class Shape:
     """The first part of the arrivals that does not count."""
     gpus: str | None = None
     """The fleet's GPUs, where the workload is about that and the command does not say."""
+    mix: tuple[float, float, float] | None = field(default=None, repr=False)
+    """Shares of critical, standard and sheddable, likewise; results and knees tell them apart by themselves."""
 
 
 PLAIN = Shape()

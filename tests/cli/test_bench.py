@@ -55,14 +55,30 @@ def test_several_policies_are_shown_side_by_side(
         (["--workload", "rag", "--policy", "best"], "there is no policy 'best'"),
         (["--workload", "rag", "--gpu", "b9000"], "no time constants for gpu 'b9000'"),
         (["--workload", "conversation"], "ONEHOP_TRACES"),
+        (["--workload", "model-mix"], "ONEHOP_ROUTING"),
+        (["--workload", "rag", "--gpu", "gpt@h100:2"], "no time constants for model 'gpt'"),
+        (["--workload", "rag", "--policy", "lmetric", "--admission", "onehop"], "not of lmetric"),
     ],
 )
 def test_mistakes_are_named(
     words: list[str], why: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("ONEHOP_TRACES", raising=False)
+    for folder in ("ONEHOP_TRACES", "ONEHOP_ROUTING"):
+        monkeypatch.delenv(folder, raising=False)
     assert main(["bench", "sim", "--rate", "1", *words]) == 1
     assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("workload", "asked"), [("mixed-priorities", (0.2, 0.5, 0.3)), ("mixed-tenants", (0, 1, 0))])
+def test_a_workload_may_bring_its_classes(workload: str, asked: tuple[float, ...], tmp_path: Path) -> None:
+    out = tmp_path / "classes.json"
+    words = ["--workload", workload, "--policy", "least-request", "--rate", "50", "--requests", "400"]
+    assert main(["bench", "sim", *words, "--replicas", "2", "--json", str(out)]) == 0
+
+    found = json.loads(out.read_text())
+    counts = [part["offered"] for part in found["classes"].values()]
+    assert found["mix"] == list(asked)
+    assert [count / 360 for count in counts] == pytest.approx(asked, abs=0.08)
 
 
 def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ def test_one_at_a_time_waits_as_pollaczek_and_khinchine_say(busy: float) -> None
 
 def test_a_saturated_replica_fills_every_step_to_its_budget() -> None:
     spec = make.fleet(1)
-    config = spec.config("h100", ENGINE_BLOCK_TOKENS)
+    config = spec.config(spec.kinds[0], ENGINE_BLOCK_TOKENS)
     share = config.batch_tokens_max // 8
     full_s = config.cost.seconds(
         tokens=config.batch_tokens_max, sequences=8, decode_context=0, prefill_pairs=8 * share * share / 2
@@ -42,7 +42,8 @@ def test_a_saturated_replica_fills_every_step_to_its_budget() -> None:
 
 
 def test_a_long_prompt_is_prefilled_at_the_published_speed() -> None:
-    config = make.fleet(1).config("h100", ENGINE_BLOCK_TOKENS)
+    spec = make.fleet(1)
+    config = spec.config(spec.kinds[0], ENGINE_BLOCK_TOKENS)
 
     assert config.batch_tokens_max / prefill_s(config, config.batch_tokens_max) == pytest.approx(36_700, rel=0.01)
 

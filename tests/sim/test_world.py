@@ -13,7 +13,7 @@ from benchmarks.sim.gates import flow_of
 from benchmarks.sim.policies import ADMISSIONS, names
 from benchmarks.sim.summary import Slo
 from benchmarks.sim.world import World
-from benchmarks.workloads.catalogue import ADAPTERS, FAILING, RISING
+from benchmarks.workloads.catalogue import ADAPTERS, FAILING, RISING, SLOW
 from benchmarks.workloads.workload import Arrival, Ask
 from tests.sim import make
 
@@ -81,7 +81,7 @@ def test_a_pool_without_replicas_refuses_until_the_first_is_there() -> None:
 
 
 def test_a_slow_replica_answers_later() -> None:
-    slow = make.shape(happenings=FAILING[2:3])  # the second replica, by three, for good
+    slow = make.shape(happenings=SLOW[:1])  # the second replica, by three, for good
     flights = make.world(
         [make.alone(4_000, 50, at=i * 5.0, number=i) for i in range(100)], "round-robin", shape=slow
     ).run()

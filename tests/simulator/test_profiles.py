@@ -41,10 +41,37 @@ def test_the_smaller_model_is_faster_and_leaves_more_cache(gpu: str) -> None:
     assert phi.kv_tokens - llama.kv_tokens == pytest.approx(64_000, rel=0.01)
 
 
+def test_a_derived_model_prefills_as_fast_as_llm_d_has_calibrated_it() -> None:
+    cost = find_profile("qwen3-32b", "h100x2").cost
+
+    assert 8192 / milliseconds(cost, 8192, pairs=8192**2 / 2) * 1e3 == pytest.approx(15_928, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "measured"),
+    [("phi4-mini", "h100", 80.726), ("phi3-mini", "h100", 91.125), ("llama3-70b", "h100x4", 421.155)],
+)
+def test_shapes_scale_the_products_as_they_were_measured(model: str, gpu: str, measured: float) -> None:
+    # Of 8,192 tokens on one H200 (`benchmarks/results/replica.md`), where Llama-3-8B's took 170.846 ms.
+    derived, llama = find_profile(model, gpu).cost.matmul_ms, find_profile("llama3-8b", "h100").cost.matmul_ms
+
+    assert derived / llama == pytest.approx(measured / 170.846, rel=0.03)
+
+
+def test_each_gpu_of_several_holds_its_part() -> None:
+    whole, single = find_profile("llama3-70b", "h100x4"), find_profile("llama3-8b", "h100")
+    spared = 4 * (single.kv_tokens * 131_072 + 2 * 8.03e9) - 2 * 70.6e9
+
+    assert whole.gpus == 4
+    assert whole.kv_tokens == pytest.approx(spared / 327_680, abs=1)
+    assert whole.cost.attention_flop_per_pair == 4 * 80 * 8192 / 4
+
+
 @pytest.mark.parametrize("model", list(PROFILES))
 def test_better_gpus_are_faster(model: str) -> None:
+    best_first = sorted(PROFILES[model], key=["h100", "a100", "l4", "h100x2", "a100x2", "h100x4", "a100x4"].index)
     for tokens in (1, 500, 2048):
-        times = [milliseconds(find_profile(model, gpu).cost, tokens) for gpu in ("h100", "a100", "l4")]
+        times = [milliseconds(find_profile(model, gpu).cost, tokens) for gpu in best_first]
         assert times == sorted(times)
 
 

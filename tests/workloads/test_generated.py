@@ -40,6 +40,12 @@ def test_what_is_asked_does_not_depend_on_the_rate_and_travels_to_other_processe
         assert [a.ask for a in workload.arrivals(40.0, Random(1), 200)] == [a.ask for a in one]
 
 
+def test_a_generator_makes_as_many_as_are_asked_for() -> None:
+    workload = find("chat-short", None)
+
+    assert len(workload.arrivals(20.0, Random(1), 13_000)) == 13_000 > len(workload.arrivals(20.0, Random(1)))
+
+
 def test_identities_differ() -> None:
     assert len({find(name, None).identity for name in GENERATORS}) == len(GENERATORS)
 
