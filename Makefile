@@ -9,7 +9,7 @@ ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-hop check format plugins-page protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-hop bench-shedding check format plugins-page protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-kube    our Kubernetes code and our chart against a real API server, which is built first (needs Go)"
 	@echo "make test-h2spec  our HTTP/2 against a conformance suite, which is built first (needs Go)"
 	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
+	@echo "make bench-shedding  who is served in time under overload, with pictures (ARGS=--quick for a minute or two)"
 	@echo "make check        ruff, mypy --strict, import contracts"
 
 quickstart: $(VENV)/.quickstart
@@ -39,6 +40,10 @@ kube-assets: $(KUBE)/.gathered
 # One run of both transports and of no picker at all; ARGS=--quick for a minute, ARGS="--json FILE" to keep it.
 bench-hop: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.hop $(ARGS)
+
+# Simulated fleets in virtual time: no number depends on the machine. Report and pictures go to build/shedding.
+bench-shedding: $(VENV)/.dev
+	$(BIN)/onehop bench shedding --out build/shedding $(ARGS)
 
 # Our HTTP/2 against an independent conformance suite, which is built first (needs Go).
 test-h2spec: $(VENV)/.dev $(VENV)/h2spec/h2spec
@@ -63,7 +68,7 @@ protos: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--extra quickstart --extra dev pyproject.toml -o constraints.txt
+		--extra bench --extra quickstart --extra dev pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

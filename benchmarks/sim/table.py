@@ -12,17 +12,18 @@ def _percent(value: Any) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def _ms(value: Any) -> str:
+def milliseconds(value: Any) -> str:
+    """Of seconds; a dash for none."""
     return "-" if value is None else f"{value * 1e3:,.0f}"
 
 
 COLUMNS: Sequence[tuple[str, str, Format]] = (
     ("goodput", "goodput", _percent),
     ("in tokens", "token_goodput", _percent),
-    ("TTFT mean ms", "ttft_mean", _ms),
-    ("p50", "ttft_p50", _ms),
-    ("p99", "ttft_p99", _ms),
-    ("TPOT p99 ms", "tpot_p99", _ms),
+    ("TTFT mean ms", "ttft_mean", milliseconds),
+    ("p50", "ttft_p50", milliseconds),
+    ("p99", "ttft_p99", milliseconds),
+    ("TPOT p99 ms", "tpot_p99", milliseconds),
     ("hits", "hit_rate", _percent),
     ("shed", "shed", str),
 )
@@ -37,10 +38,15 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         classes = {name: part for name, part in result["classes"].items() if part.get("offered")}
         if len(classes) > 1:
             rows += [[f"- {name}", *_row(part, {})] for name, part in classes.items()]
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with columns of one width; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rows.insert(1, ["-" * width for width in widths])
     lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (rows[0], ["-" * width for width in widths], *rows[1:])
     ]
     return "\n".join(lines)
 
