@@ -5,11 +5,18 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = {"sim": "benchmarks.sim.command", "compare": "benchmarks.sim.compare"}
+COMMANDS = {
+    "sim": "benchmarks.sim.command",
+    "compare": "benchmarks.sim.compare",
+    "shedding": "benchmarks.shedding.command",
+    "plot": "benchmarks.plots.command",
+}
 USAGE = """usage: onehop bench COMMAND [options]
 
   sim        policies under a workload, against simulated model servers in virtual time
-  compare    what moved from one result of `sim` to another beyond noise
+  shedding   who is served in time, and who is refused, when there is too much to do
+  compare    what moved from one result of these to another beyond noise
+  plot       pictures of results and of requests
 
 onehop bench COMMAND --help says more.
 """
