@@ -20,16 +20,21 @@ Part = tuple[Job, Path | None]
 
 def all_of(does: Callable[[Part], T], jobs: Sequence[Job], processes: int, requests_out: Path | None = None) -> list[T]:
     """What a module's function says of each job, in their order; `requests_out` has the requests of all."""
-    with TemporaryDirectory(prefix=".runs-", dir=requests_out and requests_out.parent) as folder:
-        paths = [Path(folder) / f"{n}.jsonl" if requests_out else None for n in range(len(jobs))]
-        done = []
-        with shown(len(jobs), lambda: sum(len(runs.arrivals_of(job)) for job in jobs)) as (counter, told):
-            parts = list(zip(jobs, paths, strict=True))
-            for job, each in zip(jobs, runs.parallel(does, parts, processes, counter), strict=True):
-                done.append(each)
-                told(label(job))
-        if requests_out is not None:
-            rows.join([path for path in paths if path is not None], requests_out)
+    if requests_out is None:
+        return _told(does, [(job, None) for job in jobs], processes)
+    with TemporaryDirectory(prefix=".runs-", dir=requests_out.parent) as folder:
+        parts = [(job, Path(folder) / f"{n}.jsonl") for n, job in enumerate(jobs)]
+        done = _told(does, parts, processes)
+        rows.join([path for _, path in parts], requests_out)
+    return done
+
+
+def _told(does: Callable[[Part], T], parts: Sequence[Part], processes: int) -> list[T]:
+    done = []
+    with shown(len(parts), lambda: sum(len(runs.arrivals_of(job)) for job, _ in parts)) as (counter, told):
+        for (job, _), each in zip(parts, runs.parallel(does, parts, processes, counter), strict=True):
+            done.append(each)
+            told(label(job))
     return done
 
 
