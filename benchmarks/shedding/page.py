@@ -209,7 +209,7 @@ def _index(value: float | None) -> str:
 WORDS = """## What the words mean
 
 - **in time**: goodput, the fraction of requests *offered* that met both objectives; what was refused did not. In
-  brackets the 95 % bootstrap interval (BCa) of the mean over the seeds, which for five seeds is somewhat narrow.
+  brackets the 95 % bootstrap interval (BCa) of the mean over the seeds; of few seeds it is narrower than it should be.
 - **TTFT**: seconds to the first token, of the requests that got one: refusals make it shorter, so read it beside
   goodput.
 - **Retry-After**: seconds that refused clients were told to stay away. Simulated clients do not come again.
