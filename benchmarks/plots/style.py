@@ -88,7 +88,7 @@ def colours(names: Sequence[str]) -> dict[str, str]:
 
 def is_ours(name: str) -> bool:
     """Whether a line is of the default policy with its own gate."""
-    return name in ("OneHop", "default", "default + onehop")
+    return name in ("OneHop", "default + onehop")
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, least: float) -> None:

@@ -30,17 +30,33 @@ MODELS = [
 ]
 
 
+def admission(policy: str) -> str:
+    return "onehop" if policy == "default" else "none"
+
+
 def result(policy: str, load: float, goodput: float) -> dict[str, Any]:
     part = dict.fromkeys(("token_goodput", "ttft_mean", "ttft_p99", "tpot_p99"), 0.5)
     summaries = [{"goodput": goodput + 0.01 * n, "hit_rate": goodput / 2, "offered": 100, **part} for n in range(3)]
-    return report(make.job(policy=policy, rate=10 * load), load, 10.0, [Run(n, s, {}) for n, s in enumerate(summaries)])
+    return report(
+        make.job(policy=policy, admission=admission(policy), rate=10 * load),
+        load,
+        10.0,
+        [Run(n, s, {}) for n, s in enumerate(summaries)],
+    )
 
 
 def request(number: int, policy: str = "default", seed: int = 0) -> dict[str, Any]:
     """Every tenth was refused."""
     refused = number % 10 == 0
     return {
-        **{"policy": policy, "admission": "none", "workload": "chat", "rate": 20.0, "seed": seed, "number": number},
+        **{
+            "policy": policy,
+            "admission": admission(policy),
+            "workload": "chat",
+            "rate": 20.0,
+            "seed": seed,
+            "number": number,
+        },
         **{"arrived": number / 20, "counted": number >= 20, "met": not refused, "class": "standard"},
         **{"ttft": None if refused else 0.1 + number / 1e3, "e2e": None if refused else 2.0 + number / 1e3},
     }
@@ -114,15 +130,22 @@ def test_names_are_moved_apart_no_farther_than_need_be(heights: list[float], pla
     assert style.spread(heights, 0.1) == pytest.approx(placed, abs=0.001)
 
 
+def test_only_ours_with_its_gate_is_blue() -> None:
+    found = style.colours(["default", "default + onehop", "random"])
+
+    assert [name for name, colour in found.items() if colour == style.OURS] == ["default + onehop"]
+    assert len(set(found.values())) == 3
+
+
 def test_the_requests_of_each_policy_are_kept_apart(tmp_path: Path) -> None:
     path = tmp_path / "requests.jsonl"
     path.write_text("\n".join(json.dumps(request(n, p, n % 2)) for p in ("default", "random") for n in range(30)))
     ((where, runs),) = rows.read(path).items()
 
     assert where == ("chat", 20.0)
-    assert list(runs) == ["default", "random"]
-    assert sum(runs["default"].counted) == 10
-    assert sum(map(isnan, runs["default"].ttft)) == 3
+    assert list(runs) == ["default + onehop", "random"]
+    assert sum(runs["default + onehop"].counted) == 10
+    assert sum(map(isnan, runs["default + onehop"].ttft)) == 3
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", '{"a": ', '{"arrived": 1}\n{"arrived": 2}', '[{"policy": "p"}]'])
