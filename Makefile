@@ -9,7 +9,7 @@ ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-live bench-hop check format plugins-page protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-live bench-hop bench-shedding check format plugins-page protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-h2spec  our HTTP/2 against a conformance suite, which is built first (needs Go)"
 	@echo "make bench-live   what one hop adds to requests under a steady load (ARGS=--quick for a minute)"
 	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
+	@echo "make bench-shedding  who is served in time under overload, with pictures (ARGS=--quick for a minute or two)"
 	@echo "make check        ruff, mypy --strict, import contracts"
 
 quickstart: $(VENV)/.quickstart
@@ -47,6 +48,10 @@ bench-hop: $(VENV)/.quickstart
 	$(BIN)/onehop bench live --closed --upstream=instant --replicas=16 --wiring=w1,duplex --transport=native,grpc \
 		$(ARGS)
 
+# Simulated fleets in virtual time: no number depends on the machine. Report and pictures go to build/shedding.
+bench-shedding: $(VENV)/.dev
+	$(BIN)/onehop bench shedding --out build/shedding $(ARGS)
+
 # Our HTTP/2 against an independent conformance suite, which is built first (needs Go).
 test-h2spec: $(VENV)/.dev $(VENV)/h2spec/h2spec
 	ONEHOP_H2SPEC="$(VENV)/h2spec/h2spec" $(BIN)/python -m pytest tests/edge/http2/test_h2spec.py $(ARGS)
@@ -70,7 +75,7 @@ protos: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--extra quickstart --extra dev pyproject.toml -o constraints.txt
+		--extra bench --extra quickstart --extra dev pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,13 +7,12 @@ import json
 import os
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from benchmarks.sim import knee, mix, policies
+from benchmarks.sim import batch, knee, mix, policies
 from benchmarks.sim.fleet import FleetSpec
 from benchmarks.sim.report import report, with_frontier
-from benchmarks.sim.runs import Job, plan_of, processes_default, run_all
+from benchmarks.sim.runs import Job, plan_of, processes_default
 from benchmarks.sim.summary import Slo
 from benchmarks.sim.table import table
 from benchmarks.simulator.profiles import PROFILES
@@ -29,25 +28,33 @@ def run(arguments: list[str]) -> int:
     try:
         workload = _workload(given)
         fleet = FleetSpec.parse(given.model, given.gpu or workload.shape.gpus or "h100", given.replicas)
-        jobs = {policy: _job(given, workload, fleet, policy) for policy in given.policy}
-        for policy, job in jobs.items():
+        jobs = [_job(given, workload, fleet, policy) for policy in given.policy]
+        for job in jobs:
             made = plan_of(job).profile()
             if job.admission == policies.OWN_GATE and made.name != policies.OURS:
-                raise ValueError(f"--admission {job.admission} is that of --policy {policies.OURS}, not of {policy}")
-        load, knee_rps, rate = _rate(given, next(iter(jobs.values())))
+                raise ValueError(
+                    f"--admission {job.admission} is that of --policy {policies.OURS}, not of {job.policy}"
+                )
+        knee_rps, rates = _rates(given, jobs[0])
     except ValueError as wrong:
         print(f"onehop bench sim: {wrong}", file=sys.stderr)
         return 1
+    cases = [(replace(job, rate=rate), load) for load, rate in rates for job in jobs]
+    seeded = [replace(job, seed=seed) for job, _ in cases for seed in range(given.seeds)]
+    found = batch.all_of(batch.run, seeded, given.processes, given.requests_out)
     results = []
-    for policy, job in jobs.items():
-        seeded = [replace(job, rate=rate, seed=seed) for seed in range(given.seeds)]
-        runs = run_all(seeded, given.processes, partial(_progress, policy, given.seeds))
-        results.append(report(seeded[0], load, knee_rps, runs))
-    results = with_frontier(results)
-    print(
-        f"{workload.name}, {rate:.4g} req/s" + (f" ({load:g} of the knee)" if load else "") + f", {given.seeds} seeds\n"
-    )
-    print(table(results))
+    for number, (load, rate) in enumerate(rates):
+        begin = number * len(jobs)
+        of_load = with_frontier(
+            [
+                report(job, load, knee_rps, found[n * given.seeds : (n + 1) * given.seeds])
+                for n, (job, _) in enumerate(cases[begin : begin + len(jobs)], begin)
+            ]
+        )
+        at = f"{rate:.4g} req/s" + (f" ({load:g} of the knee)" if load else "")
+        print(f"{workload.name}, {at}, {given.seeds} seeds\n")
+        print(table(of_load) + "\n")
+        results += of_load
     if given.json is not None:
         content = results[0] if len(results) == 1 else results
         given.json.write_text(json.dumps(content, indent=2) + "\n")
@@ -72,16 +79,12 @@ def _job(given: argparse.Namespace, workload: Workload, fleet: FleetSpec, policy
     return Job(workload, fleet, policy, admission, 0.0, 0, shares, scrape_s, slo, given.requests, shown)
 
 
-def _rate(given: argparse.Namespace, job: Job) -> tuple[float | None, float | None, float]:
-    """Load, knee and requests a second; no knee where a rate is given."""
+def _rates(given: argparse.Namespace, job: Job) -> tuple[float | None, list[tuple[float | None, float]]]:
+    """The knee, and each load with its requests a second; no knee where a rate is given."""
     if given.rate is not None:
-        return None, None, given.rate
+        return None, [(None, given.rate)]
     knee_rps = knee.find(job, given.processes, lambda line: print(f"looking for the knee: {line}", file=sys.stderr))
-    return given.load, knee_rps, given.load * knee_rps
-
-
-def _progress(policy: str, of: int, done: int) -> None:
-    print(f"{policy}: {done} of {of} seeds", file=sys.stderr)
+    return knee_rps, [(load, load * knee_rps) for load in dict.fromkeys(given.load)]
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -117,7 +120,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=_positive, metavar="R", help="requests a second")
-    pace.add_argument("--load", type=_positive, default=1.0, metavar="X", help="in parts of the knee")
+    pace.add_argument(
+        "--load", type=loads, default=[1.0], metavar="X", help="in parts of the knee; several with commas"
+    )
     parser.add_argument("--replicas", type=int, default=8)
     parser.add_argument(
         "--gpu",
@@ -138,7 +143,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--slo-prefill-factor", type=float, default=2.0, metavar="F")
     parser.add_argument("--slo-tpot", type=float, default=0.1, metavar="S")
     parser.add_argument("--processes", type=int, default=processes_default())
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="summaries, by class and by seed")
+    parser.add_argument(
+        "--requests-out", type=Path, metavar="FILE", help="every request, a line of JSON each; .gz or not"
+    )
     given = parser.parse_args(arguments)
     names = [name for words in given.policy or ["default"] for name in words.split(",")]
     given.policy = list(dict.fromkeys(names))
@@ -153,6 +161,11 @@ def _mix(text: str) -> tuple[float, float, float]:
         raise argparse.ArgumentTypeError("three shares, none negative: critical, standard, sheddable")
     critical, standard, sheddable = (part / sum(parts) for part in parts)
     return critical, standard, sheddable
+
+
+def loads(text: str) -> list[float]:
+    """Numbers with commas, each above 0."""
+    return [_positive(part) for part in text.split(",")]
 
 
 def _positive(text: str) -> float:

@@ -2,7 +2,7 @@
 
 Runs of the same seed have the same arrivals and classes, so their difference is taken seed by seed; a number has moved
 where the 95 % t-interval of the mean difference does not hold 0. With many numbers, some intervals will miss it by
-chance: one in twenty.
+chance, one in twenty: the last line says how many that would be. Files of `bench sim` and of `bench shedding`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     "hit_rate": True,
     "shed": False,
     "errors": False,
+    "fairness_tokens": True,
+    "preemptions": False,
+    "waiting_engines_mean": False,
+    "waiting_engines_max": False,
+    "recovery_s": False,
 }
 SAME = ("workload_identity", "fleet", "slo", "rate", "mix", "requests")
 
@@ -67,16 +72,17 @@ def run(arguments: list[str]) -> int:
 
 
 def compare(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Moved]:
-    """Pair by policy and admission, or the only result with the only result. Raises ValueError."""
+    """Pair by policy, admission and load, or the only result with the only result. Raises ValueError."""
     pairs = [(before[0], after[0])] if len(before) == len(after) == 1 else _pairs(before, after)
     if not pairs:
-        raise ValueError("the two have no policy in common")
-    return [moved for one, other in pairs for moved in _moved(one, other)]
+        raise ValueError("the two have no policy in common at one load")
+    several = len({_load(one) for one, _ in pairs}) > 1
+    return [moved for one, other in pairs for moved in _moved(one, other, _load(one) if several else "")]
 
 
 def table(moved: Sequence[Moved]) -> str:
     """Markdown; what did not move is counted only."""
-    lines = ["| what | | before | after | difference, 95 % | |", "|---|---|---|---|---|---|"]
+    lines = ["| what | | before | after | difference, 95 % | of before | |", "|---|---|---|---|---|---|---|"]
     for each in moved:
         if each.verdict in ("better", "worse"):
             low, high = each.interval or (0.0, 0.0)
@@ -87,12 +93,19 @@ def table(moved: Sequence[Moved]) -> str:
                 f"{each.before:.4g}",
                 f"{each.after:.4g}",
                 bounds,
+                f"{each.after / each.before - 1:+.1%}" if each.before else "-",
                 each.verdict,
             )
             lines.append(f"| {' | '.join(cells)} |")
     still = sum(each.verdict not in ("better", "worse") for each in moved)
+    tested = sum(each.verdict != "same" for each in moved)
     return "\n".join(
-        [*(lines if len(lines) > 2 else ["Nothing moved beyond noise."]), "", f"{still} numbers did not move."]
+        [
+            *(lines if len(lines) > 2 else ["Nothing moved beyond noise."]),
+            "",
+            f"{still} numbers did not move. Were it all noise, about {tested / 20:.0f} of the {tested} that differ "
+            "would be said to have moved, by chance.",
+        ]
     )
 
 
@@ -101,21 +114,31 @@ def _results(path: Path) -> list[dict[str, Any]]:
         content = json.loads(path.read_text())
     except ValueError as broken:
         raise ValueError(f"{path}: {broken}") from broken
+    if isinstance(content, dict) and isinstance(content.get("results"), list):
+        content = content["results"]
     found = content if isinstance(content, list) else [content]
     if not all(isinstance(each, dict) and "per_seed" in each for each in found):
-        raise ValueError(f"{path} holds no results of `bench sim`")
+        raise ValueError(f"{path} holds no results of `bench sim` or `bench shedding`")
     return found
 
 
 def _pairs(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
 ) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    known = {(one["policy"], one["admission"]): one for one in before}
-    keys = [((other["policy"], other["admission"]), other) for other in after]
+    known = {(one["policy"], one["admission"], _load(one)): one for one in before}
+    keys = [((other["policy"], other["admission"], _load(other)), other) for other in after]
     return [(known[key], other) for key, other in keys if key in known]
 
 
-def _moved(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Moved]:
+def _load(result: Mapping[str, Any]) -> str:
+    """What was asked of the policy: parts of the knee, a step, or a rate."""
+    if result.get("step"):
+        return "through the step"
+    load, rate = result.get("load"), result.get("rate")
+    return f"at {load:g}x" if load is not None else f"at {rate:.6g} req/s" if rate is not None else ""
+
+
+def _moved(one: Mapping[str, Any], other: Mapping[str, Any], load: str) -> list[Moved]:
     differing = [key for key in SAME if one.get(key) != other.get(key)]
     if differing:
         raise ValueError(f"{_name(one)} and {_name(other)} differ in {', '.join(differing)}")
@@ -124,6 +147,7 @@ def _moved(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Moved]:
     if len(rows) < 2:
         raise ValueError("it takes at least two seeds that both have")
     who = _name(one) if _name(one) == _name(other) else f"{_name(one)} -> {_name(other)}"
+    who = f"{who} {load}".strip()
     found = _part(who, "all", rows)
     asked = [name for name, part in rows[0][0]["classes"].items() if part.get("offered")]
     for name in asked:

@@ -42,6 +42,8 @@ class Course:
     def decided(self, flight: Flight, result: Routed | Answered) -> None:
         """The picker has answered."""
         if isinstance(result, Answered):
+            told = dict(result.immediate.headers).get("retry-after")
+            flight.retry_after_s = None if told is None else int(told)
             self._ended(flight, "shed", result.receipt.outcome)
             return
         assert result.lease is not None, "one picker of one stream takes the lease"

@@ -14,7 +14,8 @@ End = Literal["open", "done", "shed", "error"]
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """Times are virtual seconds; `reason` is why it was shed or failed. `number` is its place among the arrivals."""
+    """Times are virtual seconds; `reason` is why it was shed or failed, `retry_after_s` when it was told to come again.
+    `number` is its place among the arrivals."""
 
     number: int
     ask: Ask
@@ -29,6 +30,7 @@ class Flight:
     first_token: float | None = None
     ended: float | None = None
     cached_tokens: int = 0
+    retry_after_s: int | None = None
     routed: Routed | None = None
     sequence: Sequence | None = None
 

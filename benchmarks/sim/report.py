@@ -1,21 +1,22 @@
 """The result of a policy as JSON: means over the seeds, 95 % intervals, and every seed's own numbers.
 
-An interval is the t-interval of the mean over the seeds; with one seed there is none. A summary's counts are sums.
+`intervals` are t-intervals of the means over the seeds, `bootstrap` are bootstrap intervals of the same, for all
+requests and for each class; with one seed there are none. A summary's counts are sums.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
 from benchmarks.sim.runs import Job, Run
-from benchmarks.sim.statistics import interval
+from benchmarks.sim.statistics import bootstrap, interval
 
 TALLIES = ("shed_reasons", "models")
-COUNTS = ("offered", "done", "shed", "errors", "preemptions")
+COUNTS = ("offered", "done", "shed", "errors", "preemptions", "retry_after_told")
 INTERVALS = (
     *("goodput", "token_goodput", "ttft_mean", "ttft_p99", "tpot_p99", "hit_rate"),
     *("e2e_mean", "quality", "right_in_time", "cost", "spill_share"),
@@ -43,6 +44,10 @@ def report(job: Job, load: float | None, knee_rps: float | None, runs: Sequence[
         "summary": combine([run.summary for run in runs]),
         "classes": {name: combine([run.classes.get(name, {}) for run in runs]) for name in CLASS_NAMES},
         "intervals": intervals([run.summary for run in runs]),
+        "bootstrap": {
+            "summary": intervals([run.summary for run in runs], bootstrap),
+            **{name: intervals([run.classes.get(name, {}) for run in runs], bootstrap) for name in CLASS_NAMES},
+        },
         "per_seed": [{"seed": run.seed, **run.summary, "classes": run.classes} for run in runs],
     }
 
@@ -62,10 +67,12 @@ def combine(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def intervals(summaries: Sequence[dict[str, Any]]) -> dict[str, list[float] | None]:
+def intervals(
+    summaries: Sequence[dict[str, Any]], of: Callable[[Sequence[float]], list[float] | None] = interval
+) -> dict[str, list[float] | None]:
     """95 % intervals of the means."""
     told = [key for key in INTERVALS if any(key in summary for summary in summaries)]
-    return {key: interval([s[key] for s in summaries if s.get(key) is not None]) for key in told}
+    return {key: of([s[key] for s in summaries if s.get(key) is not None]) for key in told}
 
 
 def with_frontier(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from benchmarks.sim.fleet import FleetSpec, Isolated
 from benchmarks.sim.flight import Flight
 from benchmarks.sim.gates import flow_of
 from benchmarks.sim.policies import ADMISSIONS, OWN_GATE, maker
+from benchmarks.sim.progress import Counter
 from benchmarks.sim.site import CLASSES
 from benchmarks.sim.summary import Slo, measured, summarize
 from benchmarks.sim.world import Plan, World
@@ -28,6 +29,7 @@ from benchmarks.workloads.questions import ModelMix
 from benchmarks.workloads.workload import Arrival, Workload
 from epp.scheduling.framework import Profile
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -59,16 +61,37 @@ class Run:
 
 def run(job: Job) -> Run:
     """One run in this process."""
-    arrivals = arrivals_of(job)
-    world = World(plan_of(job), arrivals)
+    return summarized(job, *fly(job))
+
+
+def fly(job: Job) -> tuple[World, list[Flight]]:
+    """The world when all is over, and all requests in the order of their arrival."""
+    counter = _COUNTER[0] if _COUNTER else None
+
+    def count(ended: Flight) -> bool:
+        if counter is not None:
+            counter.one()
+        return False
+
+    world = World(plan_of(job), arrivals_of(job), count)
     with _no_collector():
-        flights = measured(world.run(), job.workload.shape.warm_up)
+        flights = world.run()
+    if counter is not None:
+        counter.flush()
+    return world, flights
+
+
+def summarized(job: Job, world: World, flights: Sequence[Flight]) -> Run:
+    """What a run says that is over."""
+    counted = measured(flights, job.workload.shape.warm_up)
     isolated = Isolated(job.fleet).seconds
-    summary = summarize(flights, job.slo, isolated)
+    summary = summarize(counted, job.slo, isolated)
     summary["preemptions"] = sum(member.preemptions for member in world.members)
     if isinstance(job.workload, ModelMix):
-        summary["cost"] = mix.Prices(job.fleet).mean(flights)
-    by_class = {name: summarize([f for f in flights if f.klass == name], job.slo, isolated) for name in CLASSES}
+        summary["cost"] = mix.Prices(job.fleet).mean(counted)
+    if counted:
+        summary.update(world.queues.summary(counted[0].arrived, counted[-1].arrived))
+    by_class = {name: summarize([f for f in counted if f.klass == name], job.slo, isolated) for name in CLASSES}
     return Run(job.seed, summary, by_class)
 
 
@@ -133,23 +156,25 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def run_all(jobs: Sequence[Job], processes: int, told: Callable[[int], object] = lambda done: None) -> list[Run]:
-    """Every job's run, in the order of the jobs; `told` is how many are done."""
-    done = []
-    for each in parallel(run, jobs, processes):
-        done.append(each)
-        told(len(done))
-    return done
-
-
-def parallel(does: Callable[[Job], T], jobs: Sequence[Job], processes: int) -> Iterator[T]:
-    """What a module's function says of each job, in their order."""
-    if processes <= 1 or len(jobs) <= 1:
-        yield from map(does, jobs)
+def parallel(does: Callable[[S], T], given: Sequence[S], processes: int, counter: Counter | None = None) -> Iterator[T]:
+    """What a module's function says of each, in their order; `counter` is told of requests that are over."""
+    if processes <= 1 or len(given) <= 1:
+        _count_with(counter)
+        yield from map(does, given)
         return
     # Spawned, not forked: a run must not depend on what its parent did before.
-    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(does, jobs)
+    with ProcessPoolExecutor(
+        min(processes, len(given)), mp_context=get_context("spawn"), initializer=_count_with, initargs=(counter,)
+    ) as pool:
+        yield from pool.map(does, given)
+
+
+_COUNTER: list[Counter] = []
+"""Of this process, where somebody looks on: a number shared between processes can only be given when they start."""
+
+
+def _count_with(counter: Counter | None) -> None:
+    _COUNTER[:] = [] if counter is None else [counter]
 
 
 def processes_default() -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.sim.fairness import of_tenants
 from benchmarks.sim.flight import Flight
 from benchmarks.sim.statistics import jain
 
@@ -47,7 +48,9 @@ def summarize(flights: Sequence[Flight], slo: Slo, isolated: Callable[[int], flo
     tpot = np.array([t for f in flights if (t := f.tpot_s) is not None])
     served = [f for f in flights if f.first_token is not None]
     whole = np.array([f.ended - f.arrived for f in flights if f.end == "done" and f.ended is not None])
-    reasons = Counter(f.reason for f in flights if f.end == "shed")
+    shed = [f for f in flights if f.end == "shed"]
+    reasons = Counter(f.reason for f in shed)
+    told = np.array([f.retry_after_s for f in shed if f.retry_after_s is not None])
     return {
         "goodput": _mean(met),
         "token_goodput": float(tokens[met].sum() / tokens.sum()) if len(flights) else None,
@@ -60,10 +63,13 @@ def summarize(flights: Sequence[Flight], slo: Slo, isolated: Callable[[int], flo
         "hit_rate": _ratio(sum(f.cached_tokens for f in served), sum(f.ask.prompt_tokens for f in served)),
         "offered": len(flights),
         "done": sum(f.end == "done" for f in flights),
-        "shed": sum(f.end == "shed" for f in flights),
+        "shed": len(shed),
         "errors": sum(f.end == "error" for f in flights),
         "shed_reasons": dict(sorted(reasons.items())),
+        "retry_after_told": len(told),
+        **{f"retry_after_p{q}": _percentile(told, q) for q in (50, 90, 100)},
         "fairness": _fairness(flights, met),
+        "fairness_tokens": of_tenants(flights, met),
         **(_answers(flights, met) if any(f.ask.question is not None for f in flights) else {}),
     }
 

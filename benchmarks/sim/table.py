@@ -12,17 +12,18 @@ def _percent(value: Any) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def _ms(value: Any) -> str:
+def milliseconds(value: Any) -> str:
+    """Of seconds; a dash for none."""
     return "-" if value is None else f"{value * 1e3:,.0f}"
 
 
 COLUMNS: Sequence[tuple[str, str, Format]] = (
     ("goodput", "goodput", _percent),
     ("in tokens", "token_goodput", _percent),
-    ("TTFT mean ms", "ttft_mean", _ms),
-    ("p50", "ttft_p50", _ms),
-    ("p99", "ttft_p99", _ms),
-    ("TPOT p99 ms", "tpot_p99", _ms),
+    ("TTFT mean ms", "ttft_mean", milliseconds),
+    ("p50", "ttft_p50", milliseconds),
+    ("p99", "ttft_p99", milliseconds),
+    ("TPOT p99 ms", "tpot_p99", milliseconds),
     ("hits", "hit_rate", _percent),
     ("shed", "shed", str),
 )
@@ -30,7 +31,7 @@ ANSWERS: Sequence[tuple[str, str, Format]] = (
     ("quality", "quality", _percent),
     ("right in time", "right_in_time", _percent),
     ("GPU-s an answer", "cost", lambda value: "-" if value is None else f"{value:.3f}"),
-    ("E2E mean ms", "e2e_mean", _ms),
+    ("E2E mean ms", "e2e_mean", milliseconds),
     ("spilled", "spill_share", _percent),
 )
 

@@ -20,6 +20,7 @@ from benchmarks.sim.flight import Flight
 from benchmarks.sim.gates import own_gate
 from benchmarks.sim.loop import VirtualLoop
 from benchmarks.sim.member import Member
+from benchmarks.sim.queues import Queues
 from benchmarks.sim.quiet import NoAliases, QuietTelemetry
 from benchmarks.sim.site import CLASSES, GROUP, NAMESPACE, POOL, Site
 from benchmarks.simulator.replica import StepResult
@@ -96,6 +97,7 @@ class World:
             for n, (name, kind) in enumerate(zip(names(replicas), replicas, strict=True))
         ]
         self.flights: list[Flight] = []
+        self.queues = Queues()
         self.left = len(arrivals)
         self.course = Course(self._director(), self.loop, self.members, self._over, shown=plan.shown)
         self.site = Site(self.loop, self.pool, self.profile, self.members, lost=self.course.lost)
@@ -195,6 +197,7 @@ class World:
         self.site.scrape()
         if self._gate is not None:
             self._gate.wake()
+        self.queues.sample(self.loop.now, self.members, len(self._gate) if self._gate is not None else 0)
         if self.left:
             self.loop.at(self.loop.now + self.plan.scrape_s, self._scrape)
 

@@ -8,13 +8,17 @@ from importlib import import_module
 COMMANDS = {
     "sim": "benchmarks.sim.command",
     "live": "benchmarks.live.command",
+    "shedding": "benchmarks.shedding.command",
     "compare": "benchmarks.sim.compare",
+    "plot": "benchmarks.plots.command",
 }
 USAGE = """usage: onehop bench COMMAND [options]
 
   sim        policies under a workload, against simulated model servers in virtual time
   live       what a hop adds: real requests through a real Envoy, with and without a picker
-  compare    what moved from one result of `sim` to another beyond noise
+  shedding   who is served in time, and who is refused, when there is too much to do
+  compare    what moved from one result of these to another beyond noise
+  plot       pictures of results and of requests
 
 onehop bench COMMAND --help says more.
 """

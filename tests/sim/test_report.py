@@ -14,7 +14,7 @@ from benchmarks.sim import compare, runs
 from benchmarks.sim.fleet import Isolated
 from benchmarks.sim.flight import Flight
 from benchmarks.sim.report import report
-from benchmarks.sim.statistics import interval, jain
+from benchmarks.sim.statistics import bootstrap, interval, jain
 from benchmarks.sim.summary import Slo, measured, summarize
 from benchmarks.sim.table import table
 from benchmarks.workloads.workload import Ask
@@ -98,9 +98,19 @@ def test_intervals_are_students() -> None:
     assert interval([1.0]) is None
 
 
+def test_a_bootstrap_interval_is_efrons() -> None:
+    # As scipy.stats.bootstrap(..., method="BCa", n_resamples=100_000) has them, with seed 1.
+    assert bootstrap([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx([1.8, 4.2], abs=0.02)
+    assert bootstrap([0.8, 0.81, 0.79, 0.9, 0.7]) == pytest.approx([0.74, 0.86], abs=0.003)
+    assert bootstrap([1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 14.0]) == pytest.approx([2.25, 8.5625], abs=0.15)
+    assert bootstrap([1.0]) is None
+    assert bootstrap([2.0, 2.0]) == [2.0, 2.0]
+    assert bootstrap([1.0, 2.0, 4.0]) == bootstrap([1.0, 2.0, 4.0])
+
+
 def results(policy: str, seeds: int = 4, **more: object) -> dict[str, Any]:
     jobs = [make.job(policy=policy, seed=seed, requests=120, **more) for seed in range(seeds)]
-    return report(jobs[0], 1.0, 40.0, runs.run_all(jobs, 1))
+    return report(jobs[0], 1.0, 40.0, [runs.run(job) for job in jobs])
 
 
 def test_the_json_has_what_the_interface_promises() -> None:
@@ -114,6 +124,8 @@ def test_the_json_has_what_the_interface_promises() -> None:
     assert all(part.keys() >= SUMMARY for part in again["classes"].values())
     assert again["summary"]["offered"] == 2 * 108 == sum(part["offered"] for part in again["classes"].values())
     assert {"goodput", "ttft_mean", "ttft_p99", "tpot_p99", "hit_rate"} <= again["intervals"].keys()
+    assert list(again["bootstrap"]) == ["summary", "critical", "standard", "sheddable"]
+    assert all(part.keys() == again["intervals"].keys() for part in again["bootstrap"].values())
     assert [row["seed"] for row in again["per_seed"]] == [0, 1]
     assert again["fleet"] == {"model": "llama3-8b", "replicas": 3, "gpus": {"h100": 3}}
 
@@ -159,6 +171,17 @@ def test_noise_is_no_shift() -> None:
 def test_results_of_different_loads_are_not_compared() -> None:
     with pytest.raises(ValueError, match="differ in rate"):
         compare.compare([{**planted(0, 0), "rate": 1.0}], [{**planted(0, 0), "rate": 2.0}])
+
+
+def test_results_of_several_loads_are_compared_load_by_load() -> None:
+    def at(load: float, shift: float) -> dict[str, Any]:
+        return {**planted(shift, 0.001, seed=round(shift)), "load": load, "rate": 10 * load}
+
+    moved = compare.compare([at(1.0, 0.0), at(2.0, 0.0)], [at(2.0, 1.0), at(1.0, 0.0)])
+
+    assert [(each.who, each.verdict) for each in moved] == [("p at 2x", "worse"), ("p at 1x", "same")]
+    assert "| p at 2x | all ttft_mean |" in compare.table(moved)
+    assert "of the 1 that differ" in compare.table(moved)
 
 
 def test_compare_reads_two_files_and_can_be_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Pictures of results: light, labelled at the lines themselves, in colours that everybody can tell apart."""
