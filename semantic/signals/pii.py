@@ -1,5 +1,6 @@
 """Personal data from both tiers: tags of the encoder become spans, and detected spans go before them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from semantic.signals.detectors import DETERMINISTIC
 from semantic.signals.values import PiiSpan
 
 Array = npt.NDArray[Any]
+_CAPITAL_INSIDE = re.compile(r"(?<=[a-z,;'\"(] )[^\W\d_a-z][^\W\d_A-Z]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,11 @@ class PiiSettings:
     threshold: float
     left_to_detectors: frozenset[str]
     """Types whose form a detector knows: the encoder's guesses of them are dropped."""
+
+
+def has_capital_inside(text: str) -> bool:
+    """Whether a word in the middle of a sentence has a capital first letter, as names do."""
+    return any(match[0][0].isupper() for match in _CAPITAL_INSIDE.finditer(text))
 
 
 def decode(logits: Array, offsets: Sequence[tuple[int, int]], text: str, settings: PiiSettings) -> tuple[PiiSpan, ...]:
@@ -92,6 +99,3 @@ def merged(detected: Sequence[PiiSpan], tagged: Sequence[PiiSpan]) -> tuple[PiiS
         elif span.type == "STREET_ADDRESS" and all(o.type == "PHONE_NUMBER" and o.score < 1 for o in clash):
             out = [other for other in out if other not in clash] + [span]
     return tuple(sorted(out, key=lambda span: span.start))
-
-
-ALL_DETECTED = frozenset(DETERMINISTIC)

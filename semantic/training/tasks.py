@@ -149,6 +149,15 @@ def read_all(folder: Path) -> list[Example]:
     return [example for task in (*LABELS, "pii") for example in read_task(folder, task)]
 
 
+def read_foreign(folder: Path) -> list[Example]:
+    """Texts in other languages than English (task `foreign`, no label), which attacks are put into.
+
+    The source ends in the language's code.
+    """
+    rows = [row for row in _lines(folder / "language.jsonl.gz") if row["label"] != "en"]
+    return [Example("foreign", row["text"], -1, f"{row['source']}#{row['label']}") for row in rows]
+
+
 def read_rows_of_languages(folder: Path) -> list[tuple[str, str]]:
     """(text, ISO code) of the language file, and of the other languages in the files of personal data and safety."""
     rows = [(row["text"], row["label"]) for row in _lines(folder / "language.jsonl.gz")]
