@@ -21,6 +21,7 @@ from semantic.signals.values import PiiSpan
 from semantic.windows import windows_of
 
 Array = npt.NDArray[Any]
+MODEL = "model.onnx"
 THREADS = 2
 """Threads of one forward pass. More help only long batches, and take cores from the event loop."""
 WINDOWS_MAX = 16
@@ -54,7 +55,7 @@ class Encoder:
         """Loads the session; takes some hundred milliseconds, so not on the event loop."""
         self._settings = settings
         self._tokenizer = tokenizer
-        self._session = open_session(folder / "model.onnx", threads)
+        self._session = open_session(folder / MODEL, threads)
 
     def classify(self, texts: Sequence[str]) -> list[Encoded]:
         """One answer for each text, in order."""

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from semantic.onnx import read_tokenizer
+from semantic.reading import ConfigError
 from semantic.signals.detectors import detect
-from semantic.signals.encoder import THREADS, Encoded, Encoder, pooled
+from semantic.signals.encoder import MODEL, THREADS, Encoded, Encoder, pooled
+from semantic.signals.late import LateEncoder
 from semantic.signals.ngrams import kept_bytes
 from semantic.signals.pii import has_capital_inside, merged, shifted
 from semantic.signals.settings import SHIPPED, Settings, read_settings
@@ -46,12 +48,19 @@ class Glance:
 class Engine:
     """Both tiers of a model folder."""
 
-    def __init__(self, folder: Path = SHIPPED, threads: int = THREADS) -> None:
-        """Loads everything; some hundred milliseconds, so not on the event loop. ConfigError for a wrong folder."""
+    def __init__(self, folder: Path = SHIPPED, threads: int = THREADS, *, late: bool = False) -> None:
+        """Loads everything; some hundred milliseconds, so not on the event loop. ConfigError for a wrong folder.
+
+        `late` leaves the encoder to `encoder.prepare()` or to the first text that asks it.
+        """
         self.settings: Settings = read_settings(folder)
         tokenizer = read_tokenizer(folder / "tokenizer.json")
         self.tier0 = Tier0(folder / "tier0.npz", self.settings.tier0_temperatures, tokenizer)
-        self.encoder = Encoder(folder, self.settings, tokenizer, threads)
+        if not (folder / MODEL).is_file():
+            raise ConfigError(str(folder / MODEL), "the model folder has no model.onnx")
+        self.encoder = LateEncoder(lambda: Encoder(folder, self.settings, tokenizer, threads))
+        if not late:
+            self.encoder.prepare()
 
     def glance(self, text: str) -> Glance:
         """Tier 0 alone: rules, words and letters."""

@@ -1,14 +1,13 @@
 """Personal data from both tiers: tags of the encoder become spans, and detected spans go before them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from semantic.signals.detectors import DETERMINISTIC
 from semantic.signals.values import PiiSpan
 
 Array = npt.NDArray[Any]
@@ -61,7 +60,7 @@ def decode(logits: Array, offsets: Sequence[tuple[int, int]], text: str, setting
 def _kept(spans: Sequence[PiiSpan], text: str, settings: PiiSettings) -> tuple[PiiSpan, ...]:
     """The sure ones, with the parts of one value joined: a name goes on after a hyphen, an address after a comma."""
     joined: list[PiiSpan] = []
-    for span in spans:
+    for span in _whole(spans, text):
         last = joined[-1] if joined else None
         if last and last.type == span.type and text[last.end : span.start] in _JOINTS.get(span.type, ()):
             score = max(last.score, span.score)
@@ -71,6 +70,36 @@ def _kept(spans: Sequence[PiiSpan], text: str, settings: PiiSettings) -> tuple[P
     return tuple(s for s in joined if s.score >= settings.threshold and s.type not in settings.left_to_detectors)
 
 
+def _whole(spans: Sequence[PiiSpan], text: str) -> Iterator[PiiSpan]:
+    """Spans of names to the ends of their words: a rare name is many pieces, of which some are passed over.
+
+    Only in scripts with capitals, where a word ends at what is no letter.
+    """
+    last: PiiSpan | None = None
+    for span in spans:
+        start, end = span.start, span.end
+        if span.type in _NAMES:
+            while start > 0 and _is_cased(text[start]) and _is_cased(text[start - 1]):
+                start -= 1
+            while end < len(text) and _is_cased(text[end - 1]) and _is_cased(text[end]):
+                end += 1
+        if last is not None and start < last.end:
+            if last.type == span.type:
+                last = PiiSpan(last.start, max(last.end, end), span.type, max(last.score, span.score))
+                continue
+            start = max(start, last.end)
+        if last is not None:
+            yield last
+        last = PiiSpan(start, max(start, end), span.type, span.score)
+    if last is not None:
+        yield last
+
+
+def _is_cased(character: str) -> bool:
+    return character.isupper() or character.islower()
+
+
+_NAMES = frozenset(("PERSON", "ORGANIZATION", "GPE", "LOCATION", "NRP", "TITLE"))
 _NAME_JOINTS = (" ", "-", ". ", ".", "'", " & ", "")
 _JOINTS = {
     "PERSON": _NAME_JOINTS,

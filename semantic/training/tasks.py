@@ -46,6 +46,9 @@ PII_TYPES = (
 )
 PII_TAGS = ("O", *(f"{mark}-{kind}" for kind in PII_TYPES for mark in "BI"))
 
+GATED = ("PERSON", "ORGANIZATION", "GPE", "LOCATION", "STREET_ADDRESS", "NRP", "TITLE", "AGE", "USERNAME", "PASSWORD")
+"""Types that only the encoder finds; the gate says whether a text may hold one."""
+
 LABELS: dict[str, tuple[str, ...]] = {
     "domain": CATEGORIES,
     "safety": ("benign", "harmful", "injection", "jailbreak"),

@@ -26,6 +26,7 @@ from semantic.training.checkpoint import read_base
 from semantic.training.mixture import Mixture, Shares
 from semantic.training.tasks import (
     FOLDS,
+    GATED,
     LABELS,
     Example,
     is_held_out,
@@ -41,8 +42,6 @@ Array = npt.NDArray[Any]
 
 STEPS, RATE, SMOOTHING = 70, 0.25, 0.05
 """Of the language table, which is fitted on a CPU."""
-GATED = ("PERSON", "ORGANIZATION", "GPE", "LOCATION", "STREET_ADDRESS", "NRP", "TITLE", "AGE", "USERNAME", "PASSWORD")
-"""Types that only the encoder finds; the gate says whether a text may hold one."""
 SHARES = Shares(safety=20_000, safety_composed=20_000, pii=16_000, pii_composed=6_000, reasoning=4_000, code=7_000)
 
 FREQUENT = Path(__file__).with_name("language_words.yaml")
