@@ -19,7 +19,7 @@ from epp.chooser import DefaultModelChooser, SemanticChooser
 from epp.datastore.membership import Naming
 from epp.datastore.pool import Listed, Pool
 from epp.datastore.receipts import Receipts
-from epp.domain import Candidate, Choice, Chooser, ConfigError, Load, Receipt, Refused, Request
+from epp.domain import Choice, Chooser, ConfigError, Load, Receipt, Refused, Request
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.scrape import Scraper
 from epp.picking import Picking
@@ -79,7 +79,13 @@ async def _decide(question: Question, router: SemanticRouter | None, receipt: Re
             return  # what `auto` means depends on which models there are
         receipt.choice = replace(receipt.choice, candidates=(await chooser.choose(request)).candidates)
     else:
-        receipt.choice = Choice((Candidate(request.model),)) if named else await chooser.choose(request)
+        look = chooser.check(request, request.model) if named else chooser.choose(request)
+        receipt.choice = await look
+    if receipt.choice.refusal is not None:
+        raise receipt.choice.refusal
+    if receipt.choice.answer is not None:
+        outcome.answered(receipt.choice.answer, request, receipt, int(time.time()))
+        return
     choice = candidates.fitting(receipt.choice, request, receipt)
     receipt.model = choice.candidates[0].model
     if question.pool is None:

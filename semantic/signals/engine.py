@@ -64,8 +64,7 @@ class Engine:
 
     def glance(self, text: str) -> Glance:
         """Tier 0 alone: rules, words and letters."""
-        words = self.tier0.words(text)
-        likely = self.tier0.likely(words)
+        words, likely = self.tier0.words(text)
         languages = self.tier0.language(text)
         spoken = dict(zip(self.tier0.languages, languages.tolist(), strict=True))
         is_english = spoken[ENGLISH] >= self.settings.english_min or _is_too_short_to_tell(text)
@@ -138,8 +137,8 @@ class Engine:
 
     def _head(self, name: str, likely: Array, is_english: bool, tier: Tier) -> Head:
         head = self.settings.encoder[name]
-        named = {label: float(value) for label, value in zip(head.labels, likely, strict=True)}
-        label = max(named, key=named.__getitem__)
+        named = dict(zip(head.labels, likely.tolist(), strict=True))
+        label = head.labels[int(likely.argmax())]
         if name == "safety":
             risk = float(self.settings.risk(likely))
             # A look-alike is acted upon only where one benign text in twenty would be.

@@ -107,7 +107,8 @@ def shipped(args: Any) -> Iterator[str]:
     rows = [e for e in unseen if e.task == "pii"]
     found = _read(engine, rows)
     scores = [f"{_f1(rows, [f[n] for f in found]):.3f}" for n in range(3)]
-    yield f"| personal data (F1) | {len(rows)} | {' | '.join(scores)} | {np.mean([f[1].pii_tier for f in found]):.2f} |"
+    runs = np.mean(["pii" in engine.glance(e.text).open for e in rows])
+    yield f"| personal data (F1) | {len(rows)} | {' | '.join(scores)} | {runs:.2f} |"
     spoken = [(t, c) for t, c in read_rows_of_languages(args.data) if is_held_out(Example("language", t, 0, ""))]
     right = np.mean([engine.glance(text).heads["language"].label == code for text, code in spoken])
     yield f"| language | {len(spoken)} | | | {right:.3f} | 0.00 |"

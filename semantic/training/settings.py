@@ -112,7 +112,7 @@ def words_of(path: Path, texts: tuple[str, ...]) -> dict[str, Array]:
     """Logits of tier 0 for texts, by head."""
     stored = {key: value for key, value in np.load(path).items() if not key.startswith("language.")}
     words = Words(stored, read_tokenizer(SHIPPED / "tokenizer.json"))
-    rows = [words.logits(text) for text in texts]
+    rows = [words.split(words.logits(text)) for text in texts]
     return {head: np.stack([row[head] for row in rows]) for head in (*LABELS, "names")}
 
 
