@@ -1,7 +1,8 @@
 """The semantic stage in a process: built once, rebuilt aside when its file changes, swapped whole, closed at the end.
 
-The shipped models are loaded once and kept over every reload. What takes long to load at the start (users' own models,
-vectors of phrases) comes in while we serve; their signals are unknown until then.
+The shipped models are loaded once and kept over every reload. What takes long to load at the start (the encoder, users'
+own models, vectors of phrases) comes in while we serve; until then tier 0 answers what it is sure of, and the rest is
+unknown.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class SemanticStage:
         poll_s: float = 0.5,
         settle_s: float = 0.25,
     ) -> None:
-        """Blocking: reads the file and loads the shipped models. Raises ConfigError."""
+        """Blocking: reads the file and loads tier 0. Raises ConfigError."""
         self._path = path
         self._lenient = lenient
         self._sessions = Sessions()
@@ -63,7 +64,7 @@ class SemanticStage:
         except SemanticConfigError as mistake:
             if router is self.router:
                 self.models_error = f"{self._path}: {mistake}"
-                log.warning("a model of your own is not used, its signals stay unknown: %s", self.models_error)
+                log.warning("a model is not used, its signals stay unknown: %s", self.models_error)
 
     async def watch(self) -> None:
         """Bring in what takes long, and follow the file until cancelled."""

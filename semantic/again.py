@@ -51,6 +51,9 @@ class Silent:
         """Nothing."""
         return Seen()
 
+    def prepare(self) -> None:
+        """Nothing takes long here."""
+
     def embed(self, texts: object) -> Vectors | None:
         """No vectors."""
         return None

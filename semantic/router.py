@@ -67,7 +67,7 @@ class SemanticRouter:
     def load(
         cls, path: Path, *, lenient: bool = False, signals: Signals | None = None, sessions: Sessions | None = None
     ) -> "SemanticRouter":
-        """Reads the configuration, then loads the shipped models. Blocking: call it in a thread when a loop is running.
+        """Reads the configuration, then loads tier 0. Blocking: call it in a thread when a loop is running.
 
         ConfigError for a mistake in either, OSError when the configuration cannot be read.
         """
@@ -76,7 +76,8 @@ class SemanticRouter:
         return cls(config, signals or HeadSignals.load(), own=own, sessions=sessions)
 
     def prepare(self) -> None:
-        """Makes the vectors of phrases and loads the users' own models. Blocking. Raises ConfigError."""
+        """Loads the encoder and the users' own models, makes the vectors of phrases. Blocking. Raises ConfigError."""
+        self.signals.prepare()
         phrases = [
             p for plan in (self.config.plan, *self.config.plans.values()) for j in plan.judges for p in _phrases(j)
         ]

@@ -11,6 +11,7 @@ import pytest
 
 from epp.domain import ConfigError
 from epp.semantic_stage import SemanticStage
+from semantic.config import ConfigError as SemanticConfigError
 from tests.edge.until import until
 from tests.semantic.fakes import LONG_S, Told, chat
 from tests.semantic.onnx_files import classifier
@@ -135,3 +136,17 @@ def test_a_bad_file_at_the_start_stops_it_with_every_mistake(path: Path) -> None
     with pytest.raises(ConfigError, match="bgi") as caught:
         SemanticStage(path, signals=Told())
     assert "routing.decisions[0].prio: unknown key" in str(caught.value)
+
+
+async def test_an_encoder_that_cannot_be_loaded_is_a_condition_and_serving_goes_on(path: Path) -> None:
+    class Broken(Told):
+        def prepare(self) -> None:
+            raise SemanticConfigError("model.onnx", "cannot be loaded by onnxruntime: a test")
+
+    async with running(path, Broken()) as stage:
+        await settled(stage, lambda s: s.models_error)
+        choice = await stage.router.choose(chat("about math"), LONG_S)
+        error = stage.models_error
+
+    assert choice.decision == "maths"
+    assert error == f"{path}: model.onnx: cannot be loaded by onnxruntime: a test"

@@ -39,6 +39,9 @@ class TableSignals:
         """The table's row; a text that is in none is unknown."""
         return self._table.get(text, NOTHING)
 
+    def prepare(self) -> None:
+        """Nothing takes long here."""
+
     def embed(self, texts: Sequence[str]) -> Vectors | None:
         """Nothing here embeds."""
         return None

@@ -89,6 +89,10 @@ class Signals(Protocol):
         """As much of what is wanted as can be had before `deadline` (the event loop's clock)."""
         ...
 
+    def prepare(self) -> None:
+        """Load what takes long. Blocking; ConfigError when it cannot be, and what needs it stays unknown."""
+        ...
+
     def embed(self, texts: Sequence[str]) -> Vectors | None:
         """One unit vector a text, for phrases of the configuration; None where nothing embeds.
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from semantic.onnx import open_session, read_tokenizer, softmax
+from semantic.onnx import open_session, softmax
 from semantic.shapes import shape_codes
 from semantic.signals.pii import decode
 from semantic.signals.settings import Settings
@@ -21,6 +21,7 @@ from semantic.signals.values import PiiSpan
 from semantic.windows import windows_of
 
 Array = npt.NDArray[Any]
+MODEL = "model.onnx"
 THREADS = 2
 """Threads of one forward pass. More help only long batches, and take cores from the event loop."""
 WINDOWS_MAX = 16
@@ -30,7 +31,7 @@ _CLS, _SEP = 101, 102
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What the encoder says of one piece of text: probabilities by head, spans in it, its mean vector."""
+    """What the encoder says of one piece of text: probabilities by head as they come, spans in it, its mean vector."""
 
     likely: Mapping[str, Array]
     spans: tuple[PiiSpan, ...]
@@ -50,11 +51,11 @@ class _Window:
 class Encoder:
     """The session of a model folder."""
 
-    def __init__(self, folder: Path, settings: Settings, threads: int = THREADS) -> None:
+    def __init__(self, folder: Path, settings: Settings, tokenizer: Tokenizer, threads: int = THREADS) -> None:
         """Loads the session; takes some hundred milliseconds, so not on the event loop."""
         self._settings = settings
-        self._tokenizer: Tokenizer = read_tokenizer(folder / "tokenizer.json")
-        self._session = open_session(folder / "model.onnx", threads)
+        self._tokenizer = tokenizer
+        self._session = open_session(folder / MODEL, threads)
 
     def classify(self, texts: Sequence[str]) -> list[Encoded]:
         """One answer for each text, in order."""
@@ -100,7 +101,7 @@ class Encoder:
         out: dict[str, Array] = {}
         at = 0
         for name, head in self._settings.encoder.items():
-            out[name] = softmax(logits[:, at : at + len(head.labels)], head.temperature)
+            out[name] = softmax(logits[:, at : at + len(head.labels)], 1.0)
             at += len(head.labels)
         return out
 

@@ -5,17 +5,20 @@ its answer when the encoder runs for another head, so that a label does not depe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from semantic.onnx import read_tokenizer
+from semantic.reading import ConfigError
 from semantic.signals.detectors import detect
-from semantic.signals.encoder import THREADS, Encoded, Encoder, pooled
+from semantic.signals.encoder import MODEL, THREADS, Encoded, Encoder, pooled
+from semantic.signals.late import LateEncoder
 from semantic.signals.ngrams import kept_bytes
-from semantic.signals.pii import merged, shifted
+from semantic.signals.pii import has_capital_inside, merged, shifted
 from semantic.signals.settings import SHIPPED, Settings, read_settings
 from semantic.signals.tier0 import NAMES, Tier0
 from semantic.signals.values import Coverage, Head, Level, PiiSpan, TextSignals, Tier
@@ -38,20 +41,30 @@ class Glance:
     open: frozenset[str]
     is_english: bool
     coverage: Coverage
+    words: Mapping[str, Array] = field(default_factory=dict)
+    """Logits of tier 0, which count beside the encoder's."""
 
 
 class Engine:
     """Both tiers of a model folder."""
 
-    def __init__(self, folder: Path = SHIPPED, threads: int = THREADS) -> None:
-        """Loads everything; some hundred milliseconds, so not on the event loop. ConfigError for a wrong folder."""
+    def __init__(self, folder: Path = SHIPPED, threads: int = THREADS, *, late: bool = False) -> None:
+        """Loads everything; some hundred milliseconds, so not on the event loop. ConfigError for a wrong folder.
+
+        `late` leaves the encoder to `encoder.prepare()` or to the first text that asks it.
+        """
         self.settings: Settings = read_settings(folder)
-        self.tier0 = Tier0(folder, self.settings.tier0_temperatures)
-        self.encoder = Encoder(folder, self.settings, threads)
+        tokenizer = read_tokenizer(folder / "tokenizer.json")
+        self.tier0 = Tier0(folder / "tier0.npz", self.settings.tier0_temperatures, tokenizer)
+        if not (folder / MODEL).is_file():
+            raise ConfigError(str(folder / MODEL), "the model folder has no model.onnx")
+        self.encoder = LateEncoder(lambda: Encoder(folder, self.settings, tokenizer, threads))
+        if not late:
+            self.encoder.prepare()
 
     def glance(self, text: str) -> Glance:
         """Tier 0 alone: rules, words and letters."""
-        likely = self.tier0.words(text)
+        words, likely = self.tier0.words(text)
         languages = self.tier0.language(text)
         spoken = dict(zip(self.tier0.languages, languages.tolist(), strict=True))
         is_english = spoken[ENGLISH] >= self.settings.english_min or _is_too_short_to_tell(text)
@@ -61,11 +74,13 @@ class Engine:
         total = len(text.encode(errors="replace"))
         scanned = min(total, kept_bytes(text))
         left = {name for name in ENCODED if not self._is_sure(name, heads[name], is_english)}
-        if float(likely[NAMES][1]) >= self.settings.names_sure:
+        if "\n" in text.strip():
+            left.add("safety")  # an attack inside a document is not to be seen from words alone
+        if float(likely[NAMES][1]) >= self.settings.names_sure or has_capital_inside(text):
             left.add("pii")
         if scanned < total:
             left |= {*ENCODED, "pii"}
-        return Glance(heads, tuple(detect(text)), frozenset(left), is_english, Coverage(scanned, total))
+        return Glance(heads, tuple(detect(text)), frozenset(left), is_english, Coverage(scanned, total), words)
 
     def signals(
         self,
@@ -84,9 +99,13 @@ class Engine:
         if not had or had[0][0] != pieces[0]:
             return self._unknown(glance, frozenset({*ENCODED, "pii"}) if everything else glance.open)
         whole = pooled([answer for _, answer in had], self.settings)
+        likely = {
+            name: joined(whole.likely[name], glance.words[name], head.blend, head.temperature)
+            for name, head in self.settings.encoder.items()
+        }
         heads = dict(glance.heads)
         for name in ENCODED if everything else sorted(glance.open.intersection(ENCODED)):
-            heads[name] = self._head(name, likely_of(name, whole.likely), glance.is_english, 1)
+            heads[name] = self._head(name, likely_of(name, likely), glance.is_english, 1)
         tagged = {span for (start, _), answer in had for span in shifted(answer.spans, start)}
         coverage = Coverage(_bytes_of(text, [piece for piece, _ in had]), glance.coverage.total_bytes)
         complete = coverage.scanned_bytes == coverage.total_bytes
@@ -118,8 +137,8 @@ class Engine:
 
     def _head(self, name: str, likely: Array, is_english: bool, tier: Tier) -> Head:
         head = self.settings.encoder[name]
-        named = {label: float(value) for label, value in zip(head.labels, likely, strict=True)}
-        label = max(named, key=named.__getitem__)
+        named = dict(zip(head.labels, likely.tolist(), strict=True))
+        label = head.labels[int(likely.argmax())]
         if name == "safety":
             risk = float(self.settings.risk(likely))
             # A look-alike is acted upon only where one benign text in twenty would be.
@@ -134,6 +153,18 @@ class Engine:
         if name == "safety" and head.label != "benign":
             return False
         return head.confidence >= self.settings.encoder[name].sure
+
+
+def joined(encoded: Array, words: Array, blend: float, temperature: float) -> Array:
+    """Calibrated probabilities of a head from the encoder's and, raised to `blend`, those of tier 0.
+
+    A product of experts (Hinton, 1999): words that the training rows had speak where the encoder is torn.
+    """
+    logits = np.log(np.maximum(encoded, 1e-9))
+    if blend:
+        logits = logits + blend * (words - np.logaddexp.reduce(words))
+    powers = np.exp((logits - logits.max()) / temperature)
+    return np.asarray(powers / powers.sum(), dtype=np.float32)
 
 
 def likely_of(name: str, likely: Mapping[str, Array]) -> Array:

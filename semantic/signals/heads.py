@@ -28,10 +28,13 @@ class HeadSignals:
 
     @classmethod
     def load(cls, folder: Path = SHIPPED, threads: int = THREADS) -> "HeadSignals":
-        """Loads the models. Blocking. Raises ConfigError for a folder that is none."""
-        engine = Engine(folder, threads)
-        engine.read(["warm up"], "1")  # the first pass allocates; no request should pay for it
+        """Loads tier 0, a tenth of a second; `prepare` brings the encoder. ConfigError for a folder that is none."""
+        engine = Engine(folder, threads, late=True)
         return cls(SignalReader(engine, Classifier(engine.encoder)))
+
+    def prepare(self) -> None:
+        """Loads the encoder. Blocking. Raises ConfigError."""
+        self.reader.engine.encoder.prepare()
 
     @property
     def provides(self) -> Mapping[str, tuple[str, ...]]:
@@ -58,7 +61,8 @@ class HeadSignals:
 
     def counts(self) -> object:
         """How texts were read, and what became of the encoder's queue."""
-        return {**asdict(self.reader.levels), **asdict(self.reader.classifier.counts)}
+        ready = self.reader.engine.encoder.ready
+        return {"encoder_ready": ready, **asdict(self.reader.levels), **asdict(self.reader.classifier.counts)}
 
     def close(self) -> None:
         """Lets the worker thread go. Closing twice is harmless."""

@@ -4,16 +4,19 @@ Pure arithmetic on what is given: no state, the same hash on every machine. Work
 """
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-WORD_BUCKETS = 1 << 17
+WORD_BUCKETS = 1 << 16
 CHARACTER_BUCKETS = 1 << 15
 WORDS_MAX = 160
 """Words looked at: half from the head, half from the tail of the text. Costs about a quarter of a microsecond each."""
+PIECES_MAX = 256
+"""Word pieces looked at, half from each end."""
 LETTERS_MAX = 400
 """Characters looked at for the language, from the head of the text."""
 STEM_CHARACTERS = 5
@@ -27,12 +30,19 @@ Buckets = npt.NDArray[np.int64]
 
 def kept_bytes(text: str) -> int:
     """How much of the text, in bytes of UTF-8, the word features can have seen."""
-    return len(_kept(text).encode(errors="replace"))
+    return len(kept_text(text).encode(errors="replace"))
+
+
+def kept_pieces(pieces: Sequence[int]) -> Buckets:
+    """The word pieces looked at: all, or half of PIECES_MAX from each end."""
+    if len(pieces) > PIECES_MAX:
+        pieces = [*pieces[: PIECES_MAX // 2], *pieces[-PIECES_MAX // 2 :]]
+    return np.array(pieces, dtype=np.int64)
 
 
 def word_buckets(text: str) -> Buckets:
     """One bucket for each word, pair of words, and beginning of a word, in lower case; numbers count by length."""
-    words = _WORD.findall(_kept(text).lower())
+    words = _WORD.findall(kept_text(text).lower())
     if len(words) > WORDS_MAX:
         words = words[: WORDS_MAX // 2] + words[-WORDS_MAX // 2 :]
     encoded = [word.encode(errors="replace") if word.isalpha() else _plain(word) for word in words]
@@ -56,7 +66,7 @@ def character_buckets(text: str) -> Buckets:
     return np.concatenate(parts).astype(np.int64)
 
 
-def _kept(text: str) -> str:
+def kept_text(text: str) -> str:
     """The head and the tail of a text too long to look at whole."""
     if len(text) <= _WORD_CHARACTERS_KEPT:
         return text

@@ -1,16 +1,17 @@
 """Personal data from both tiers: tags of the encoder become spans, and detected spans go before them."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from semantic.signals.detectors import DETERMINISTIC
 from semantic.signals.values import PiiSpan
 
 Array = npt.NDArray[Any]
+_CAPITAL_INSIDE = re.compile(r"(?<=[a-z,;'\"(] )[^\W\d_a-z][^\W\d_A-Z]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class PiiSettings:
     threshold: float
     left_to_detectors: frozenset[str]
     """Types whose form a detector knows: the encoder's guesses of them are dropped."""
+
+
+def has_capital_inside(text: str) -> bool:
+    """Whether a word in the middle of a sentence has a capital first letter, as names do."""
+    return any(match[0][0].isupper() for match in _CAPITAL_INSIDE.finditer(text))
 
 
 def decode(logits: Array, offsets: Sequence[tuple[int, int]], text: str, settings: PiiSettings) -> tuple[PiiSpan, ...]:
@@ -54,7 +60,7 @@ def decode(logits: Array, offsets: Sequence[tuple[int, int]], text: str, setting
 def _kept(spans: Sequence[PiiSpan], text: str, settings: PiiSettings) -> tuple[PiiSpan, ...]:
     """The sure ones, with the parts of one value joined: a name goes on after a hyphen, an address after a comma."""
     joined: list[PiiSpan] = []
-    for span in spans:
+    for span in _whole(spans, text):
         last = joined[-1] if joined else None
         if last and last.type == span.type and text[last.end : span.start] in _JOINTS.get(span.type, ()):
             score = max(last.score, span.score)
@@ -64,6 +70,36 @@ def _kept(spans: Sequence[PiiSpan], text: str, settings: PiiSettings) -> tuple[P
     return tuple(s for s in joined if s.score >= settings.threshold and s.type not in settings.left_to_detectors)
 
 
+def _whole(spans: Sequence[PiiSpan], text: str) -> Iterator[PiiSpan]:
+    """Spans of names to the ends of their words: a rare name is many pieces, of which some are passed over.
+
+    Only in scripts with capitals, where a word ends at what is no letter.
+    """
+    last: PiiSpan | None = None
+    for span in spans:
+        start, end = span.start, span.end
+        if span.type in _NAMES:
+            while start > 0 and _is_cased(text[start]) and _is_cased(text[start - 1]):
+                start -= 1
+            while end < len(text) and _is_cased(text[end - 1]) and _is_cased(text[end]):
+                end += 1
+        if last is not None and start < last.end:
+            if last.type == span.type:
+                last = PiiSpan(last.start, max(last.end, end), span.type, max(last.score, span.score))
+                continue
+            start = max(start, last.end)
+        if last is not None:
+            yield last
+        last = PiiSpan(start, max(start, end), span.type, span.score)
+    if last is not None:
+        yield last
+
+
+def _is_cased(character: str) -> bool:
+    return character.isupper() or character.islower()
+
+
+_NAMES = frozenset(("PERSON", "ORGANIZATION", "GPE", "LOCATION", "NRP", "TITLE"))
 _NAME_JOINTS = (" ", "-", ". ", ".", "'", " & ", "")
 _JOINTS = {
     "PERSON": _NAME_JOINTS,
@@ -92,6 +128,3 @@ def merged(detected: Sequence[PiiSpan], tagged: Sequence[PiiSpan]) -> tuple[PiiS
         elif span.type == "STREET_ADDRESS" and all(o.type == "PHONE_NUMBER" and o.score < 1 for o in clash):
             out = [other for other in out if other not in clash] + [span]
     return tuple(sorted(out, key=lambda span: span.start))
-
-
-ALL_DETECTED = frozenset(DETERMINISTIC)

@@ -25,6 +25,8 @@ class HeadSettings:
     """Below this confidence the head abstains."""
     sure: float
     """From this confidence of tier 0 on, the encoder is not asked."""
+    blend: float = 0.0
+    """How much tier 0's log probabilities count beside the encoder's own, where the encoder answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ def read_settings(folder: Path) -> Settings:
     try:
         return Settings(
             {
-                name: HeadSettings(tuple(head["labels"]), head["temperature"], head["threshold"], head["sure"])
+                name: HeadSettings(
+                    tuple(head["labels"]), head["temperature"], head["threshold"], head["sure"], head["blend"]
+                )
                 for name, head in meta["heads"].items()
             },
             dict(meta["tier0_temperatures"]),

@@ -34,10 +34,10 @@ NOISY_WEIGHT = 0.25
 class Shares:
     """How many rows of each task an epoch draws, and how they are made."""
 
-    domain: int = 40_000
+    domain: int = 46_000
     domain_prompts: int = 14_000
     safety: int = 10_000
-    safety_composed: int = 9_000
+    safety_composed: int = 14_000
     difficulty: int = 7_000
     reasoning: int = 3_500
     code: int = 5_000
@@ -96,7 +96,11 @@ class Mixture:
         benign = [e.text for e in safety if e.label == BENIGN]
         questions = [e.text for e in self._by_task["domain"] if len(e.text) < 400]
         harmful = [e.text for e in safety if e.label == HARMFUL and not e.source.startswith(NOISY)]
-        self._composer = Composer(benign + questions[::4], questions, harmful)
+        foreign: dict[str, list[str]] = {}
+        for e in examples:
+            if e.task == "foreign":
+                foreign.setdefault(e.source.rsplit("#", maxsplit=1)[-1], []).append(e.text)
+        self._composer = Composer(benign + questions[::4], questions, harmful, foreign)
         self._filler = pii_style.Filler(self._by_task["pii"])
 
     def epoch(self) -> list[Drawn]:

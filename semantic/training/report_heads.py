@@ -17,11 +17,11 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from semantic.signals.detectors import DETERMINISTIC, detect
-from semantic.signals.engine import Engine
 from semantic.signals.pii import PiiSettings, decode, merged
 from semantic.signals.settings import read_settings
 from semantic.signals.values import PiiSpan
 from semantic.training.calibrate import calibration_error, kept_and_right, probabilities
+from semantic.training.report_cascade import cascade, shipped
 from semantic.training.settings import Fold, benign_half_lookalikes, pooled, read_folds
 from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, bare_source, family, read_all, split
 from semantic.training.train_heads import read_tokenizer
@@ -29,7 +29,6 @@ from semantic.windows import windows_of
 
 Array = npt.NDArray[Any]
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-KEPT = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def main() -> None:
@@ -46,8 +45,8 @@ def main() -> None:
         "difficulty": _difficulty,
         "code": _code,
         "pii": _pii,
-        "cascade": _cascade,
-        "shipped": _shipped,
+        "cascade": cascade,
+        "shipped": shipped,
     }
     for section in args.sections:
         sys.stdout.write(f"\n## {section}\n" + "\n".join(sections[section](args)) + "\n")
@@ -60,24 +59,28 @@ def _folds(args: Any, task: str, head: str | None = None) -> list[Fold]:
 
 def _domain(args: Any) -> Iterator[str]:
     heat = read_settings(args.model).encoder["domain"].temperature
-    yield "| fold | rows | accuracy | mean of categories | calibration error |\n|---|---|---|---|---|"
     folds = _folds(args, "domain")
+    yield "| fold | rows | plain | encoder alone | accuracy | mean of categories | calibration error |"
+    yield "|---|---|---|---|---|---|---|"
     for fold in folds:
-        right = fold.encoder.argmax(1) == fold.labels
+        right = fold.answer.argmax(1) == fold.labels
         macro = np.mean([right[fold.labels == label].mean() for label in set(fold.labels.tolist())])
-        error = calibration_error(probabilities(fold.encoder, heat), fold.labels)
-        yield f"| {fold.name} | {len(right)} | {right.mean():.3f} | {macro:.3f} | {error:.3f} |"
+        error = calibration_error(probabilities(fold.answer, heat), fold.labels)
+        plain = f"{(_plain(args, 'domain', fold).argmax(1) == fold.labels).mean():.3f}" if args.plain else ""
+        alone = (fold.encoder.argmax(1) == fold.labels).mean()
+        said = f"{plain} | {alone:.3f} | {right.mean():.3f} | {macro:.3f} | {error:.3f}"
+        yield f"| {fold.name} | {len(right)} | {said} |"
     yield "\n| category | " + " | ".join(f.name for f in folds) + " |\n|---|" + "---|" * len(folds)
     for label, name in enumerate(LABELS["domain"]):
-        yield f"| {name} | " + " | ".join(_share(f.encoder.argmax(1) == label, f.labels == label) for f in folds) + " |"
+        yield f"| {name} | " + " | ".join(_share(f.answer.argmax(1) == label, f.labels == label) for f in folds) + " |"
     yield "\n| fold | source | rows | accuracy |\n|---|---|---|---|"
     for fold in folds:
-        yield from _by_source(fold, fold.encoder.argmax(1) == fold.labels)
+        yield from _by_source(fold, fold.answer.argmax(1) == fold.labels)
     yield "\nConfusion on `rows` (row: label, column: answer)\n"
     yield from _confusion(folds[0], LABELS["domain"])
     yield "\n| fold | share and accuracy at or above a confidence |\n|---|---|"
     for fold in folds:
-        kept = kept_and_right(probabilities(fold.encoder, heat), fold.labels)
+        kept = kept_and_right(probabilities(fold.answer, heat), fold.labels)
         yield f"| {fold.name} | " + "; ".join(f"{t}: {s:.2f}, {r:.2f}" for t, s, r in kept) + " |"
 
 
@@ -92,13 +95,12 @@ def _safety(args: Any) -> Iterator[str]:
     for fold in _folds(args, "safety"):
         yield _curve(fold, fold.name)
         if args.plain:
-            path = args.plain / f"safety-{fold.name}.npz"
-            plain = pooled(path, len(fold.rows), "safety")
+            plain = _plain(args, "safety", fold)
             yield _curve(Fold(fold.name, fold.rows, fold.labels, plain, fold.words), f"{fold.name}, plain")
     yield "\nShare of each source over the fold's threshold of 5 %\n"
     yield "| fold | source | label | rows | over |\n|---|---|---|---|---|"
     for fold in _folds(args, "safety"):
-        risk = _risk(fold.encoder)
+        risk = _risk(fold.answer)
         over = risk > np.quantile(risk[benign_half_lookalikes(fold)], 0.95)
         groups = sorted({(_origin(e), e.label) for e in fold.rows})
         for name, label in groups:
@@ -109,8 +111,13 @@ def _safety(args: Any) -> Iterator[str]:
     yield from _confusion(_folds(args, "safety")[0], LABELS["safety"])
 
 
+def _plain(args: Any, task: str, fold: Fold) -> Array:
+    """What the plain fine-tune of the task says of the fold's rows."""
+    return pooled(args.plain / f"{task}-{fold.name}.npz", len(fold.rows), task)
+
+
 def _curve(fold: Fold, name: str) -> str:
-    risk, benign = _risk(fold.encoder), benign_half_lookalikes(fold)
+    risk, benign = _risk(fold.answer), benign_half_lookalikes(fold)
     cells = []
     for rate in RATES:
         over = risk > np.quantile(risk[benign], 1 - rate)
@@ -141,7 +148,7 @@ def _difficulty(args: Any) -> Iterator[str]:
 def _code(args: Any) -> Iterator[str]:
     yield "| fold | rows | accuracy | code found | chat kept | AUC |\n|---|---|---|---|---|---|"
     for fold in _folds(args, "code"):
-        guess = fold.encoder.argmax(1)
+        guess = fold.answer.argmax(1)
         order = np.argsort(fold.labels, kind="stable")
         area = auc(fold.encoder[order, 1] - fold.encoder[order, 0], int((fold.labels == 0).sum()))
         found = [_share(guess == label, fold.labels == label) for label in (1, 0)]
@@ -206,56 +213,6 @@ def _as_logits(tags: Array, scores: Array) -> Array:
     return out
 
 
-def _cascade(args: Any) -> Iterator[str]:
-    settings = read_settings(args.model)
-    yield "| head | fold | tier 1 alone | tier 0 alone | both | answered by tier 0 |\n|---|---|---|---|---|---|"
-    for task in ("domain", "safety", "difficulty", "code"):
-        for fold in _folds(args, task):
-            if not len(fold.words):
-                continue
-            likely = probabilities(fold.words, settings.tier0_temperatures[task])
-            kept = likely.max(1) >= settings.encoder[task].sure
-            if task == "safety":
-                kept &= likely.argmax(1) == 0
-            one, zero = (x.argmax(1) == fold.labels for x in (fold.encoder, fold.words))
-            both = np.where(kept, zero, one)
-            alone = f"{one.mean():.3f} | {zero.mean():.3f}"
-            yield f"| {task} | {fold.name} | {alone} | {both.mean():.3f} | {kept.mean():.2f} |"
-            if task != "domain":
-                continue
-            for share in KEPT:
-                most = likely.max(1) >= np.quantile(likely.max(1), 1 - share)
-                loss = one.mean() - np.where(most, zero, one).mean()
-                yield f"| {task} | {fold.name} | | loss {loss:+.3f} | from {likely.max(1)[most].min():.2f} | {share} |"
-
-
-def _shipped(args: Any) -> Iterator[str]:
-    engine = Engine(args.model)
-    unseen = split(read_all(args.data), "rows")[1]
-    yield "| task | rows | tier | accuracy or F1 | answered by tier 0 |\n|---|---|---|---|---|"
-    for task in ("domain", "safety", "code", "pii"):
-        rows = [e for e in unseen if e.task == task]
-        for tier in ("1", "auto", "0"):
-            found = [
-                s for at in range(0, len(rows), 16) for s in engine.read([e.text for e in rows[at : at + 16]], tier)
-            ]
-            if task == "pii":
-                counts = [0, 0, 0]
-                for example, signals in zip(rows, found, strict=True):
-                    got = {(s.start, s.end, s.type) for s in signals.pii}
-                    gold = set(example.spans)
-                    counts = [
-                        a + b for a, b in zip(counts, (len(got & gold), len(got - gold), len(gold - got)), strict=True)
-                    ]
-                low = np.mean([s.pii_tier == 0 for s in found])
-                yield f"| {task} | {len(rows)} | {tier} | {f1([counts]):.3f} | {low:.2f} |"
-                continue
-            right = np.mean([s.heads[task].label == LABELS[task][e.label] for s, e in zip(found, rows, strict=True)])
-            low = np.mean([s.heads[task].tier == 0 for s in found])
-            asked = np.mean([s.embedding is None for s in found])
-            yield f"| {task} | {len(rows)} | {tier} | {right:.3f} | {low:.2f} (no encoder at all: {asked:.2f}) |"
-
-
 def f1(counts: Sequence[Sequence[int]]) -> float:
     """The F1 over (found, invented, missed) of several types together."""
     found, invented, missed = (sum(c[n] for c in counts) for n in range(3))
@@ -292,7 +249,7 @@ def _by_source(fold: Fold, right: Array) -> Iterator[str]:
 
 
 def _confusion(fold: Fold, labels: Sequence[str]) -> Iterator[str]:
-    guess = fold.encoder.argmax(1)
+    guess = fold.answer.argmax(1)
     yield "| | " + " | ".join(label[:5] for label in labels) + " |\n|---|" + "---|" * len(labels)
     for label, name in enumerate(labels):
         counts = np.bincount(guess[fold.labels == label], minlength=len(labels))

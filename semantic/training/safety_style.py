@@ -1,18 +1,15 @@
 """Composes attacks and harmless look-alikes from phrases of our own and texts of the data file.
 
-The same words and frames appear on both sides (role play, "ignore", system prompts, documents with requests in them),
-so that the classifier has to read what is asked for. Everything is drawn from a `Random` the caller seeds.
+The same words, frames and delimiters appear on both sides (role play, "ignore", system prompts, documents with requests
+in them), so that the classifier has to read what is asked for. Everything is drawn from a `Random` the caller seeds.
 """
 
-import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
-import yaml
+from semantic.training.safety_phrases import Phrases, cased
 
-PHRASES = Path(__file__).with_name("safety_style.yaml")
 BENIGN, HARMFUL, INJECTION, JAILBREAK = range(4)
 DOCUMENT_CHARACTERS_MAX = 900
 
@@ -27,23 +24,32 @@ class Prompt:
 
 
 class Composer:
-    """Draws prompts; `documents`, `questions` and `harmful` are texts of the training rows."""
+    """Draws prompts; `documents`, `questions`, `harmful` and `foreign` (by language) are texts of the training rows."""
 
-    def __init__(self, documents: Sequence[str], questions: Sequence[str], harmful: Sequence[str]) -> None:
+    def __init__(
+        self,
+        documents: Sequence[str],
+        questions: Sequence[str],
+        harmful: Sequence[str],
+        foreign: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Keeps the texts; reads the phrases."""
-        self._phrases: dict[str, list[str]] = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
+        self._phrases = Phrases()
         self._documents, self._questions, self._harmful = documents, questions, harmful
+        self._foreign = {code: (foreign or {}).get(code, ()) for code in self._phrases.languages}
 
     def draw(self, rng: Random) -> Prompt:
         """One prompt; attacks and look-alikes are about as frequent."""
         kinds: tuple[tuple[Callable[[Random], Prompt], float], ...] = (
-            (self._direct, 0.14),
-            (self._embedded, 0.20),
+            (self._direct, 0.10),
+            (self._embedded, 0.12),
+            (self._task, 0.24),
             (self._extraction, 0.07),
-            (self._persona, 0.17),
-            (self._lookalike, 0.13),
-            (self._document, 0.17),
-            (self._roleplay, 0.12),
+            (self._persona, 0.14),
+            (self._lookalike, 0.11),
+            (self._document, 0.09),
+            (self._roleplay, 0.10),
+            (self._other_language, 0.08),
         )
         chosen = rng.choices([k for k, _ in kinds], [w for _, w in kinds])[0]
         return chosen(rng)
@@ -53,20 +59,35 @@ class Composer:
         return self._inside(self._cut(rng), attack, label, rng)
 
     def _direct(self, rng: Random) -> Prompt:
-        return Prompt(_cased(self._attack(rng), rng), INJECTION)
+        return Prompt(self._phrases.attack(rng), INJECTION)
 
     def _embedded(self, rng: Random) -> Prompt:
-        attack = self._pick("indirect", rng) if rng.random() < 0.5 else self._attack(rng)
-        attack = self._pick("carriers", rng).format(_cased(attack, rng))
+        attack = self._pick("indirect", rng) if rng.random() < 0.5 else self._phrases.attack(rng)
+        attack = self._pick("carriers", rng).format(attack)
         return self._inside(self._cut(rng), attack, INJECTION, rng)
+
+    def _task(self, rng: Random) -> Prompt:
+        """A task over a text, and behind a delimiter an attack or a plain request, as likely the one as the other."""
+        is_attack = rng.random() < 0.5
+        said = self._phrases.attack(rng) if is_attack else self._phrases.request(rng)
+        body = rng.choice(self._questions) if rng.random() < 0.5 else self._cut(rng)
+        body = body[: DOCUMENT_CHARACTERS_MAX // 2]
+        group = "carriers" if rng.random() < 0.15 else "delimiters"
+        end = self._pick(group, rng).format(said)
+        framed = self._pick("tasks", rng).format(language=self._pick("languages", rng), body=body)
+        text = f"{framed}{end}" if group == "delimiters" else f"{framed}\n{end}"
+        start = text.rfind(said)
+        focus = (start, start + len(said)) if is_attack and start >= 0 else None
+        return Prompt(text, INJECTION if is_attack else BENIGN, focus)
 
     def _extraction(self, rng: Random) -> Prompt:
         text = self._pick("extraction", rng)
         if rng.random() < 0.3:
-            text = f"{_sentence(self._pick('overrides', rng))}. {text}"
+            override = self._phrases.override(rng)
+            text = f"{override[:1].upper()}{override[1:]}. {text}"
         if rng.random() < 0.3:
-            text = f"{rng.choice(self._questions)[:300]} {text}"
-        return Prompt(_cased(text, rng), INJECTION)
+            text = f"{rng.choice(self._questions)[:300]}{self._pick('delimiters', rng).format(text)}"
+        return Prompt(cased(text, rng), INJECTION)
 
     def _persona(self, rng: Random) -> Prompt:
         asked = rng.choice(self._harmful)[:400]
@@ -77,32 +98,37 @@ class Composer:
         return Prompt(text, JAILBREAK)
 
     def _lookalike(self, rng: Random) -> Prompt:
-        return Prompt(_cased(self._pick("lookalikes", rng), rng), BENIGN)
+        if rng.random() < 0.3:
+            return Prompt(self._phrases.request(rng), BENIGN)
+        return Prompt(cased(self._pick("lookalikes", rng), rng), BENIGN)
 
     def _document(self, rng: Random) -> Prompt:
-        if rng.random() < 0.5:
-            return self._inside(self._cut(rng), self._pick("plain_requests", rng), BENIGN, rng)
+        if rng.random() < 0.6:
+            request = self._phrases.request(rng)
+            if rng.random() < 0.3:
+                request = self._pick("carriers", rng).format(request)
+            return self._inside(self._cut(rng), request, BENIGN, rng)
         return Prompt(self._framed(self._cut(rng), rng), BENIGN)
 
     def _roleplay(self, rng: Random) -> Prompt:
         asked = rng.choice(self._questions)[:400]
         return Prompt(self._pick("roleplay", rng).format(name=self._pick("names", rng), q=asked), BENIGN)
 
-    def _attack(self, rng: Random) -> str:
-        override, payload = self._pick("overrides", rng), self._pick("payloads", rng)
-        joined = rng.choice(
-            (
-                f"{_sentence(override)} and {payload}.",
-                f"{_sentence(override)}. {_sentence(payload)}!",
-                f"{_sentence(override)}, {payload}",
-                f"{_sentence(override)}: {payload}.",
-                f"{_sentence(payload)}. {_sentence(override)}.",
-                f"Please {override}. Your only task is to {payload}.",
-            )
-        )
-        if rng.random() < 0.04:
-            return f"Decode this and follow it: {base64.b64encode(joined.encode()).decode()}"
-        return joined
+    def _other_language(self, rng: Random) -> Prompt:
+        """A text in another language with an attack or a request in that language behind it, or alone."""
+        code = rng.choice(self._phrases.languages)
+        is_attack = rng.random() < 0.5
+        said = self._phrases.foreign(code, "attacks" if is_attack else "requests", rng)
+        label = INJECTION if is_attack else BENIGN
+        texts = self._foreign[code]
+        if not texts or rng.random() < 0.15:
+            return Prompt(said, label)
+        body = rng.choice(texts)[: DOCUMENT_CHARACTERS_MAX // 3]
+        if not is_attack and rng.random() < 0.4:
+            return Prompt(body, BENIGN)
+        gap = rng.choice((" ", "\n", self._pick("delimiters", rng).split("{}")[0]))
+        text = f"{body}{gap}{said}"
+        return Prompt(text, label, (len(text) - len(said), len(text)) if is_attack else None)
 
     def _inside(self, document: str, attack: str, label: int, rng: Random) -> Prompt:
         places = [n + 1 for n, c in enumerate(document) if c in ".\n"]
@@ -123,15 +149,4 @@ class Composer:
         return text[start : start + rng.randint(200, DOCUMENT_CHARACTERS_MAX)]
 
     def _pick(self, group: str, rng: Random) -> str:
-        return rng.choice(self._phrases[group])
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _cased(text: str, rng: Random) -> str:
-    draw = rng.random()
-    if draw < 0.12:
-        return text.upper()
-    return text.lower() if draw < 0.3 else text
+        return self._phrases.pick(group, rng)

@@ -5,7 +5,7 @@ Every number is taken over the left-out folds and the row split, each fold count
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from semantic.onnx import read_tokenizer
 from semantic.signals.detectors import DETERMINISTIC
-from semantic.signals.ngrams import word_buckets
+from semantic.signals.settings import SHIPPED
+from semantic.signals.tier0 import Words
 from semantic.training.calibrate import probabilities, temperature
 from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, read_all, split
 
@@ -31,8 +33,10 @@ LOOKALIKES = (
     "gpteacher-roleplay",
 )
 THRESHOLDS = {"domain": 0.4, "safety": 0.5, "difficulty": 0.6, "reasoning": 0.6, "code": 0.6}
-SURE = {"domain": 0.6, "safety": 0.92, "difficulty": 0.6, "reasoning": 0.6, "code": 0.85}
+SURE = {"domain": 0.75, "safety": 0.9, "difficulty": 0.7, "reasoning": 0.7, "code": 0.95}
 """Calibrated confidence from which on tier 0 answers: docs/models/cascade.md has what other values cost and save."""
+BLEND = {"domain": 0.4, "safety": 0.4, "difficulty": 0.0, "reasoning": 0.0, "code": 0.0}
+"""How much tier 0 counts beside the encoder: what is best over all folds; where it helps none, nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,14 @@ class Fold:
     labels: Array
     encoder: Array
     words: Array
+    blend: float = 0.0
+
+    @property
+    def answer(self) -> Array:
+        """Logits of what the product says where the encoder runs: the encoder's with tier 0's beside them."""
+        if not self.blend or not len(self.words):
+            return self.encoder
+        return np.asarray(self.encoder + self.blend * np.log(np.maximum(probabilities(self.words, 1.0), 1e-9)))
 
 
 def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | None = None) -> list[Fold]:
@@ -58,8 +70,11 @@ def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | No
         rows = [unseen[n] for n in chosen]
         logits = pooled(trained / f"unseen-{name}.npz", len(unseen), head or task)[chosen]
         path = tier0 / f"tier0-{name}.npz"
-        words = words_of(path, head or task, [e.text for e in rows]) if path.exists() else np.zeros((0, 0), np.float32)
-        folds.append(Fold(name, rows, np.array([e.label for e in rows]), logits, words))
+        words: Array = np.zeros((0, 0), np.float32)
+        if path.exists():
+            words = words_of(path, tuple(e.text for e in rows))[head or task]
+        labels = np.array([e.label for e in rows])
+        folds.append(Fold(name, rows, labels, logits, words, BLEND[head or task]))
     return folds
 
 
@@ -70,7 +85,11 @@ def _examples(data: Path) -> Sequence[Example]:
 
 def pooled(path: Path, texts: int, head: str) -> Array:
     """Log probabilities of each text, its windows pooled as the product pools them."""
-    found = dict(np.load(path))
+    return pooled_of(dict(np.load(path)), texts, head)
+
+
+def pooled_of(found: Mapping[str, Array], texts: int, head: str) -> Array:
+    """Log probabilities of each text from what `measure.predict` found."""
     at = 0
     for name, labels in LABELS.items():
         if name == head:
@@ -88,15 +107,13 @@ def pooled(path: Path, texts: int, head: str) -> Array:
     return np.log(np.maximum(out, 1e-9))
 
 
-def words_of(path: Path, head: str, texts: Sequence[str]) -> Array:
-    """Logits of tier 0."""
-    stored = dict(np.load(path))
-    weight, scale, bias = (stored[f"{head}.{part}"] for part in ("weight", "scale", "bias"))
-    out = np.zeros((len(texts), len(bias)), np.float32)
-    for n, text in enumerate(texts):
-        buckets = word_buckets(text)
-        out[n] = weight[buckets].sum(axis=0, dtype=np.int32) * scale / np.sqrt(max(len(buckets), 1)) + bias
-    return out
+@cache
+def words_of(path: Path, texts: tuple[str, ...]) -> dict[str, Array]:
+    """Logits of tier 0 for texts, by head."""
+    stored = {key: value for key, value in np.load(path).items() if not key.startswith("language.")}
+    words = Words(stored, read_tokenizer(SHIPPED / "tokenizer.json"))
+    rows = [words.split(words.logits(text)) for text in texts]
+    return {head: np.stack([row[head] for row in rows]) for head in (*LABELS, "names")}
 
 
 def benign_half_lookalikes(fold: Fold) -> Array:
@@ -115,13 +132,14 @@ def settings(data: Path, trained: Path, tier0: Path) -> dict[str, Any]:
     risk = 0.5
     for task, labels in LABELS.items():
         folds = read_folds(data, trained, tier0, task)
-        heat = temperature([(f.encoder, f.labels) for f in folds])
+        heat = temperature([(f.answer, f.labels) for f in folds])
         tier0_temperatures[task] = temperature([(f.words, f.labels) for f in folds if len(f.words)])
         heads[task] = {
             "labels": list(labels),
             "temperature": heat,
             "threshold": THRESHOLDS[task],
             "sure": SURE[task],
+            "blend": BLEND[task],
         }
         if task == "safety":
             risk = _risk_threshold(folds, heat)
@@ -131,7 +149,7 @@ def settings(data: Path, trained: Path, tier0: Path) -> dict[str, Any]:
         "pii": {
             "tags": list(PII_TAGS),
             "threshold": 0.75,
-            "names_sure": 0.3,
+            "names_sure": 0.1,
             "left_to_detectors": sorted(set(DETERMINISTIC) - {"PHONE_NUMBER"}),
         },
         "language": {"threshold": 0.5, "english_min": 0.3},
@@ -143,7 +161,7 @@ def _risk_threshold(folds: Sequence[Fold], heat: float) -> float:
     """The lowest threshold with at most FALSE_ALARMS on the mean of the folds."""
     scores = []
     for fold in folds:
-        likely = probabilities(fold.encoder, heat)
+        likely = probabilities(fold.answer, heat)
         scores.append((likely[:, 2] + likely[:, 3])[benign_half_lookalikes(fold)])
     steps = np.arange(0.02, 1, 0.005)
     alarms = [np.mean([(s >= step).mean() for s in scores]) for step in steps]

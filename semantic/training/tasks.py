@@ -46,6 +46,9 @@ PII_TYPES = (
 )
 PII_TAGS = ("O", *(f"{mark}-{kind}" for kind in PII_TYPES for mark in "BI"))
 
+GATED = ("PERSON", "ORGANIZATION", "GPE", "LOCATION", "STREET_ADDRESS", "NRP", "TITLE", "AGE", "USERNAME", "PASSWORD")
+"""Types that only the encoder finds; the gate says whether a text may hold one."""
+
 LABELS: dict[str, tuple[str, ...]] = {
     "domain": CATEGORIES,
     "safety": ("benign", "harmful", "injection", "jailbreak"),
@@ -147,6 +150,15 @@ def read_task(folder: Path, task: str) -> list[Example]:
 def read_all(folder: Path) -> list[Example]:
     """The rows of every task."""
     return [example for task in (*LABELS, "pii") for example in read_task(folder, task)]
+
+
+def read_foreign(folder: Path) -> list[Example]:
+    """Texts in other languages than English (task `foreign`, no label), which attacks are put into.
+
+    The source ends in the language's code.
+    """
+    rows = [row for row in _lines(folder / "language.jsonl.gz") if row["label"] != "en"]
+    return [Example("foreign", row["text"], -1, f"{row['source']}#{row['label']}") for row in rows]
 
 
 def read_rows_of_languages(folder: Path) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from tokenizers import Tokenizer
 
 from semantic.training.checkpoint import read_base, write_parts
 from semantic.training.mixture import Batch, Mixture, Shares, plain
-from semantic.training.tasks import FOLDS, Example, read_all, split
+from semantic.training.tasks import FOLDS, Example, read_all, read_foreign, split
 
 PARTS = 4
 """An epoch is drawn in this many parts, so that the first steps need not wait for a whole one."""
@@ -51,15 +51,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--fold-seeds", type=int, default=2)
     parser.add_argument("--folds", nargs="*", default=list(FOLDS))
-    parser.add_argument("--epochs", type=float, default=4)
+    parser.add_argument("--epochs", type=float, default=5)
     parser.add_argument("--seconds", type=float, default=3600, help="the training stops in time, with a short schedule")
     parser.add_argument("--plain", metavar="TASK")
+    parser.add_argument("--keep-soups", type=Path, help="also keep each fold's weights here: tier 0 learns from them")
     parser.add_argument("--shrink", type=float, default=1, help="share of an epoch's rows, to try the script out")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    examples = read_all(args.data)
+    examples = [*read_all(args.data), *read_foreign(args.data)]
     if args.plain:
         examples = [e for e in examples if e.task == args.plain]
     jobs = [Job("rows", seed) for seed in range(args.seeds)]
@@ -100,7 +101,10 @@ def _run(jobs: list[Job], examples: list[Example], args: Any) -> None:
         weights = tune.soup([model for job, model in zip(jobs, models, strict=True) if job.fold == fold])
         if fold == "rows" and not args.plain:
             write_parts(weights, args.out)
-        unseen = split(examples, fold)[1]
+        if args.keep_soups and not args.plain:
+            args.keep_soups.mkdir(parents=True, exist_ok=True)
+            np.savez(args.keep_soups / f"soup-{fold}.npz", allow_pickle=False, **weights)
+        unseen = [e for e in split(examples, fold)[1] if e.task != "foreign"]
         if not unseen:
             continue
         _measure(weights, unseen, args, f"{args.plain or 'unseen'}-{fold}.npz")

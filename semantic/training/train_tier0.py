@@ -1,15 +1,17 @@
-"""Trains tier 0: linear classifiers over hashed n-grams, for every head that words alone can answer.
+"""Trains tier 0: hashed n-grams and vectors of word pieces, for every head, with the encoder of the fold as a teacher.
 
-    python -m semantic.training.train_tier0 --data FOLDER --tokenizer tokenizer.json --out DIR [--folds rows user ...]
+    python -m semantic.training.train_heads ... --keep-soups SOUPS
+    python -m semantic.training.train_tier0 --data FOLDER --base model.safetensors --tokenizer tokenizer.json \
+        --soups SOUPS --out DIR [--folds rows user ...] [--device cuda]
 
 DIR receives `tier0-FOLD.npz`: the int8 tables with a scale a column. The tables of `rows` are the shipped ones.
-Needs scipy besides what train_heads needs; minutes on a CPU.
+Needs scipy besides what train_heads needs, for the table of languages.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -19,19 +21,28 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from semantic.signals.ngrams import CHARACTER_BUCKETS, WORD_BUCKETS, character_buckets, word_buckets
+from semantic.signals.ngrams import CHARACTER_BUCKETS, character_buckets, kept_pieces, kept_text, word_buckets
+from semantic.training.checkpoint import read_base
 from semantic.training.mixture import Mixture, Shares
-from semantic.training.tasks import FOLDS, LABELS, Example, is_held_out, read_all, read_rows_of_languages, split
+from semantic.training.tasks import (
+    FOLDS,
+    GATED,
+    LABELS,
+    Example,
+    is_held_out,
+    read_all,
+    read_foreign,
+    read_rows_of_languages,
+    split,
+)
 from semantic.training.train_heads import read_tokenizer
 
 sparse: Any = import_module("scipy.sparse")
 Array = npt.NDArray[Any]
 
 STEPS, RATE, SMOOTHING = 70, 0.25, 0.05
-GATED = ("PERSON", "ORGANIZATION", "GPE", "LOCATION", "STREET_ADDRESS", "NRP", "TITLE", "AGE", "USERNAME", "PASSWORD")
-"""Types that only the encoder finds; the gate says whether a text may hold one."""
-SHARES = Shares(safety=20_000, safety_composed=12_000, pii=16_000, pii_composed=6_000, reasoning=4_000, code=7_000)
-
+"""Of the language table, which is fitted on a CPU."""
+SHARES = Shares(safety=20_000, safety_composed=20_000, pii=16_000, pii_composed=6_000, reasoning=4_000, code=7_000)
 
 FREQUENT = Path(__file__).with_name("language_words.yaml")
 MADE_OF_WORDS = 900
@@ -43,8 +54,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("data", "tokenizer", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--soups", type=Path, help="soup-FOLD.npz of `train_heads --keep-soups`")
+    parser.add_argument("--base", type=Path, help="the base checkpoint: where the vectors of word pieces start")
     parser.add_argument("--folds", nargs="*", default=["rows", *FOLDS])
     parser.add_argument("--language-only", action="store_true", help="only renew the language table of `rows`")
+    parser.add_argument("--language-from", type=Path, help="take the language table of this file")
+    parser.add_argument("--shrink", type=float, default=1, help="share of the rows, to try the script out")
+    parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     examples = read_all(args.data)
@@ -53,26 +69,95 @@ def main() -> None:
         np.savez_compressed(args.out / "tier0-rows.npz", allow_pickle=False, **tables)
         return
     for fold in args.folds:
-        train, _ = split(examples, fold)
-        tables = _words(train, args.tokenizer)
-        if fold == "rows":
+        train, _ = split([*examples, *read_foreign(args.data)], fold)
+        recipe = import_module("semantic.training.words").Recipe()
+        tables = learned(lesson(train, args.soups / f"soup-{fold}.npz", args), recipe, args.device)
+        if fold == "rows" and args.language_from:
+            tables |= {k: v for k, v in np.load(args.language_from).items() if k.startswith("language.")}
+        elif fold == "rows":
             tables |= languages(language_rows(args.data, examples))
         np.savez_compressed(args.out / f"tier0-{fold}.npz", allow_pickle=False, **tables)
         sys.stderr.write(f"trained {fold}\n")
 
 
-def _words(train: Sequence[Example], tokenizer: Path) -> dict[str, Array]:
-    drawn = Mixture(train, read_tokenizer(tokenizer), 7, replace(SHARES, domain=SHARES.domain + 15_000)).epoch()
-    matrix = _matrix([word_buckets(d.text) for d in drawn], WORD_BUCKETS)
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What tier 0 of one fold learns from."""
+
+    texts: Any
+    labels: Array
+    teacher: dict[str, Array]
+    vectors: Array
+
+
+def lesson(train: Sequence[Example], soup: Path, args: Any) -> Lesson:
+    """Drawn rows, their labels, and what the encoder of the fold says of them."""
+    shares = replace(SHARES, domain=SHARES.domain + 15_000).shrunk(args.shrink)
+    drawn = Mixture(train, read_tokenizer(args.tokenizer), 7, shares).epoch()
+    words = import_module("semantic.training.words")  # brings torch
+    measure = import_module("semantic.training.measure")
+    settings = import_module("semantic.training.settings")
+    texts = [d.text for d in drawn]
+    found = measure.predict(dict(np.load(soup)), texts, read_tokenizer(args.tokenizer), args.device)
+    teacher = {head: np.exp(settings.pooled_of(found, len(texts), head)) for head in LABELS}
+    labels = np.full((len(texts), len(words.HEADS)), words.NOTHING, np.int64)
+    for n, d in enumerate(drawn):
+        if d.task in LABELS:
+            labels[n, list(words.HEADS).index(d.task)] = d.label
+        if d.task in ("pii", "domain"):
+            labels[n, -1] = any(kind in GATED for _, _, kind in d.spans)
+    vectors = first_vectors(read_base(args.base), args.device)
+    return Lesson(words.Texts.of(*features_of(texts, args.tokenizer)), labels, teacher, vectors)
+
+
+def learned(given: Lesson, recipe: Any, device: str) -> dict[str, Array]:
+    """The tables of one fold, as they are shipped."""
+    words = import_module("semantic.training.words")
+    return stored(words.fit(given.texts, given.labels, given.teacher, given.vectors, recipe=recipe, device=device))
+
+
+def features_of(texts: Sequence[str], tokenizer: Path) -> tuple[list[Array], list[Array]]:
+    """N-gram buckets and word pieces of each text, as tier 0 sees them."""
+    encodings = read_tokenizer(tokenizer).encode_batch([kept_text(t) for t in texts], add_special_tokens=False)
+    return [word_buckets(t) for t in texts], [kept_pieces(e.ids) for e in encodings]
+
+
+def first_vectors(base: Any, device: str) -> Array:
+    """For each word piece what the base encoder says of it alone, in its main directions (after model2vec)."""
+    heads, torch = import_module("semantic.training.heads"), import_module("torch")
+    words = import_module("semantic.training.words")
+    p = heads.parameters(base, 1, device)
+    count = p["embeddings.word_embeddings.weight"].shape[1]
+    rows = []
+    with torch.no_grad():
+        for at in range(0, count, 4096):
+            alone = torch.arange(at, min(count, at + 4096), device=device)
+            ids = torch.stack([torch.full_like(alone, 101), alone, torch.full_like(alone, 102)], 1)[None]
+            out = heads.forward(p, ids, torch.ones_like(ids), torch.zeros_like(ids), 0.0)
+            rows.append(out["embedding"][0].float().cpu())
+    full = torch.cat(rows)
+    full = full - full.mean(0)
+    _, _, directions = torch.pca_lowrank(full, q=words.VECTOR, center=False)
+    projected = (full @ directions).numpy()
+    return np.asarray(projected / projected.std(), dtype=np.float32)
+
+
+def stored(fitted: Mapping[str, Array]) -> dict[str, Array]:
+    """The tables as they are shipped: int8 with a scale a column, a small layer in float16."""
+    heads = import_module("semantic.training.words").HEADS
     tables: dict[str, Array] = {}
-    for task, labels in LABELS.items():
-        rows = [n for n, d in enumerate(drawn) if d.task == task]
-        weight, bias = fit(matrix[rows], np.array([drawn[n].label for n in rows]), len(labels))
-        tables |= _stored(task, weight, bias)
-    rows = [n for n, d in enumerate(drawn) if d.task in ("pii", "domain")]
-    named = np.array([any(kind in GATED for _, _, kind in drawn[n].spans) for n in rows], dtype=np.int64)
-    weight, bias = fit(matrix[rows], named, 2)
-    return tables | _stored("names", weight, bias)
+    at = 0
+    for head, classes in heads.items():
+        part = slice(at, at + classes)
+        at += classes
+        tables |= _stored(head, fitted["ngrams"][:, part], fitted["bias"][part])
+        tables[f"{head}.vectors"] = fitted["out"][:, part].astype(np.float16)
+    scale = np.maximum(np.abs(fitted["vectors"]).max(axis=0), 1e-9) / 127
+    tables["pieces.weight"] = np.round(fitted["vectors"] / scale).astype(np.int8)
+    tables["pieces.scale"] = scale.astype(np.float32)
+    tables["pieces.hidden"] = fitted["hidden"].astype(np.float16)
+    tables["pieces.bias"] = fitted["hidden_bias"].astype(np.float16)
+    return tables
 
 
 def languages(rows: Sequence[tuple[str, str]]) -> dict[str, Array]:

@@ -132,14 +132,14 @@ def _stacked(batches: Sequence[Batch]) -> tuple[Array, ...]:
 
 
 def _groups(p: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    """One parameter group per tensor: the rate falls with the distance from the heads."""
-    groups = []
+    """Parameter groups of one rate each, which falls with the distance from the heads."""
+    groups: dict[tuple[float, float], list[Any]] = {}
     for name, tensor in p.items():
         far = heads.depth(name)
         rate = recipe.head_rate if far == 0 else recipe.rate * recipe.layer_decay ** (far - 1)
         decay = recipe.weight_decay if tensor.ndim > 2 else 0.0
-        groups.append({"params": [tensor], "lr": rate, "weight_decay": decay})
-    return groups
+        groups.setdefault((rate, decay), []).append(tensor)
+    return [{"params": tensors, "lr": rate, "weight_decay": decay} for (rate, decay), tensors in groups.items()]
 
 
 def _pace(step: int, total: int, warmup: float) -> float:

@@ -87,6 +87,9 @@ class Told:
             Coverage(size, size),
         )
 
+    def prepare(self) -> None:
+        """Nothing takes long here."""
+
     def embed(self, texts: Sequence[str]) -> Vectors | None:
         return np.stack([vector(text) for text in texts]) if EMBEDDING in self.provides else None
 

@@ -111,12 +111,12 @@ async def test_a_catch_all_still_applies_when_the_category_is_unknown(held: Held
 
 
 async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(held: HeldEncoder) -> None:
-    router = over(held, threshold=0.95)
+    router = over(held, threshold=0.999)
     choice = await router.choose(ask(("user", "math")), LONG_S)
     close(router)
 
     assert (choice.category, choice.decision, choice.models) == ("other", None, ("big",))
-    assert "below the threshold of 0.95" in choice.reason
+    assert "below the threshold of 1.00" in choice.reason
 
 
 async def test_the_threshold_of_the_file_wins(held: HeldEncoder) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from semantic.categories import CATEGORIES
 from semantic.reading import ConfigError
-from semantic.signals.engine import Engine
+from semantic.signals.engine import Engine, joined
 from semantic.signals.settings import SHIPPED
 from semantic.signals.values import HEADS, TextSignals
 
@@ -201,6 +201,27 @@ def test_no_texts_no_answers(engine: Engine) -> None:
 def test_the_shipped_files_are_small_enough() -> None:
     assert (SHIPPED / "model.onnx").stat().st_size < MODEL_BYTES_MAX
     assert (SHIPPED / "tier0.npz").stat().st_size < TIER0_BYTES_MAX
+
+
+def test_an_attack_in_a_document_is_never_left_to_words(engine: Engine) -> None:
+    line = "What is the capital of Portugal?"
+    document = f"{line}\n\nLisbon lies on the Tagus."
+
+    assert "safety" not in engine.glance(line).open
+    assert "safety" in engine.glance(document).open
+
+
+def test_names_are_looked_for_where_a_word_has_a_capital_inside_a_sentence(engine: Engine) -> None:
+    assert "pii" in engine.glance("please ask Okonkwo about it").open
+    assert "pii" not in engine.glance("what is the square root of two").open
+
+
+def test_words_count_beside_the_encoder_as_much_as_the_folder_says() -> None:
+    encoded, words = np.array([0.6, 0.4], np.float32), np.log(np.array([0.2, 0.8], np.float32))
+
+    assert joined(encoded, words, 0.0, 1.0) == pytest.approx([0.6, 0.4])
+    assert joined(encoded, words, 1.0, 1.0) == pytest.approx([0.12 / 0.44, 0.32 / 0.44])
+    assert joined(encoded, words, 0.0, 100.0) == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 @pytest.mark.parametrize(

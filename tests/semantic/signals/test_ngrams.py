@@ -13,7 +13,7 @@ from semantic.signals.ngrams import (
 
 
 def test_the_hash_is_the_one_the_shipped_tables_were_made_with() -> None:
-    assert word_buckets("Hello world").tolist() == [42630, 69955, 4485]
+    assert word_buckets("Hello world").tolist() == [42630, 4419, 4485]
     assert character_buckets("ab").tolist()[:4] == [17766, 24884, 25597, 17766]
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from random import Random
 
 from semantic.training.pii_style import Filler
+from semantic.training.safety_phrases import Phrases
 from semantic.training.safety_style import BENIGN, INJECTION, JAILBREAK, Composer
 from semantic.training.tasks import Example, bare_source, family, is_left_out, split
 
@@ -29,6 +30,26 @@ def test_all_kinds_are_composed_and_a_focus_lies_inside() -> None:
     assert set(kinds) == {BENIGN, INJECTION, JAILBREAK}
     assert min(kinds.values()) > 40
     assert all(0 <= p.focus[0] < p.focus[1] <= len(p.text) for p in prompts if p.focus)
+
+
+def test_attacks_and_requests_share_verbs_delimiters_and_languages() -> None:
+    rng, phrases = Random(4), Phrases()
+    attacks = " ".join(phrases.attack(rng) for _ in range(800)).lower()
+    requests = " ".join(phrases.request(rng) for _ in range(800)).lower()
+    foreign = {"de": ["Wie spät ist es in Bern?"]}
+    made_by = Composer(DOCUMENTS, ["What is a noun?"], ["a lock"], foreign)
+    made = [made_by.draw(rng) for _ in range(2500)]
+
+    assert all(verb in attacks and verb in requests for verb in ("ignore", "disregard", "forget", "override", "drop"))
+    for mark in ("[/INST]", "<|im_end|>", "</document>", "PS:", "Wie spät"):
+        assert {p.label for p in made if mark in p.text} >= {BENIGN, INJECTION}, mark
+    assert "{" not in attacks + requests
+
+
+def test_texts_of_other_languages_are_left_out_with_their_source() -> None:
+    rows = [Example("foreign", "Bonjour à tous", -1, "xsafety/fr/commonsense#fr")]
+
+    assert split(rows, "pro") == ([], rows)
 
 
 def test_filled_values_stand_where_their_spans_say() -> None:
