@@ -269,7 +269,8 @@ class Director:
         if request.method == "GET" and request.path.endswith("/v1/models"):
             return outcome.models(self._pool.names(), self._chooser.aliases, receipt)
         told = self._told(ask, receipt.request_id)
-        before = self._before(ask)
+        about = _key(ask, ask.body) if ask.body and ask.headers.get(REQUEST_ID) else None
+        before = self._before(ask, about)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
         if choice.refusal is not None:
@@ -294,7 +295,7 @@ class Director:
         receipt.hashed_tokens = chosen.query.hashed
         if self._rules.first_of_two:
             return self._pass_on(ask, request, receipt, chosen.candidate, pick.endpoint)
-        if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not chosen.query.cached.get(pick.endpoint):
+        if PREFER in ask.headers and not receipt.cached_tokens and IF_AVAILABLE in ask.headers[PREFER].lower():
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         receipt.picked = pick.endpoint.address
         extra = chosen.query.extra
@@ -313,7 +314,8 @@ class Director:
             cost.critical = self._gate is not None and self._gate.control.settings.level(request.priority) == "critical"
             receipt.predicted_ttft_s = cost.ttft_s
             lease = self._lease(pick.endpoint, cost, extra)  # last: what fails before it leaks nothing
-        self._remember(ask, way, Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried))
+        decided = Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried)
+        self._remember(about, ask, way, decided)
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, chosen.query)
 
@@ -321,7 +323,8 @@ class Director:
         """The chosen endpoint, and further ones where these are asked for."""
         if extra is not None and extra.destination:
             return extra.destination  # alone: the header that goes with it is about this choice
-        return ",".join([pick.endpoint.address, *next_best(pick, self._rules.fallbacks)])
+        further = next_best(pick, self._rules.fallbacks)
+        return ",".join([pick.endpoint.address, *further]) if further else pick.endpoint.address
 
     def _lease(self, endpoint: Endpoint, cost: Cost, extra: Extra | None) -> Lease:
         """With those who prefill for the endpoint: then the prompt is theirs to compute."""
@@ -426,11 +429,9 @@ class Director:
             way.remove_headers = [name for name in way.remove_headers if name != DECISION]
         return Routed(way, None, receipt, None)
 
-    def _before(self, ask: Decide) -> Decided | None:
+    def _before(self, ask: Decide, about: recent.Key | None) -> Decided | None:
         """What we said to this very request while its other stream is open, or, for a retry, when it last failed."""
-        if not ask.body or not ask.headers.get(REQUEST_ID):
-            return None
-        found = self._recent.find(_key(ask, ask.body), self._now())
+        found = None if about is None else self._recent.find(about, self._now())
         if found is None:
             return None
         if ask.headers.get(RETRY_ATTEMPT, "0") != "0":
@@ -438,11 +439,11 @@ class Director:
             return found
         return found if _joins(found.lease) else None
 
-    def _remember(self, ask: Decide, way: Route, decided: Decided) -> None:
+    def _remember(self, about: recent.Key | None, ask: Decide, way: Route, decided: Decided) -> None:
         """Under the body as it came and as it went on: a second filter sees what the first one made of it."""
-        if not ask.body or not ask.headers.get(REQUEST_ID):
+        if about is None:
             return
-        self._recent.note(_key(ask, ask.body), decided)
+        self._recent.note(about, decided)
         if way.body is not None:
             # What was edited once is not edited again.
             plain = replace(decided, choice=decided.choice.unedited(), candidate=decided.candidate.unedited())
@@ -513,8 +514,11 @@ def _model_in(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 
 def _slo_s(headers: Mapping[str, str]) -> float | None:
     """The seconds within which the client wants its first token, if it says so."""
+    told = first(headers, SLO_TTFT)
+    if told is None:
+        return None
     try:
-        slo_s = float(first(headers, SLO_TTFT) or "nan") / 1000
+        slo_s = float(told) / 1000
     except ValueError:
         return None
     return slo_s if 0 < slo_s < math.inf else None

@@ -59,7 +59,7 @@ class Picking:
         Refused.
         """
         allowed = within(request.subset, self.pool.endpoints)
-        endpoints = [e for e in allowed if e not in tried] or allowed
+        endpoints = ([e for e in allowed if e not in tried] or allowed) if tried else allowed
         if not endpoints:
             raise Refused(Reason.NO_ENDPOINTS, "failed to find endpoint candidates for serving the request")
         drained = False
@@ -68,7 +68,7 @@ class Picking:
                 serving = _serving(candidate.model, endpoints)
                 able = _those_in(room, serving)
                 drained = drained or bool(able)
-                if last_resort or any(e.reachable and e.ejected_until <= now for e in able):
+                if last_resort or _any_usable(able, now):
                     found = self._run(request, candidate, now, _kept(prefer, able, now), able)
                     if found is not None:
                         receipt.excluded.pop(candidate.model, None)  # tried after all, as the last resort
@@ -187,6 +187,13 @@ def _kept(prefer: Endpoint | None, able: Sequence[Endpoint], now: float) -> Sequ
     return [prefer] if prefer is not None and usable and prefer in able else able
 
 
+def _any_usable(endpoints: Sequence[Endpoint], now: float) -> bool:
+    for e in endpoints:  # noqa: SIM110  # a generator for each request costs more than the first look
+        if e.reachable and e.ejected_until <= now:
+            return True
+    return False
+
+
 def _those_in(room: Sequence[Endpoint] | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:
     if room is None:
         return able
@@ -198,5 +205,7 @@ def _serving(model: str | None, endpoints: Sequence[Endpoint]) -> Sequence[Endpo
     """Those that say they serve the model; if none says so, those of which nobody has told what they serve."""
     if model is None:
         return endpoints
-    told = [e for e in endpoints if (serves := e.serves) is not None and model in serves]
+    told = [e for e in endpoints if (serves := e.declared if e.models is None else e.models) and model in serves]
+    if len(told) == len(endpoints):
+        return endpoints
     return told or [e for e in endpoints if e.serves is None]

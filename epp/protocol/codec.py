@@ -1,7 +1,8 @@
 """`ext_proc` protobuf bytes to events, replies to bytes. No state, no decisions.
 
-Replies are written as bytes (`wire.py`), since they have few fields and are many; messages are read by the protobuf
-library, but for bodies that come alone.
+Replies are written as bytes (`wire.py`), since they have few fields and are many. Messages are read so, too: their
+first field is what happened; what stands beside it is the same for most, so the protobuf library reads it once and it
+is looked up from then on. What is written in any other way the library reads as a whole.
 
 Header values are read from `raw_value`, else `value` (agentgateway fills the latter for pseudo headers); written as
 `raw_value` with OVERWRITE_IF_EXISTS_OR_ADD, since the default action appends. A reply's oneof is always set, an unset
@@ -10,7 +11,9 @@ one is an error for Envoy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct as Packed
 
 from google.protobuf.message import DecodeError
@@ -37,7 +40,7 @@ from epp.protocol.messages import (
     Trailers,
     TrailersReply,
 )
-from epp.protocol.wire import body_of, field, nested, varint
+from epp.protocol.wire import body_of, field, first_part, headers_of, nested, varint
 from protos.gen import ext_proc_pb2 as pb
 
 __all__ = ["BadMessage", "decode", "encode"]
@@ -46,52 +49,111 @@ _DOUBLE = Packed("<d")
 # By side: the tags of what answers headers and bodies, of a piece that goes on, innermost first, and whole trailers.
 _HEADERS, _BODY, _TRAILERS = (b"\x0a", b"\x12"), (b"\x1a", b"\x22"), (b"\x2a\x00", b"\x32\x00")
 _CHUNK = tuple((b"\x1a", b"\x1a", b"\x0a", tag) for tag in _BODY)
-_BODIES = ((0x2A, Side.RESPONSE), (0x22, Side.REQUEST))  # by the tag of a message that is a body and nothing else
+_SIDES = {0x12: Side.REQUEST, 0x1A: Side.RESPONSE, 0x22: Side.REQUEST, 0x2A: Side.RESPONSE}  # of headers and bodies
+_BODY_TAGS = (0x22, 0x2A)
+# Beside headers and bodies stands what the gateway is configured to tell: so many of these are remembered, so long.
+_KNOWN_MAX, _KNOWN_BYTES_MAX = 1024, 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What stands beside the event in a message; `alone` is false where another event does."""
+
+    modes: Modes | None = None
+    subset: frozenset[str] | None = None
+    served: str | None = None
+    attributes: Mapping[str, str] | None = None
+    alone: bool = True
+
+
+_NOTHING = _Beside()
+_known: dict[bytes, _Beside] = {}
 
 
 def decode(data: bytes) -> Event:
     """One `ProcessingRequest`. Raises `BadMessage`."""
-    for tag, side in _BODIES:
-        plain = body_of(data, tag)
-        if plain is not None:
-            return Body(side, plain[0], plain[1])
+    tag = data[0] if data else 0
+    if tag in _SIDES:
+        at, stop = first_part(data)
+        if stop >= 0:
+            beside = _beside(data[stop:])
+            if beside.alone:
+                event = _read(tag, data, at, stop, beside)
+                if event is not None:
+                    return event
+    return _event(_parsed(data))
+
+
+def _read(tag: int, data: bytes, at: int, stop: int, beside: _Beside) -> Event | None:
+    """The event whose fields are written as everybody writes them; else None."""
+    side = _SIDES[tag]
+    if tag in _BODY_TAGS:
+        body = body_of(data, at, stop)
+        subset = beside.subset if side is Side.REQUEST else None
+        return None if body is None else Body(side, body[0], body[1], subset, beside.modes)
+    head = headers_of(data, at, stop)
+    if head is None:
+        return None
+    if side is Side.REQUEST:
+        return Headers(side, head[0], head[1], beside.modes, beside.subset, None, beside.attributes)
+    return Headers(side, head[0], head[1], beside.modes, None, beside.served, beside.attributes)
+
+
+def _beside(data: bytes) -> _Beside:
+    if not data:
+        return _NOTHING
+    found = _known.get(data)
+    if found is None:
+        found = _told_beside(_parsed(data))
+        if len(data) <= _KNOWN_BYTES_MAX:
+            if len(_known) >= _KNOWN_MAX:
+                _known.clear()
+            _known[data] = found
+    return found
+
+
+def _told_beside(message: pb.ProcessingRequest) -> _Beside:
+    return _Beside(
+        _modes(message.protocol_config) if message.HasField("protocol_config") else None,
+        _subset(message.metadata_context),
+        _served(message),
+        _texts(message) if message.attributes else None,
+        message.WhichOneof("request") is None,
+    )
+
+
+def _parsed(data: bytes) -> pb.ProcessingRequest:
     try:
-        message = pb.ProcessingRequest.FromString(data)
+        return pb.ProcessingRequest.FromString(data)
     except DecodeError as broken:
         raise BadMessage("not a ProcessingRequest") from broken
-    return _event(message)
 
 
 def _event(message: pb.ProcessingRequest) -> Event:
-    modes = _modes(message.protocol_config) if message.HasField("protocol_config") else None
+    beside = _told_beside(message)
     match message.WhichOneof("request"):
         case "request_body":
             part = message.request_body
-            return Body(Side.REQUEST, part.body, part.end_of_stream, _subset(message.metadata_context), modes)
+            return Body(Side.REQUEST, part.body, part.end_of_stream, beside.subset, beside.modes)
         case "response_body":
             part = message.response_body
-            return Body(Side.RESPONSE, part.body, part.end_of_stream, None, modes)
+            return Body(Side.RESPONSE, part.body, part.end_of_stream, None, beside.modes)
         case "request_headers":
             head = message.request_headers
+            names = _headers(head.headers)
             return Headers(
-                Side.REQUEST,
-                _headers(head.headers),
-                head.end_of_stream,
-                modes,
-                _subset(message.metadata_context),
-                attributes=_texts(message) if message.attributes else None,
+                Side.REQUEST, names, head.end_of_stream, beside.modes, beside.subset, None, beside.attributes
             )
         case "response_headers":
             head = message.response_headers
-            served = _served(message)
-            told = _texts(message) if message.attributes else None
+            names = _headers(head.headers)
             return Headers(
-                Side.RESPONSE, _headers(head.headers), head.end_of_stream, modes, served=served, attributes=told
+                Side.RESPONSE, names, head.end_of_stream, beside.modes, None, beside.served, beside.attributes
             )
         case "request_trailers":
-            return Trailers(Side.REQUEST, modes)
+            return Trailers(Side.REQUEST, beside.modes)
         case "response_trailers":
-            return Trailers(Side.RESPONSE, modes)
+            return Trailers(Side.RESPONSE, beside.modes)
         case _:
             raise BadMessage("a ProcessingRequest without headers, body or trailers")
 
@@ -137,13 +199,19 @@ def _metadata(edits: Edits) -> bytes:
     """The destination for the load balancer, with the scores beside it, and what plugins tell."""
     if edits.destination is None:
         return _told(edits.metadata)
+    if not edits.scores and edits.metadata is None:
+        return _plain_metadata(edits.destination)
     values = _struct_field(DESTINATION, field(b"\x1a", edits.destination.encode()))
     if edits.scores:
         scores = [_struct_field(address, b"\x11" + _DOUBLE.pack(score)) for address, score in edits.scores.items()]
         values += _struct_field(SCORES, field(b"\x2a", b"".join(scores)))
-    if edits.metadata is None:
-        return field(b"\x42", _struct_field(ENVOY_LB, field(b"\x2a", values)))
-    return _told(edits.metadata, values)
+    return _told(edits.metadata or {}, values)
+
+
+@lru_cache(4096)
+def _plain_metadata(destination: str) -> bytes:
+    """The destination alone; there are as many as endpoints, or lists of them."""
+    return _told({}, _struct_field(DESTINATION, field(b"\x1a", destination.encode())))
 
 
 def _told(metadata: Metadata | None, lb: bytes = b"") -> bytes:
@@ -198,12 +266,21 @@ def _duration(seconds: float) -> bytes:
 
 def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
     """Options of a `HeaderMutation`, each with OVERWRITE_IF_EXISTS_OR_ADD (2)."""
-    options = []
-    for name, value in headers:
-        raw = value.encode()
-        header = field(b"\x0a", name.encode()) + (field(b"\x1a", raw) if raw else b"")
-        options.append(field(b"\x0a", field(b"\x0a", header) + b"\x18\x02"))
-    return b"".join(options)
+    return b"".join([_option(name, value) for name, value in headers])
+
+
+def _option(name: str, value: str) -> bytes:
+    raw = value.encode()
+    header = _name(name)
+    if raw:
+        header += b"\x1a" + varint(len(raw)) + raw
+    option = b"\x0a" + varint(len(header)) + header + b"\x18\x02"
+    return b"\x0a" + varint(len(option)) + option
+
+
+@lru_cache(1024)
+def _name(name: str) -> bytes:
+    return field(b"\x0a", name.encode())
 
 
 def _headers(headers: pb.HeaderMap) -> dict[str, str]:
