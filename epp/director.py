@@ -11,7 +11,7 @@ import math
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from random import Random
 from traceback import format_tb
@@ -358,7 +358,7 @@ class Director:
             return await self._chooser.choose(request)
         if self._chooser.guards:
             return await self._chooser.check(request, model)
-        return Choice((Candidate(model),))
+        return _named(model)
 
     async def _enter(
         self,
@@ -488,6 +488,12 @@ class Director:
             priority=self._pool.policies.priority(objective),
             body_bytes=len(ask.body or b""),
         )
+
+
+@lru_cache(1024)
+def _named(model: str | None) -> Choice:
+    """The model that was named, and no other."""
+    return Choice((Candidate(model),))
 
 
 def _cost(query: Query, endpoint: Endpoint) -> Cost:

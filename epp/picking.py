@@ -6,7 +6,7 @@ Must stay true: nothing here awaits; the pool is read once for each choice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -91,15 +91,17 @@ class Picking:
         if self.leaving is not None and len(choice.candidates) > 1:
             self.leaving.spill.asked(choice.candidates[0].model, now)
 
-    @contextmanager
-    def waiting(self, choice: Choice, subset: frozenset[str] | None, now: float) -> Iterator[Key]:
+    def waiting(self, choice: Choice, subset: frozenset[str] | None, now: float) -> AbstractContextManager[Key]:
         """What a request waits for room by: its models that may answer, unless nobody is there for these."""
-        every = Key(frozenset(c.model for c in choice.candidates), subset)
+        every = Key(frozenset([c.model for c in choice.candidates]), subset)
         if self.leaving is None or len(choice.candidates) == 1:
-            yield every
-            return
-        with self.leaving.waiting(choice.candidates, now) as near:
-            key = Key(frozenset(c.model for c in near), subset)
+            return nullcontext(every)
+        return self._near(self.leaving, choice, every, now)
+
+    @contextmanager
+    def _near(self, leaving: Leaving, choice: Choice, every: Key, now: float) -> Iterator[Key]:
+        with leaving.waiting(choice.candidates, now) as near:
+            key = every._replace(models=frozenset(c.model for c in near))
             yield key if any(e.reachable for e in self.eligible(key) or ()) else every
 
     def eligible(self, key: Key) -> Sequence[Endpoint] | None:

@@ -177,16 +177,17 @@ class Exchange:
         assert self.state is State.DECIDING
         self._route = route
         body = route.body
+        set_headers = route.set_headers
+        if body is not None:
+            set_headers = [*set_headers, ("content-length", str(len(body)))]
         edits = Edits(
-            route.set_headers,
+            set_headers,
             route.remove_headers,
             route.destination,
             route.model_changed,
             route.scores,
             route.metadata,
         )
-        if body is not None:
-            edits = replace(edits, set=[*edits.set, ("content-length", str(len(body)))])
         replies: list[Reply] = []
         if not self._headers_answered:
             self._headers_answered = True

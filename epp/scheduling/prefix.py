@@ -86,6 +86,7 @@ class PrefixIndex:
         self._masks: dict[int, int] = {}
         self._held: OrderedDict[Endpoint, _Held] = OrderedDict()
         self._free: list[int] = []
+        self.changes = 0  # of what anyone holds
 
     def __len__(self) -> int:
         """How many different blocks are known."""
@@ -144,6 +145,7 @@ class PrefixIndex:
 
         The first block is the freshest: leaves are evicted first.
         """
+        self.changes += 1
         new = []
         held = self._hold(endpoint)
         masks, lru, bit = self._masks, held.lru, 1 << held.slot
@@ -169,6 +171,7 @@ class PrefixIndex:
         held = self._held.get(endpoint)
         if held is None:
             return
+        self.changes += 1
         for block_hash in hashes:
             size = held.lru.pop(block_hash, None)
             if size is not None:
@@ -202,6 +205,7 @@ class PrefixIndex:
         return held
 
     def _forget(self, endpoint: Endpoint) -> None:
+        self.changes += 1
         held = self._held.pop(endpoint)
         for block_hash in held.lru:
             self._clear(block_hash, 1 << held.slot)
