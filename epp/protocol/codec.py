@@ -76,7 +76,7 @@ def decode(data: bytes) -> Event:
     if tag in _SIDES:
         at, stop = first_part(data)
         if stop >= 0:
-            beside = _beside(data[stop:])
+            beside = _beside(data[stop:]) if stop < len(data) else _NOTHING
             if beside.alone:
                 event = _read(tag, data, at, stop, beside)
                 if event is not None:
@@ -100,8 +100,6 @@ def _read(tag: int, data: bytes, at: int, stop: int, beside: _Beside) -> Event |
 
 
 def _beside(data: bytes) -> _Beside:
-    if not data:
-        return _NOTHING
     found = _known.get(data)
     if found is None:
         found = _told_beside(_parsed(data))
@@ -162,8 +160,8 @@ def encode(reply: Reply) -> bytes:
     """One `ProcessingResponse`."""
     match reply:
         case Chunk():
-            content = b"\x0a" + varint(len(reply.data)) if reply.data else b""
-            chunk = nested(_CHUNK[reply.side], content, reply.data, b"\x10\x01" if reply.end else b"")
+            tail = b"\x10\x01" if reply.end else b""
+            chunk = b"".join((_chunk_head(reply.side, len(reply.data), len(tail)), reply.data, tail))
             return chunk if reply.metadata is None else chunk + _told(reply.metadata)
         case BodyReply():
             mutation = b"" if reply.body is None else b"\x1a\x02\x10\x01"  # clear_body
@@ -181,6 +179,13 @@ def encode(reply: Reply) -> bytes:
             return _immediate(reply)
         case Extend():
             return _duration(reply.seconds)
+
+
+@lru_cache(4096)
+def _chunk_head(side: Side, size: int, tail: int) -> bytes:
+    """What comes before the bytes of a chunk of this size; most have one of a few."""
+    content = b"\x0a" + varint(size) if size else b""
+    return nested(_CHUNK[side], content, b"", b"", more=size + tail)
 
 
 def _common(edits: Edits) -> bytes:

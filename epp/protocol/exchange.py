@@ -329,6 +329,8 @@ class Exchange:
                     self._response_ended = event.end
                     return [BodyReply(Side.RESPONSE)]
                 self._response_ended = event.end
+                if 0 < len(event.data) <= CHUNK_BYTES_MAX:
+                    return [Chunk(Side.RESPONSE, event.data, event.end)]
                 return [*chunks(Side.RESPONSE, event.data, event.end)] if event.data or event.end else []
             case Trailers():
                 self._response_ended = True

@@ -38,9 +38,12 @@ def field(tag: bytes, content: bytes) -> bytes:
     return tag + varint(len(content)) + content
 
 
-def nested(tags: Iterable[bytes], head: bytes, body: bytes, tail: bytes = b"") -> bytes:
-    """Three parts of one message, in messages within messages, the innermost tag first; `body` is copied once."""
-    size = len(body) + len(tail)
+def nested(tags: Iterable[bytes], head: bytes, body: bytes, tail: bytes = b"", more: int = 0) -> bytes:
+    """Three parts of one message, in messages within messages, the innermost tag first; `body` is copied once.
+
+    So many bytes `more` will follow that belong to it.
+    """
+    size = len(body) + len(tail) + more
     for tag in tags:
         head = tag + varint(len(head) + size) + head
     return b"".join((head, body, tail))
