@@ -242,7 +242,7 @@ class Stream:
             self._exchange.response_length_may_change()
         for one in seen:
             for action in self._exchange.receive(one):
-                assert type(action) is not Decide
+                assert not isinstance(action, Decide)
                 replies.append(action)
         ends = event.end if type(event) is Body else type(event) is Trailers
         if ends and replies and self._director.reporting:

@@ -1,47 +1,33 @@
-"""`ext_proc` protobuf bytes to events, replies to bytes. No state, no decisions.
+"""`ext_proc` protobuf bytes to events (`reading.py`), replies to bytes. No state, no decisions.
 
-Replies are written as bytes (`wire.py`), since they have few fields and are many. Messages are read so, too: their
-first field is what happened; what stands beside it is the same for most, so the protobuf library reads it once and it
-is looked up from then on. What is written in any other way the library reads as a whole.
-
-Header values are read from `raw_value`, else `value` (agentgateway fills the latter for pseudo headers); written as
+Replies are written as bytes (`wire.py`), since they have few fields and are many. Header values are written as
 `raw_value` with OVERWRITE_IF_EXISTS_OR_ADD, since the default action appends. A reply's oneof is always set, an unset
 one is an error for Envoy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import lru_cache
 from struct import Struct as Packed
 
-from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import Struct
-
-from epp.protocol.headers import DESTINATION, ENVOY_LB, SCORES, SERVED, SUBSET, SUBSET_NAMESPACE
+from epp.protocol.headers import DESTINATION, ENVOY_LB, SCORES
 from epp.protocol.messages import (
     NO_EDITS,
     BadMessage,
-    Body,
-    BodyMode,
     BodyReply,
     Chunk,
     Edits,
-    Event,
     Extend,
-    Headers,
     HeadersReply,
     Immediate,
     Metadata,
-    Modes,
     Reply,
     Side,
-    Trailers,
     TrailersReply,
 )
-from epp.protocol.wire import body_of, field, first_part, headers_of, nested, varint
-from protos.gen import ext_proc_pb2 as pb
+from epp.protocol.reading import decode
+from epp.protocol.wire import field, nested, varint
 
 __all__ = ["BadMessage", "decode", "encode"]
 
@@ -49,111 +35,6 @@ _DOUBLE = Packed("<d")
 # By side: the tags of what answers headers and bodies, of a piece that goes on, innermost first, and whole trailers.
 _HEADERS, _BODY, _TRAILERS = (b"\x0a", b"\x12"), (b"\x1a", b"\x22"), (b"\x2a\x00", b"\x32\x00")
 _CHUNK = tuple((b"\x1a", b"\x1a", b"\x0a", tag) for tag in _BODY)
-_SIDES = {0x12: Side.REQUEST, 0x1A: Side.RESPONSE, 0x22: Side.REQUEST, 0x2A: Side.RESPONSE}  # of headers and bodies
-_BODY_TAGS = (0x22, 0x2A)
-# Beside headers and bodies stands what the gateway is configured to tell: so many of these are remembered, so long.
-_KNOWN_MAX, _KNOWN_BYTES_MAX = 1024, 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Beside:
-    """What stands beside the event in a message; `alone` is false where another event does."""
-
-    modes: Modes | None = None
-    subset: frozenset[str] | None = None
-    served: str | None = None
-    attributes: Mapping[str, str] | None = None
-    alone: bool = True
-
-
-_NOTHING = _Beside()
-_known: dict[bytes, _Beside] = {}
-
-
-def decode(data: bytes) -> Event:
-    """One `ProcessingRequest`. Raises `BadMessage`."""
-    tag = data[0] if data else 0
-    if tag in _SIDES:
-        at, stop = first_part(data)
-        if stop >= 0:
-            beside = _beside(data[stop:]) if stop < len(data) else _NOTHING
-            if beside.alone:
-                event = _read(tag, data, at, stop, beside)
-                if event is not None:
-                    return event
-    return _event(_parsed(data))
-
-
-def _read(tag: int, data: bytes, at: int, stop: int, beside: _Beside) -> Event | None:
-    """The event whose fields are written as everybody writes them; else None."""
-    side = _SIDES[tag]
-    if tag in _BODY_TAGS:
-        body = body_of(data, at, stop)
-        subset = beside.subset if side is Side.REQUEST else None
-        return None if body is None else Body(side, body[0], body[1], subset, beside.modes)
-    head = headers_of(data, at, stop)
-    if head is None:
-        return None
-    if side is Side.REQUEST:
-        return Headers(side, head[0], head[1], beside.modes, beside.subset, None, beside.attributes)
-    return Headers(side, head[0], head[1], beside.modes, None, beside.served, beside.attributes)
-
-
-def _beside(data: bytes) -> _Beside:
-    found = _known.get(data)
-    if found is None:
-        found = _told_beside(_parsed(data))
-        if len(data) <= _KNOWN_BYTES_MAX:
-            if len(_known) >= _KNOWN_MAX:
-                _known.clear()
-            _known[data] = found
-    return found
-
-
-def _told_beside(message: pb.ProcessingRequest) -> _Beside:
-    return _Beside(
-        _modes(message.protocol_config) if message.HasField("protocol_config") else None,
-        _subset(message.metadata_context),
-        _served(message),
-        _texts(message) if message.attributes else None,
-        message.WhichOneof("request") is None,
-    )
-
-
-def _parsed(data: bytes) -> pb.ProcessingRequest:
-    try:
-        return pb.ProcessingRequest.FromString(data)
-    except DecodeError as broken:
-        raise BadMessage("not a ProcessingRequest") from broken
-
-
-def _event(message: pb.ProcessingRequest) -> Event:
-    beside = _told_beside(message)
-    match message.WhichOneof("request"):
-        case "request_body":
-            part = message.request_body
-            return Body(Side.REQUEST, part.body, part.end_of_stream, beside.subset, beside.modes)
-        case "response_body":
-            part = message.response_body
-            return Body(Side.RESPONSE, part.body, part.end_of_stream, None, beside.modes)
-        case "request_headers":
-            head = message.request_headers
-            names = _headers(head.headers)
-            return Headers(
-                Side.REQUEST, names, head.end_of_stream, beside.modes, beside.subset, None, beside.attributes
-            )
-        case "response_headers":
-            head = message.response_headers
-            names = _headers(head.headers)
-            return Headers(
-                Side.RESPONSE, names, head.end_of_stream, beside.modes, None, beside.served, beside.attributes
-            )
-        case "request_trailers":
-            return Trailers(Side.REQUEST, beside.modes)
-        case "response_trailers":
-            return Trailers(Side.RESPONSE, beside.modes)
-        case _:
-            raise BadMessage("a ProcessingRequest without headers, body or trailers")
 
 
 def encode(reply: Reply) -> bytes:
@@ -286,57 +167,3 @@ def _option(name: str, value: str) -> bytes:
 @lru_cache(1024)
 def _name(name: str) -> bytes:
     return field(b"\x0a", name.encode())
-
-
-def _headers(headers: pb.HeaderMap) -> dict[str, str]:
-    """Lower-case names; of a repeated header the last value wins, as in the reference picker."""
-    return {h.key.lower(): h.raw_value.decode("utf-8", "replace") if h.raw_value else h.value for h in headers.headers}
-
-
-def _modes(config: pb.ProtocolConfiguration) -> Modes:
-    eager = config.send_body_without_waiting_for_header_response
-    try:
-        return Modes(BodyMode(config.request_body_mode), BodyMode(config.response_body_mode), eager)
-    except ValueError as unknown:
-        raise BadMessage(f"a body mode that is not known: {unknown}") from unknown
-
-
-def _subset(metadata: pb.Metadata) -> frozenset[str] | None:
-    """The gateway's subset hint: a list of addresses, or a string with commas; None when there is no hint."""
-    if SUBSET_NAMESPACE not in metadata.filter_metadata:
-        return None
-    fields = metadata.filter_metadata[SUBSET_NAMESPACE].fields
-    if SUBSET not in fields:
-        return None
-    value = fields[SUBSET]
-    if value.HasField("string_value"):
-        entries = value.string_value.split(",")
-    else:
-        entries = [v.string_value for v in value.list_value.values]
-    return frozenset(entry.strip() for entry in entries if entry.strip())
-
-
-def _served(message: pb.ProcessingRequest) -> str | None:
-    """The endpoint that answered: the gateway's metadata, else the attribute `upstream.address` where it is sent."""
-    metadata = message.metadata_context.filter_metadata
-    if ENVOY_LB in metadata and SERVED in metadata[ENVOY_LB].fields:
-        return metadata[ENVOY_LB].fields[SERVED].string_value or None
-    for attributes in message.attributes.values():
-        address = _attribute(attributes, "upstream.address")
-        if address:
-            return address
-    return None
-
-
-def _texts(message: pb.ProcessingRequest) -> dict[str, str]:
-    """The attributes that are texts, such as `xds.route_name`."""
-    return {
-        name: value.string_value
-        for attributes in message.attributes.values()
-        for name, value in attributes.fields.items()
-        if value.string_value
-    }
-
-
-def _attribute(attributes: Struct, name: str) -> str | None:
-    return attributes.fields[name].string_value or None if name in attributes.fields else None
