@@ -47,9 +47,9 @@ from epp.telemetry import Telemetry
 from protos.gen import ext_proc_pb2 as pb
 
 ROOT = Path(__file__).parents[2]
-CASES = ("buffered", "duplex", "chunk")
+CASES = ("buffered", "buffered, 220 KB", "duplex", "chunk")
 ROUNDS, WARM = 8, 300
-CHUNKS = 100
+CHUNKS, CHUNKED_MIN = 100, 30
 MODEL = "bench-model"
 _DESTINATION = re.compile(rb"10\.0\.0\.\d\d:8000")
 _PLACE = b"10.0.0.00:8000"  # where the endpoint chosen belongs, of the same length
@@ -111,14 +111,15 @@ def process(endpoints: int) -> Processor:
 
 def messages(case: str) -> list[list[bytes]]:
     """The ext_proc messages of one request, by the read that brings them."""
-    said = {"model": MODEL, "messages": [{"role": "user", "content": "The quick brown fox jumps. " * 36}]}
+    count = 8200 if "220 KB" in case else 36
+    said = {"model": MODEL, "messages": [{"role": "user", "content": "The quick brown fox jumps. " * count}]}
     body = json.dumps(said).encode()
     head, more, answer = pb.ProcessingRequest(), pb.ProcessingRequest(), pb.ProcessingRequest()
     names = {":authority": "bench", ":path": "/v1/chat/completions", ":method": "POST", ":scheme": "http"}
     names |= {"content-type": "application/json", "content-length": str(len(body)), "x-request-id": _ID}
     for name, value in names.items():
         head.request_headers.headers.headers.add(key=name, raw_value=value.encode())
-    duplex = case != "buffered"
+    duplex = not case.startswith("buffered")
     modes = pb.ProcessingMode
     head.protocol_config.request_body_mode = modes.FULL_DUPLEX_STREAMED if duplex else modes.BUFFERED
     head.protocol_config.response_body_mode = modes.FULL_DUPLEX_STREAMED if duplex else modes.NONE
@@ -190,14 +191,21 @@ class Run:
         reads = []
         for read in self._reads:
             sent = [b"\0" + len(message).to_bytes(4, "big") + message.replace(_ID.encode(), own) for message in read]
-            reads.append(start + b"".join(frames.frame(frames.DATA, 0, stream_id, data) for data in sent))
+            reads.append(start + b"".join(_frames(stream_id, data) for data in sent))
             start = b""
         return [*reads, frames.reset(stream_id, frames.ErrorCode.NO_ERROR)]
 
 
+def _frames(stream_id: int, data: bytes) -> bytes:
+    """As many DATA frames as it takes."""
+    starts = range(0, len(data), frames.FRAME_BYTES_DEFAULT)
+    pieces = [data[at : at + frames.FRAME_BYTES_DEFAULT] for at in starts]
+    return b"".join([frames.frame(frames.DATA, 0, stream_id, piece) for piece in pieces])
+
+
 async def measured(case: str, count: int, endpoints: int) -> list[float]:
     """Microseconds of CPU a request, or a chunk, round by round."""
-    count = max(1, count // CHUNKS) if case == "chunk" else count
+    count = max(CHUNKED_MIN, count // CHUNKS) if case == "chunk" else count
     run = Run(case, endpoints)
     await run.round(min(WARM, count))
     gc.freeze()
