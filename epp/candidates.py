@@ -26,6 +26,8 @@ def fitting(choice: Choice, request: Request, receipt: Receipt) -> Choice:
 
     Where no weaker model may stand in, weaker is measured against the first that can.
     """
+    if not request.never_degrade and not choice.never_degrade and _unlimited(choice):
+        return choice
     blind = any(c.limits.images is False or c.limits.audio is False for c in choice.candidates)
     parts = media(request) if blind else (False, False)
     found = {c.model: _unfit(c.limits, request, 1.0, parts) for c in choice.candidates}
@@ -40,6 +42,13 @@ def fitting(choice: Choice, request: Request, receipt: Receipt) -> Choice:
         receipt.excluded.update({c.model: Exclusion.NEVER_DEGRADE for c in weaker})
         left = [c for c in left if c not in weaker]
     return choice if len(left) == len(choice.candidates) else replace(choice, candidates=tuple(left))
+
+
+def _unlimited(choice: Choice) -> bool:
+    for candidate in choice.candidates:
+        if candidate.limits is not NO_LIMITS:
+            return False
+    return bool(choice.candidates)
 
 
 def first(candidate: Candidate, choice: Choice) -> Choice:

@@ -11,7 +11,7 @@ import math
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from random import Random
 from traceback import format_tb
@@ -268,7 +268,8 @@ class Director:
         if request.method == "GET" and request.path.endswith("/v1/models"):
             return outcome.models(self._pool.names(), self._chooser.aliases, receipt)
         told = self._told(ask, receipt.request_id)
-        before = self._before(ask)
+        about = _key(ask, ask.body) if ask.body and ask.headers.get(REQUEST_ID) else None
+        before = self._before(ask, about)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
         if choice.classification == "degraded":
@@ -296,7 +297,7 @@ class Director:
         receipt.hashed_tokens = chosen.query.hashed
         if self._rules.first_of_two:
             return self._pass_on(ask, request, receipt, chosen.candidate, pick.endpoint)
-        if IF_AVAILABLE in ask.headers.get(PREFER, "").lower() and not chosen.query.cached.get(pick.endpoint):
+        if PREFER in ask.headers and not receipt.cached_tokens and IF_AVAILABLE in ask.headers[PREFER].lower():
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
         receipt.picked = pick.endpoint.address
         extra = chosen.query.extra
@@ -310,12 +311,9 @@ class Director:
             lease = before.lease.join()
         else:
             chosen.query.blind = not (ask.sees_answer and request.stream)
-            self._profile.picked(chosen.query, pick.endpoint)
-            cost = _cost(chosen.query, pick.endpoint)
-            cost.critical = self._gate is not None and self._gate.control.settings.level(request.priority) == "critical"
-            receipt.predicted_ttft_s = cost.ttft_s
-            lease = self._lease(pick.endpoint, cost, extra)  # last: what fails before it leaks nothing
-        self._remember(ask, way, Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried))
+            lease = self._charge(chosen.query, pick.endpoint, receipt)  # last: what fails before it leaks nothing
+        decided = Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried)
+        self._remember(about, ask, way, decided)
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
         return Routed(way, lease, receipt, chosen.query)
 
@@ -323,13 +321,20 @@ class Director:
         """The chosen endpoint, and further ones where these are asked for."""
         if extra is not None and extra.destination:
             return extra.destination  # alone: the header that goes with it is about this choice
-        return ",".join([pick.endpoint.address, *next_best(pick, self._rules.fallbacks)])
+        further = next_best(pick, self._rules.fallbacks)
+        return ",".join([pick.endpoint.address, *further]) if further else pick.endpoint.address
 
-    def _lease(self, endpoint: Endpoint, cost: Cost, extra: Extra | None) -> Lease:
-        """With those who prefill for the endpoint: then the prompt is theirs to compute."""
-        now = self._now()
+    def _charge(self, query: Query, endpoint: Endpoint, receipt: Receipt) -> Lease:
+        """The choice is final: plugins note it, the ledger counts it."""
+        self._profile.picked(query, endpoint)
+        cost, extra, now = _cost(query, endpoint), query.extra, self._now()
+        cost.critical = (
+            self._gate is not None and self._gate.control.settings.level(query.request.priority) == "critical"
+        )
+        receipt.predicted_ttft_s = cost.ttft_s
         if extra is None or not extra.beside:
             return self._pool.lease(endpoint, cost, now=now)
+        # Those who prefill for it have the prompt to compute.
         own = replace(cost, tokens=0, work_s=0.0)
         return self._pool.lease(endpoint, own, now=now, beside=[(e, cost) for e in extra.beside])
 
@@ -357,7 +362,7 @@ class Director:
             return await self._chooser.choose(request)
         if self._chooser.guards:
             return await self._chooser.check(request, model)
-        return Choice((Candidate(model),))
+        return _named(model)
 
     async def _enter(
         self,
@@ -428,11 +433,9 @@ class Director:
             way.remove_headers = [name for name in way.remove_headers if name != DECISION]
         return Routed(way, None, receipt, None)
 
-    def _before(self, ask: Decide) -> Decided | None:
+    def _before(self, ask: Decide, about: recent.Key | None) -> Decided | None:
         """What we said to this very request while its other stream is open, or, for a retry, when it last failed."""
-        if not ask.body or not ask.headers.get(REQUEST_ID):
-            return None
-        found = self._recent.find(_key(ask, ask.body), self._now())
+        found = None if about is None else self._recent.find(about, self._now())
         if found is None:
             return None
         if ask.headers.get(RETRY_ATTEMPT, "0") != "0":
@@ -440,11 +443,11 @@ class Director:
             return found
         return found if _joins(found.lease) else None
 
-    def _remember(self, ask: Decide, way: Route, decided: Decided) -> None:
+    def _remember(self, about: recent.Key | None, ask: Decide, way: Route, decided: Decided) -> None:
         """Under the body as it came and as it went on: a second filter sees what the first one made of it."""
-        if not ask.body or not ask.headers.get(REQUEST_ID):
+        if about is None:
             return
-        self._recent.note(_key(ask, ask.body), decided)
+        self._recent.note(about, decided)
         if way.body is not None:
             # What was edited once is not edited again.
             plain = replace(decided, choice=decided.choice.unedited(), candidate=decided.candidate.unedited())
@@ -493,6 +496,12 @@ class Director:
         )
 
 
+@lru_cache(1024)
+def _named(model: str | None) -> Choice:
+    """The model that was named, and no other."""
+    return Choice((Candidate(model),))
+
+
 def _cost(query: Query, endpoint: Endpoint) -> Cost:
     """What the ledger is charged: as the profile reckons, or all of the prompt that is not cached."""
     prompt = query.request.prompt_tokens
@@ -517,8 +526,11 @@ def _model_in(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 
 def _slo_s(headers: Mapping[str, str]) -> float | None:
     """The seconds within which the client wants its first token, if it says so."""
+    told = first(headers, SLO_TTFT)
+    if told is None:
+        return None
     try:
-        slo_s = float(first(headers, SLO_TTFT) or "nan") / 1000
+        slo_s = float(told) / 1000
     except ValueError:
         return None
     return slo_s if 0 < slo_s < math.inf else None

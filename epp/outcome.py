@@ -27,6 +27,8 @@ from epp.protocol.paths import error_shape
 from epp.protocol.splice import edited
 from epp.scheduling.framework import Extra, Query
 
+_OURS = CONTROL | {SELECTED_MODEL}  # nobody else may say these
+
 
 @dataclass(slots=True)
 class Routed:
@@ -67,7 +69,8 @@ def route(
     way = plain_route(headers, address, receipt)
     if model is None:
         return way
-    way.remove_headers = [name for name in way.remove_headers if name != SELECTED_MODEL]
+    if SELECTED_MODEL in way.remove_headers:
+        way.remove_headers = [name for name in way.remove_headers if name != SELECTED_MODEL]
     way.model_changed = headers.get(SELECTED_MODEL) != model
     if way.model_changed:
         way.set_headers = [(SELECTED_MODEL, model), *way.set_headers]
@@ -98,7 +101,7 @@ def plain_route(headers: Mapping[str, str], address: str | None, receipt: Receip
     return Route(
         destination=address,
         set_headers=[] if headers.get(REQUEST_ID) else [(REQUEST_ID, receipt.request_id)],
-        remove_headers=sorted((CONTROL | {SELECTED_MODEL}) & headers.keys()),
+        remove_headers=sorted([name for name in headers if name in _OURS]),
         response_headers=response_headers(receipt),
     )
 
@@ -117,14 +120,12 @@ def bring(way: Route, extra: Extra | None) -> None:
 def response_headers(receipt: Receipt) -> list[tuple[str, str]]:
     """What the client is told: model, decision, category, how it was classified, and where to read why."""
     choice = receipt.choice
-    pairs: Mapping[str, str | None] = {
-        VSR_MODEL: receipt.model,
-        VSR_DECISION: choice.decision if choice else None,
-        VSR_CATEGORY: choice.category if choice else None,
-        CLASSIFICATION: choice.classification if choice else None,
-        RECEIPT: receipt.id,
-    }
-    return [(name, value) for name, value in pairs.items() if value]
+    pairs: list[tuple[str, str | None]] = [(VSR_MODEL, receipt.model)]
+    if choice is not None:
+        pairs += [(VSR_DECISION, choice.decision), (VSR_CATEGORY, choice.category)]
+        pairs.append((CLASSIFICATION, choice.classification))
+    pairs.append((RECEIPT, receipt.id))
+    return [(name, value) for name, value in pairs if value]
 
 
 def models(roots: Mapping[str, str], aliases: frozenset[str], receipt: Receipt) -> Answered:

@@ -6,7 +6,7 @@ Must stay true: nothing here awaits; the pool is read once for each choice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -59,7 +59,7 @@ class Picking:
         Refused.
         """
         allowed = within(request.subset, self.pool.endpoints)
-        endpoints = [e for e in allowed if e not in tried] or allowed
+        endpoints = ([e for e in allowed if e not in tried] or allowed) if tried else allowed
         if not endpoints:
             raise Refused(Reason.NO_ENDPOINTS, "failed to find endpoint candidates for serving the request")
         drained = False
@@ -68,7 +68,7 @@ class Picking:
                 serving = _serving(candidate.model, endpoints)
                 able = _those_in(room, serving)
                 drained = drained or bool(able)
-                if last_resort or any(e.reachable and e.ejected_until <= now for e in able):
+                if last_resort or _any_usable(able, now):
                     found = self._run(request, candidate, now, _kept(prefer, able, now), able)
                     if found is not None:
                         receipt.excluded.pop(candidate.model, None)  # tried after all, as the last resort
@@ -91,15 +91,17 @@ class Picking:
         if self.leaving is not None and len(choice.candidates) > 1:
             self.leaving.spill.asked(choice.candidates[0].model, now)
 
-    @contextmanager
-    def waiting(self, choice: Choice, subset: frozenset[str] | None, now: float) -> Iterator[Key]:
+    def waiting(self, choice: Choice, subset: frozenset[str] | None, now: float) -> AbstractContextManager[Key]:
         """What a request waits for room by: its models that may answer, unless nobody is there for these."""
-        every = Key(frozenset(c.model for c in choice.candidates), subset)
+        every = Key(frozenset([c.model for c in choice.candidates]), subset)
         if self.leaving is None or len(choice.candidates) == 1:
-            yield every
-            return
-        with self.leaving.waiting(choice.candidates, now) as near:
-            key = Key(frozenset(c.model for c in near), subset)
+            return nullcontext(every)
+        return self._near(self.leaving, choice, every, now)
+
+    @contextmanager
+    def _near(self, leaving: Leaving, choice: Choice, every: Key, now: float) -> Iterator[Key]:
+        with leaving.waiting(choice.candidates, now) as near:
+            key = every._replace(models=frozenset(c.model for c in near))
             yield key if any(e.reachable for e in self.eligible(key) or ()) else every
 
     def eligible(self, key: Key) -> Sequence[Endpoint] | None:
@@ -187,6 +189,13 @@ def _kept(prefer: Endpoint | None, able: Sequence[Endpoint], now: float) -> Sequ
     return [prefer] if prefer is not None and usable and prefer in able else able
 
 
+def _any_usable(endpoints: Sequence[Endpoint], now: float) -> bool:
+    for e in endpoints:  # noqa: SIM110  # a generator for each request costs more than the first look
+        if e.reachable and e.ejected_until <= now:
+            return True
+    return False
+
+
 def _those_in(room: Sequence[Endpoint] | None, able: Sequence[Endpoint]) -> Sequence[Endpoint]:
     if room is None:
         return able
@@ -198,5 +207,7 @@ def _serving(model: str | None, endpoints: Sequence[Endpoint]) -> Sequence[Endpo
     """Those that say they serve the model; if none says so, those of which nobody has told what they serve."""
     if model is None:
         return endpoints
-    told = [e for e in endpoints if (serves := e.serves) is not None and model in serves]
+    told = [e for e in endpoints if (serves := e.declared if e.models is None else e.models) and model in serves]
+    if len(told) == len(endpoints):
+        return endpoints
     return told or [e for e in endpoints if e.serves is None]

@@ -244,16 +244,17 @@ class Stream:
             for action in self._exchange.receive(one):
                 assert not isinstance(action, Decide)
                 replies.append(action)
-        if self._director.reporting and replies and not isinstance(event, Headers):
-            self._report(event, replies)
+        ends = event.end if type(event) is Body else type(event) is Trailers
+        if ends and replies and self._director.reporting:
+            self._report(replies)
         if self._routed is not None:
             self._note_answer(event, self._routed, began)
         self._answer_work_s += self._now() - began
         return replies
 
-    def _report(self, event: Event, replies: list[Reply]) -> None:
+    def _report(self, replies: list[Reply]) -> None:
         """With the end of an answer the gateway is told what plugins make of it."""
-        if self._routed is None or not (isinstance(event, Trailers) or (isinstance(event, Body) and event.end)):
+        if self._routed is None:
             return
         metadata = self._director.reports(self._routed, self._answer.end())
         last = replies[-1]

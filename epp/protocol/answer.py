@@ -31,6 +31,7 @@ class AnswerReader:
         self.is_stream = False
         self._names = (served, asked)
         self._reader: UsageReader | None = None
+        self._legible = False
         self._restorer: ModelRestorer | None = None
 
     @property
@@ -60,18 +61,23 @@ class AnswerReader:
 
     def _begin(self, event: Headers) -> None:
         self.is_stream = _STREAM in event.headers.get("content-type", "").lower()
-        if not legible(event.headers):
+        self._legible = legible(event.headers)
+        if not self._legible:
             return
-        self._reader = UsageReader()
         served, asked = self._names
         if served is not None and asked is not None and served != asked:
             self._restorer = ModelRestorer(served, asked)
 
     def _body(self, event: Body) -> Body:
-        self.bytes_seen = (self.bytes_seen or 0) + len(event.data)
+        data = event.data
+        if self.bytes_seen is None:
+            self.bytes_seen = len(data)
+            self._reader = UsageReader() if self._legible else None
+        else:
+            self.bytes_seen += len(data)
         if self._reader is not None:
             try:
-                self._reader.feed(event.data)
+                self._reader.feed(data)
             except Exception as defect:
                 self.defect, self._reader = defect, None
         if self._restorer is None:

@@ -177,16 +177,17 @@ class Exchange:
         assert self.state is State.DECIDING
         self._route = route
         body = route.body
+        set_headers = route.set_headers
+        if body is not None:
+            set_headers = [*set_headers, ("content-length", str(len(body)))]
         edits = Edits(
-            route.set_headers,
+            set_headers,
             route.remove_headers,
             route.destination,
             route.model_changed,
             route.scores,
             route.metadata,
         )
-        if body is not None:
-            edits = replace(edits, set=[*edits.set, ("content-length", str(len(body)))])
         replies: list[Reply] = []
         if not self._headers_answered:
             self._headers_answered = True
@@ -307,6 +308,14 @@ class Exchange:
         if size > largest:
             raise Refused(Reason.BODY_TOO_LARGE, f"the request body is larger than {largest} bytes")
 
+    def _response_body(self, event: Body) -> list[Action]:
+        self._response_ended = event.end
+        if self._modes.response is not BodyMode.FULL_DUPLEX_STREAMED:
+            return [BodyReply(Side.RESPONSE)]
+        if 0 < len(event.data) <= CHUNK_BYTES_MAX:
+            return [Chunk(Side.RESPONSE, event.data, event.end)]  # as nearly all are
+        return [*chunks(Side.RESPONSE, event.data, event.end)] if event.data or event.end else []
+
     def _response(self, event: Event) -> list[Action]:
         if self.state is State.CLOSED:
             return []
@@ -322,13 +331,7 @@ class Exchange:
                 edits = Edits(extra, remove) if extra or remove else NO_EDITS
                 return [HeadersReply(Side.RESPONSE, edits, self._override)]
             case Body():
-                if self._response_ended:
-                    return []
-                if self._modes.response is not BodyMode.FULL_DUPLEX_STREAMED:
-                    self._response_ended = event.end
-                    return [BodyReply(Side.RESPONSE)]
-                self._response_ended = event.end
-                return [*chunks(Side.RESPONSE, event.data, event.end)] if event.data or event.end else []
+                return [] if self._response_ended else self._response_body(event)
             case Trailers():
                 self._response_ended = True
                 return [TrailersReply(Side.RESPONSE)]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from epp.domain import Needs, Reason, Refused, Request
+from epp.domain import NO_NEEDS, Needs, Reason, Refused, Request
 from epp.protocol.conversation import conversation
 from epp.protocol.headers import NEVER_DEGRADE, REQUEST_ID, SESSION, first
 from epp.protocol.media import encoded, says_json
@@ -51,6 +51,8 @@ class _Body(msgspec.Struct):
 
 
 _BODY = msgspec.json.Decoder(_Body)
+_NAME = msgspec.json.Decoder(str | None)
+SEARCHED_BYTES_MAX = 4096  # of a body that is rather searched than asked for addresses
 _BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
 _ELSEWHERE = ("messages", "prompt", "input")  # where a path that we do not know may keep its prompt: the first counts
 _NOTHING = re.compile(rb"(?:null|\[\s*\])?\Z")
@@ -157,15 +159,21 @@ def _fill_unknown(request: Request, fields: _Body) -> None:
 
 def _needs(fields: _Body) -> Needs:
     """A text's own format is that of the Responses API; a limit of tokens has three names."""
-    limits = (fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens)
-    tools = bytes(fields.tools), bytes(fields.functions)
-    formats = bytes(fields.response_format), bytes(fields.text)
-    return needs(map(bytes, limits), tools, bytes(fields.tool_choice), formats)
+    limits = _given(fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens)
+    tools = _given(fields.tools, fields.functions)
+    formats = _given(fields.response_format, fields.text)
+    if not (limits or tools or formats):
+        return NO_NEEDS
+    return needs(limits, tools, bytes(fields.tool_choice), formats)
+
+
+def _given(*raws: msgspec.Raw) -> list[bytes]:
+    return [bytes(raw) for raw in raws if raw is not UNKNOWN]
 
 
 def _prompt(request: Request, raws: Sequence[msgspec.Raw]) -> None:
     parts = [bytes(raw) for raw in raws]
-    request.prompt = b"".join(parts)
+    request.prompt = parts[0] if len(parts) == 1 else b"".join(parts)
     request.prompt_tokens = sum(map(estimate, parts))
 
 
@@ -175,7 +183,7 @@ def _model(body: bytes, raw: msgspec.Raw) -> tuple[str | None, tuple[int, int]]:
         start = body.index(b"{") + 1
         return None, (start, start)
     try:
-        model = msgspec.json.decode(raw, type=str | None)
+        model = _NAME.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Refused(Reason.BAD_REQUEST, "the value of `model` must be a string", "model") from None
     if model and (len(model) > MODEL_LENGTH_MAX or _CONTROL.search(model)):
@@ -194,9 +202,15 @@ def _check(fields: _Body, api: Api) -> None:
 
 
 def _span(body: bytes, raw: msgspec.Raw) -> tuple[int, int]:
-    """Where `raw` lies in the body it was decoded from: a Raw is a view, so addresses tell."""
-    start = _address(raw) - _address(body)
-    stop = start + len(memoryview(raw))
+    """Where `raw` lies in the body it was decoded from: where its bytes are, if they are there once.
+
+    Otherwise addresses tell, as a Raw is a view.
+    """
+    value = bytes(raw)
+    start = body.find(value) if len(body) <= SEARCHED_BYTES_MAX else -1
+    if start < 0 or body.find(value, start + 1) >= 0:
+        start = _address(raw) - _address(body)
+    stop = start + len(value)
     assert 0 <= start < stop <= len(body)
     return start, stop
 

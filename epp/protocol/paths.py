@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from epp.protocol.headers import first
+
 Shape = Literal["openai", "anthropic"]
 
 OPENAI = "openai-parser"
@@ -109,20 +111,22 @@ APIS = (
     ),
 )
 _LONGEST_FIRST = sorted(APIS, key=lambda api: -len(api.suffix))
+# By the path that nearly every request has, which no other suffix ends.
+_APIS_AS_ASKED = {"/v1" + api.suffix: api for api in APIS if not api.suffix.startswith("/v1")}
 
 
 def path_of(headers: Mapping[str, str]) -> str:
     """The request's path, without query and trailing slash; gateways that send no `:path` may name it otherwise."""
-    path = next((path for name in PATH_HEADERS if (path := headers.get(name))), DEFAULT_PATH)
+    path = first(headers, PATH_HEADERS) or DEFAULT_PATH
     return path.partition("?")[0].rstrip("/")
 
 
 def find(path: str, parsers: Collection[str] = PARSERS) -> Api | None:
     """What a request to `path` is, if one of the parsers in use knows it."""
-    for api in _LONGEST_FIRST:
-        if path.endswith(api.suffix):
-            return api if api.parser in parsers else None
-    return None
+    api = _APIS_AS_ASKED.get(path)
+    if api is None:
+        api = next((api for api in _LONGEST_FIRST if path.endswith(api.suffix)), None)
+    return api if api is not None and api.parser in parsers else None
 
 
 def error_shape(path: str) -> Shape:

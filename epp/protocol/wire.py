@@ -1,4 +1,4 @@
-"""Protobuf's wire format, as much of it as the messages need that are written or read for every chunk.
+"""Protobuf's wire format, as much of it as the messages need that every request and every chunk brings.
 
 Objects of the protobuf library cost more than the bytes they stand for; and a body is copied once here, however deep it
 lies. What is written is what the library would read the same from (a test compares).
@@ -8,6 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+# Headers that hold no secret and are alike in most requests are decoded once: so many of them, so long.
+_ALIKE = frozenset(
+    (
+        *(":authority", ":method", ":path", ":scheme", ":status"),
+        *("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "server", "user-agent"),
+        *("x-envoy-expected-rq-timeout-ms", "x-envoy-internal", "x-forwarded-proto", "x-stainless-lang"),
+    )
+)
+_PAIRS_MAX, _PAIR_BYTES_MAX = 512, 96
+_pairs: dict[bytes, tuple[str, str]] = {}
 _SMALL = tuple(bytes((number,)) for number in range(128))
 
 
@@ -28,33 +38,93 @@ def field(tag: bytes, content: bytes) -> bytes:
     return tag + varint(len(content)) + content
 
 
-def nested(tags: Iterable[bytes], head: bytes, body: bytes, tail: bytes = b"") -> bytes:
-    """Three parts of one message, in messages within messages, the innermost tag first; `body` is copied once."""
-    size = len(body) + len(tail)
+def nested(tags: Iterable[bytes], head: bytes, body: bytes, tail: bytes = b"", more: int = 0) -> bytes:
+    """Three parts of one message, in messages within messages, the innermost tag first; `body` is copied once.
+
+    So many bytes `more` will follow that belong to it.
+    """
+    size = len(body) + len(tail) + more
     for tag in tags:
         head = tag + varint(len(head) + size) + head
     return b"".join((head, body, tail))
 
 
-def body_of(data: bytes, tag: int) -> tuple[bytes, bool] | None:
-    """The bytes and the end of a message that is nothing but one HttpBody under `tag` (of one byte); else None."""
-    size = len(data)
-    if size < 2 or data[0] != tag:
-        return None
+def first_part(data: bytes) -> tuple[int, int]:
+    """Where the content of a message's first field begins and ends, if its tag is one byte; (0, -1) if it does not."""
     length, at = _length(data, 1)
-    if at + length != size:
-        return None
+    return (at, at + length) if 0 < at <= len(data) - length else (0, -1)
+
+
+def body_of(data: bytes, at: int, stop: int) -> tuple[bytes, bool] | None:
+    """The bytes and the end of an HttpBody that lies there and has no other field; else None."""
     content, end = b"", False
-    if at < size and data[at] == 0x0A:
+    if at < stop and data[at] == 0x0A:
         length, start = _length(data, at + 1)
         at = start + length
-        if start < 0 or at > size:
+        if start < 0 or at > stop:
             return None
         content = data[start:at]
-    if size - at == 2 and data[at] == 0x10 and data[at + 1] <= 1:
+    if stop - at == 2 and data[at] == 0x10 and data[at + 1] <= 1:
         end = data[at + 1] == 1
-        at = size
-    return (content, end) if at == size else None
+        at = stop
+    return (content, end) if at == stop else None
+
+
+def headers_of(data: bytes, at: int, stop: int) -> tuple[dict[str, str], bool] | None:
+    """The headers and the end of an HttpHeaders that lies there and has no other field; else None.
+
+    Names in lower case. Of a repeated header the last value wins, as in the reference picker. Each must have a
+    name of less than 128 bytes, and a `raw_value` or none.
+    """
+    length, at = _length(data, at + 1) if at < stop and data[at] == 0x0A else (0, -1)
+    last = at + length
+    if at < 0 or last > stop:
+        return None
+    end = stop - last == 2 and data[last] == 0x18 and data[last + 1] == 1
+    if last != stop and not end:
+        return None
+    headers: dict[str, str] = {}
+    known_pair = _pairs.get
+    try:
+        while at < last:
+            size, begin = data[at + 1], at + 2
+            if size >= 128:
+                size, begin = _length(data, at + 1)
+            after = begin + size
+            pair = known_pair(data[at:after]) or _header(data, at, begin, after)
+            if pair is None:
+                return None
+            headers[pair[0]] = pair[1]
+            at = after
+    except (IndexError, UnicodeDecodeError):
+        return None
+    return (headers, end) if at == last else None
+
+
+def _header(data: bytes, at: int, begin: int, after: int) -> tuple[str, str] | None:
+    """The header whose field begins at `at`, and its content at `begin`."""
+    name_size = data[begin + 1]
+    name_stop = begin + 2 + name_size
+    if begin < 0 or data[at] != 0x0A or data[begin] != 0x0A or name_size >= 128 or name_stop > after:
+        return None
+    name, value = data[begin + 2 : name_stop].decode().lower(), ""
+    if name_stop < after:
+        value_size, start = data[name_stop + 1], name_stop + 2
+        if value_size >= 128:
+            value_size, start = _length(data, name_stop + 1)
+        if data[name_stop] != 0x1A or start < 0 or start + value_size != after:
+            return None
+        value = data[start:after].decode("utf-8", "replace")
+    if name in _ALIKE:
+        _remember(data[at:after], name, value)
+    return name, value
+
+
+def _remember(field: bytes, name: str, value: str) -> None:
+    if len(field) <= _PAIR_BYTES_MAX and "?" not in value:
+        if len(_pairs) >= _PAIRS_MAX:
+            _pairs.clear()
+        _pairs[field] = name, value
 
 
 def _length(data: bytes, at: int) -> tuple[int, int]:

@@ -470,15 +470,20 @@ class Profile(Scheduler):
             kept = left
         if not kept:
             return None
-        totals = [0.0] * len(kept)
+        totals: list[float] = []
         columns = []
         for scorer, weight in self._asked:
             began = clock()
             raw = scorer.score(query, kept)
             took("Scorer", scorer.type, clock() - began)
             scores = [s if 0.0 <= s <= 1.0 else min(1.0, max(0.0, s)) for s in raw]
-            totals = [total + weight * s for total, s in zip(totals, scores, strict=True)]
+            assert len(scores) == len(kept)
             columns.append((scorer.type, weight, scores))
+            if totals:
+                totals = [total + weight * s for total, s in zip(totals, scores, strict=True)]
+            else:
+                totals = scores if weight == 1.0 else [weight * s for s in scores]
+        totals = totals or [0.0] * len(kept)
         began = clock()
         place = self.picker.pick(query, totals)
         more: Sequence[Endpoint] = ()

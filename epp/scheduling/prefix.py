@@ -86,6 +86,7 @@ class PrefixIndex:
         self._masks: dict[int, int] = {}
         self._held: OrderedDict[Endpoint, _Held] = OrderedDict()
         self._free: list[int] = []
+        self.changes = 0  # of what anyone holds
 
     def __len__(self) -> int:
         """How many different blocks are known."""
@@ -93,33 +94,58 @@ class PrefixIndex:
 
     def match(self, hashes: Sequence[int], endpoints: Sequence[Endpoint]) -> list[int]:
         """How many leading blocks each endpoint holds: one walk for all, noting where a bit drops out."""
-        masks, depths = self._masks, {}
-        alive = masks.get(hashes[0], 0) if hashes else 0
-        if not alive:
-            return [0] * len(endpoints)
-        depth = 0
-        for block_hash in hashes:
-            left = alive & masks.get(block_hash, 0)
+        steps = self._steps(hashes)
+        found = []
+        for e in endpoints:
+            held = self._held.get(e)
+            depth = 0
+            if held is not None and steps:
+                for bits, blocks in steps:
+                    if bits >> held.slot & 1:
+                        depth = blocks
+                        break
+            found.append(depth)
+        return found
+
+    def _steps(self, hashes: Sequence[int]) -> list[tuple[int, int]]:
+        """As a mask, those that hold the first so many blocks and not the next; only depths at which there are some."""
+        steps: list[tuple[int, int]] = []
+        known, depth = self._masks.get, 0
+        alive = known(hashes[0], 0) if hashes else 0
+        for block_hash in hashes if alive else ():
+            left = alive & known(block_hash, 0)
             if left != alive:
-                depths.update(dict.fromkeys(_slots(alive ^ left), depth))
+                steps.append((alive ^ left, depth))
                 alive = left
                 if not alive:
                     break
             depth += 1
-        depths.update(dict.fromkeys(_slots(alive), depth))
-        held = self._held
-        return [depths.get(held[e].slot, 0) if e in held else 0 for e in endpoints]
+        if alive:
+            steps.append((alive, depth))
+        return steps
 
     def tokens(self, hashes: Sequence[int], endpoints: Sequence[Endpoint]) -> dict[Endpoint, int]:
         """How many leading tokens each endpoint holds; those that hold none are left out."""
-        blocks = self.match(hashes, endpoints)
-        return {e: covered_bytes(n) // BYTES_PER_TOKEN for e, n in zip(endpoints, blocks, strict=True) if n}
+        steps = [(bits, covered_bytes(blocks) // BYTES_PER_TOKEN) for bits, blocks in self._steps(hashes)]
+        if not steps:
+            return {}
+        found, held_by = {}, self._held.get
+        for e in endpoints:
+            held = held_by(e)
+            if held is not None:
+                slot = held.slot
+                for bits, tokens in steps:
+                    if bits >> slot & 1:
+                        found[e] = tokens
+                        break
+        return found
 
     def insert(self, hashes: Sequence[int], endpoint: Endpoint) -> list[int]:
         """The endpoint is about to hold these blocks; those that are new to it.
 
         The first block is the freshest: leaves are evicted first.
         """
+        self.changes += 1
         new = []
         held = self._hold(endpoint)
         masks, lru, bit = self._masks, held.lru, 1 << held.slot
@@ -145,6 +171,7 @@ class PrefixIndex:
         held = self._held.get(endpoint)
         if held is None:
             return
+        self.changes += 1
         for block_hash in hashes:
             size = held.lru.pop(block_hash, None)
             if size is not None:
@@ -178,6 +205,7 @@ class PrefixIndex:
         return held
 
     def _forget(self, endpoint: Endpoint) -> None:
+        self.changes += 1
         held = self._held.pop(endpoint)
         for block_hash in held.lru:
             self._clear(block_hash, 1 << held.slot)
@@ -215,13 +243,3 @@ class _Held:
 
 def _capacity_blocks(tokens: int) -> int:
     return min(CAPACITY_BLOCKS_MAX, tokens * BYTES_PER_TOKEN // BLOCK_BYTES)
-
-
-def _slots(mask: int) -> list[int]:
-    """The positions of the set bits."""
-    slots = []
-    while mask:
-        lowest = mask & -mask
-        slots.append(lowest.bit_length() - 1)
-        mask ^= lowest
-    return slots

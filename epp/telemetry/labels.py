@@ -23,6 +23,7 @@ class Labelling:
         self._models: set[str] = set()
         self._served: set[str] = set()
         self._sets: set[Labels] = set()
+        self._known: dict[tuple[str | None, str | None, str, int], Labels] = {}
 
     def of(self, receipt: Receipt) -> Labels:
         """The request's labels; what they are the first time, they stay."""
@@ -33,8 +34,15 @@ class Labelling:
 
     def named(self, asked: str | None, target: str | None, tenant: str, priority: int, routed: bool) -> Labels:
         """The labels of a request that asked for a model, and goes to one."""
+        about = asked, target, tenant, priority
+        known = self._known.get(about)
+        if known is not None:
+            return known
         models = self.model(asked, routed), self.model(target, routed)
-        return self._fit((*models, _capped(tenant, self._tenants), str(priority)))
+        labels = self._fit((*models, _capped(tenant, self._tenants), str(priority)))
+        if labels == (asked, target, tenant, str(priority)):  # all by their own names, and so they stay
+            self._known[about] = labels
+        return labels
 
     def model(self, name: str | None, routed: bool) -> str:
         """Names that are served are labels; of those that clients make up, the first that were routed anywhere."""

@@ -206,3 +206,25 @@ def test_the_last_piece_of_an_answer_may_tell_something() -> None:
 
         assert dict(message.dynamic_metadata["envoy.lb"]) == {"cost": 12.5}
         assert message.WhichOneof("response") is not None
+
+
+def test_what_stands_beside_is_told_right_for_however_many_routes() -> None:
+    def asked(number: int) -> bytes:
+        message = envoy.ProcessingRequest()
+        message.request_headers.headers.headers.add(key=":path", raw_value=b"/")
+        message.attributes["envoy.filters.http.ext_proc"].fields["xds.route_name"].string_value = f"route-{number}"
+        return message.SerializeToString()
+
+    for _ in range(2):
+        told = [decode(asked(number)).attributes for number in range(3000)]
+
+        assert told == [{"xds.route_name": f"route-{number}"} for number in range(3000)]
+
+
+def test_headers_that_are_alike_are_told_right_however_many_there_are() -> None:
+    for _ in range(2):
+        for number in range(2000):
+            message = envoy.ProcessingRequest()
+            message.request_headers.headers.headers.add(key="User-Agent", raw_value=b"agent %d" % number)
+
+            assert decode(message.SerializeToString()).headers == {"user-agent": f"agent {number}"}

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2 as modes_pb
 from envoy.service.ext_proc.v3 import external_processor_pb2 as envoy
+from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from epp.protocol.codec import decode, encode
+from epp.protocol.headers import SERVED, SUBSET, SUBSET_NAMESPACE
 from epp.protocol.messages import (
+    BadMessage,
     Body,
     BodyMode,
     BodyReply,
     Chunk,
     Edits,
     Extend,
+    Headers,
     HeadersReply,
     Immediate,
     Modes,
@@ -24,7 +29,7 @@ from epp.protocol.messages import (
     Side,
     TrailersReply,
 )
-from epp.protocol.wire import body_of, varint
+from epp.protocol.wire import body_of, first_part, varint
 
 SIDES = st.sampled_from(Side)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -72,15 +77,105 @@ def test_a_body_is_read_alike_whether_it_comes_alone_or_not(
 
 @given(st.binary(max_size=40))
 def test_what_is_taken_for_a_body_is_one(data: bytes) -> None:
-    for tag, name in ((0x22, "request_body"), (0x2A, "response_body")):
-        found = body_of(bytes((tag,)) + data, tag)
+    for tag, name in ((b"\x22", "request_body"), (b"\x2a", "response_body")):
+        at, stop = first_part(tag + data)
+        found = body_of(tag + data, at, stop) if stop >= 0 else None
         if found is not None:
-            message = envoy.ProcessingRequest.FromString(bytes((tag,)) + data)
+            message = envoy.ProcessingRequest.FromString((tag + data)[:stop])
             part = getattr(message, name)
 
             assert (part.body, part.end_of_stream) == found
             message.ClearField("request")
             assert message == envoy.ProcessingRequest()
+
+
+NAMES = st.sampled_from([":path", "content-type", "X-Request-Id", "cookie", "", "n" * 130]) | TEXTS
+VALUES = st.sampled_from([b"", b"/v1/chat/completions", b"application/json", b"\xff\xfe", b"v" * 127, b"v" * 200])
+HEADERS = st.lists(st.tuples(NAMES, VALUES | st.binary(max_size=150), st.booleans()), max_size=6)
+
+
+def headers_message(side: Side, headers: list[tuple[str, bytes, bool]], end: bool, beside: bool) -> Any:
+    """Values go into `raw_value`, or (true) as text into `value`, as some gateways have it."""
+    message = envoy.ProcessingRequest()
+    part = message.request_headers if side is Side.REQUEST else message.response_headers
+    part.end_of_stream = end
+    part.headers.SetInParent()
+    for name, value, as_text in headers:
+        if as_text:
+            part.headers.headers.add(key=name, value=value.decode("utf-8", "replace"))
+        else:
+            part.headers.headers.add(key=name, raw_value=value)
+    if beside:
+        message.protocol_config.request_body_mode = 2
+        message.metadata_context.filter_metadata["envoy.lb"].fields[SERVED].string_value = "10.0.0.1:8000"
+        message.metadata_context.filter_metadata[SUBSET_NAMESPACE].fields[SUBSET].string_value = "10.0.0.1:8000"
+        message.attributes["envoy.filters.http.ext_proc"].fields["xds.route_name"].string_value = "r"
+    return message
+
+
+@given(SIDES, HEADERS, st.booleans(), st.booleans())
+def test_headers_are_read_as_the_library_reads_them_again_and_again(
+    side: Side, headers: list[tuple[str, bytes, bool]], end: bool, beside: bool
+) -> None:
+    data = headers_message(side, headers, end, beside).SerializeToString()
+    expected = {
+        name.lower(): value.decode("utf-8", "replace") for name, value, _ in headers
+    }  # the last of a name counts
+    request, told = side is Side.REQUEST, None
+    if beside:
+        told = {"xds.route_name": "r"}
+    for _ in range(2):  # the second time much of it is known
+        event = decode(data)
+
+        assert event == Headers(
+            side,
+            expected,
+            end,
+            Modes(BodyMode.BUFFERED, BodyMode.NONE) if beside else None,
+            frozenset({"10.0.0.1:8000"}) if beside and request else None,
+            "10.0.0.1:8000" if beside and not request else None,
+            told,
+        )
+
+
+@given(SIDES, HEADERS, st.data())
+def test_a_message_that_is_cut_or_changed_is_read_as_the_library_reads_it(
+    side: Side, headers: list[tuple[str, bytes, bool]], data: st.DataObject
+) -> None:
+    whole = bytearray(headers_message(side, headers, True, True).SerializeToString())
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    changed = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    try:
+        message = envoy.ProcessingRequest.FromString(changed)
+    except DecodeError:
+        with pytest.raises(BadMessage):
+            decode(changed)
+        return
+    try:
+        event = decode(changed)
+    except BadMessage:
+        assert not message.HasField("request") or unknown_mode(message)
+        return
+
+    kind = message.WhichOneof("request")
+    part = getattr(message, kind)
+    assert event.side is (Side.REQUEST if kind.startswith("request") else Side.RESPONSE)
+    assert (event.modes is not None) is message.HasField("protocol_config")
+    if isinstance(event, Headers):
+        assert kind.endswith("headers")
+        assert event.end == part.end_of_stream
+        assert event.headers == {
+            h.key.lower(): h.raw_value.decode("utf-8", "replace") if h.raw_value else h.value
+            for h in part.headers.headers
+        }
+    if isinstance(event, Body):
+        assert (event.data, event.end) == (part.body, part.end_of_stream)
+
+
+def unknown_mode(message: Any) -> bool:
+    config = message.protocol_config
+    return not {config.request_body_mode, config.response_body_mode} <= {int(mode) for mode in BodyMode}
 
 
 @given(st.integers(0, 1 << 40))

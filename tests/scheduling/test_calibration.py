@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from epp.domain import Endpoint, Usage
+from epp.domain import Candidate, Endpoint, Request, Usage
 from epp.scheduling.calibration import GROW, REQUESTS, SHRINK, Calibration
-from epp.scheduling.framework import Answer, Producer
+from epp.scheduling.framework import Answer, Producer, Query
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.prefix import FACTOR_MIN, PrefixIndex, block_hashes
 
@@ -108,3 +108,21 @@ def test_only_so_much_of_a_prompt_is_looked_at_as_the_parameters_say() -> None:
     assert looked_at() == 2048
     assert looked_at(max_prefix_tokens_to_match=1024, max_prefix_blocks_to_match=1) == 1024
     assert looked_at(max_prefix_blocks_to_match=32) == 512
+
+
+def test_a_prefix_is_looked_up_anew_where_the_index_changed_between_two_looks() -> None:
+    pool = [Endpoint("a", "10.0.0.1:8000"), Endpoint("b", "10.0.0.2:8000")]
+    producer = ApproxPrefixCacheProducer()
+    asked = Request(id="r", prompt=b"x" * 512, prompt_tokens=128)
+    looks = [producer.cached(asked, "m", pool)]
+    other = Query(Request(id="s", prompt=b"x" * 512, prompt_tokens=128), Candidate("m"), 0.0, Random(1))
+    producer.produce(other, pool)
+    producer.picked(other, pool[1])
+    looks.append(producer.cached(asked, "m", pool))
+    looks.append(producer.cached(asked, "m", pool[:1]))
+    producer.moved(other, pool[1], pool[0])
+    looks.append(producer.cached(asked, "m", pool))
+    producer.relisted(pool[1:])
+    looks.append(producer.cached(asked, "m", pool))
+
+    assert looks == [{}, {pool[1]: 128}, {}, {pool[0]: 128}, {}]

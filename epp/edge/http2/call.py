@@ -87,7 +87,7 @@ class Call:
         """The peer is gone."""
         self._gone = True
         self._inbox.clear()
-        self._drive.cancel()
+        self._drive.cancel_now()
 
     def stop(self, code: Code, text: str) -> None:
         """End the call with this status, whatever it is doing."""

@@ -15,7 +15,7 @@ from epp.edge.http2.budget import Budget
 from epp.edge.http2.events import Broken, Drained, Ended, Event, Lost, Opened, Pong, Reset
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.head import BadBlock, Head, HeadReader, TooLarge
-from epp.edge.http2.inbound import Inbound
+from epp.edge.http2.inbound import PREFIX_BYTES, Inbound
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.outbound import Outbound
 from epp.edge.http2.stream import Http2Stream
@@ -81,6 +81,7 @@ class Connection:
         self._inbound = Inbound(limits.receive_bytes_max)
         self.outbound = Outbound(limits, Budget(limits.crumbs_burst, limits.crumbs_per_s, began))
         self._window = limits.connection_window_bytes
+        self._credit_at = limits.stream_window_bytes // 2
         self._serves_to = frames.STREAM_ID_LARGEST
         self._window_updates = 0
         self._idle = Budget(limits.idle_frames_burst, limits.idle_frames_per_s, began)
@@ -170,7 +171,7 @@ class Connection:
             self._spend_idle()
         if flags & frames.END_STREAM:
             self._end(stream)
-        else:
+        elif stream.receive_window + stream.unread <= self._credit_at:
             self._credit(stream)
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -185,11 +186,11 @@ class Connection:
             if _depends_on(payload, at) == stream_id:
                 raise Fatal(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
             at += 5
-        block = _Block(stream_id, bool(flags & frames.END_STREAM), payload[at:stop])
+        fragment = payload if stop - at == len(payload) else payload[at:stop]
         if flags & frames.END_HEADERS:
-            self._on_block(block)
+            self._on_block(stream_id, fragment, bool(flags & frames.END_STREAM))
         else:
-            self._block = block
+            self._block = _Block(stream_id, bool(flags & frames.END_STREAM), fragment)
 
     def _on_continuation(self, flags: int, _: int, payload: bytes) -> None:
         block = self._block
@@ -204,19 +205,17 @@ class Connection:
         block.fragments.append(payload)
         if flags & frames.END_HEADERS:
             self._block = None
-            self._on_block(block)
+            self._on_block(block.stream_id, b"".join(block.fragments), block.end_stream)
 
-    def _on_block(self, block: _Block) -> None:
-        whole = block.fragments[0] if len(block.fragments) == 1 else b"".join(block.fragments)
+    def _on_block(self, stream_id: int, whole: bytes, end_stream: bool) -> None:
         if len(whole) > self.limits.header_block_bytes_max:
             raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "a header block too large", "header_block_bytes_max")
-        stream_id = block.stream_id
         try:
             if stream_id > self.last_id:
                 if not stream_id & 1:
                     raise Fatal(ErrorCode.PROTOCOL_ERROR, "a stream of the server's")
                 self.last_id = stream_id
-                self._open(stream_id, self._heads.request(whole), block.end_stream)
+                self._open(stream_id, self._heads.request(whole), end_stream)
                 return
             wrong = self._heads.trailers(whole)
         except BadBlock as bad:
@@ -226,7 +225,7 @@ class Connection:
         stream = self.streams.get(stream_id)
         if stream is None or stream.ended_by_peer:
             self._on_late(stream_id, frames.HEADERS)
-        elif wrong is not None or not block.end_stream:
+        elif wrong is not None or not end_stream:
             self._mistake(stream, ErrorCode.PROTOCOL_ERROR)
         else:
             self._end(stream)
@@ -392,8 +391,10 @@ class Connection:
     def read(self, stream: Http2Stream, size: int) -> None:
         """A message of this size was read: the peer may send more."""
         if stream.id in self.streams:
-            self._inbound.read(stream, size)
-            if not stream.ended_by_peer:
+            size += PREFIX_BYTES
+            stream.unread -= size
+            self._inbound.held -= size
+            if not stream.ended_by_peer and stream.receive_window + stream.unread <= self._credit_at:
                 self._credit(stream)
 
     def send(self, stream: Http2Stream, message: bytes) -> None:
@@ -482,11 +483,10 @@ class Connection:
             self._window = frames.WINDOW_DEFAULT
 
     def _credit(self, stream: Http2Stream) -> None:
-        """Let the peer send what we have room for, when that is worth a frame."""
+        """Let the peer send what we have room for: half the window and more, or it is not worth a frame."""
         room = self.limits.stream_window_bytes - stream.unread - stream.receive_window
-        if room << 1 >= self.limits.stream_window_bytes:
-            stream.receive_window += room
-            self.outbound.control(frames.window_update(stream.id, room))
+        stream.receive_window += room
+        self.outbound.control(frames.window_update(stream.id, room))
 
     def _ended(self, stream: Http2Stream) -> None:
         """We have said all on this stream."""

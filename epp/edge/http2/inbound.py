@@ -41,11 +41,6 @@ class Inbound:
             self.held += stop - at
             self._learn(stream, events)
 
-    def read(self, stream: Http2Stream, size: int) -> None:
-        """A message of this size was read."""
-        stream.unread -= size + PREFIX_BYTES
-        self.held -= size + PREFIX_BYTES
-
     def drop(self, stream: Http2Stream) -> None:
         """Nothing more of this stream."""
         self.held -= stream.unread

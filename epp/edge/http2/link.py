@@ -103,7 +103,7 @@ class Link(Protocol):
                 self._close()
                 return
         self._connection.receive(data, now)
-        self._settle()
+        self._settle(now)
 
     def eof_received(self) -> bool:
         """The peer sends nothing more: no call can end well after that."""
@@ -133,12 +133,14 @@ class Link(Protocol):
     def read(self, stream: Http2Stream, size: int) -> None:
         """A message was read."""
         self._connection.read(stream, size)
-        self._settle_soon()
+        if not self._settling:
+            self._settle_soon()
 
     def send(self, stream: Http2Stream, message: bytes) -> None:
         """A message of the answer."""
         self._connection.send(stream, message)
-        self._settle_soon()
+        if not self._settling:
+            self._settle_soon()
 
     def finish(self, stream: Http2Stream, code: Code, text: str) -> None:
         """The end of the answer."""
@@ -183,7 +185,7 @@ class Link(Protocol):
         self._settles_soon = False
         self._settle()
 
-    def _settle(self) -> None:
+    def _settle(self, now: float | None = None) -> None:
         """Until nothing follows from anything: events to the calls, their answers to the socket."""
         if self._settling:
             return
@@ -195,7 +197,7 @@ class Link(Protocol):
                     events, connection.events = connection.events, []
                     for event in events:
                         self._on(event)
-                if not self._write():
+                if not self._write(self._loop.time() if now is None else now):
                     break
         finally:
             self._settling = False
@@ -249,12 +251,11 @@ class Link(Protocol):
             stream.call = call = Call(stream, self, method, self._loop, self._limits)
             call.start()
 
-    def _write(self) -> bool:
+    def _write(self, now: float) -> bool:
         """Give the socket what it takes; whether something follows from that."""
         connection, transport, secure = self._connection, self._transport, self._secure
         if transport is None or transport.is_closing():
             return False
-        now = self._loop.time()
         if secure is not None:
             self._flush_secure(secure)
         if self._first or (secure is not None and not secure.shaken):

@@ -62,11 +62,11 @@ class ApproxPrefixCacheProducer(Producer):
         hashes = self._hashes(query.request, query.candidate.model)
         query.notes[id(self)] = _Noted(hashes)
         query.hashed = covered_bytes(len(hashes)) // BYTES_PER_TOKEN
-        query.cached = self.index.tokens(hashes, endpoints)
+        query.cached = self._tokens(query.request, query.candidate.model, hashes, endpoints)
 
     def cached(self, request: Request, model: str | None, endpoints: Sequence[Endpoint]) -> dict[Endpoint, int]:
         """Prompt tokens that each endpoint is believed to hold; those that hold none are left out."""
-        return self.index.tokens(self._hashes(request, model), endpoints)
+        return self._tokens(request, model, self._hashes(request, model), endpoints)
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """The endpoint will hold this prompt."""
@@ -91,6 +91,19 @@ class ApproxPrefixCacheProducer(Producer):
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """Forget the endpoints that left."""
         self.index.prune(endpoints)
+
+    def _tokens(
+        self, request: Request, model: str | None, hashes: list[int], endpoints: Sequence[Endpoint]
+    ) -> dict[Endpoint, int]:
+        """Looked up once while nothing changes: the gate asks, and then whoever picks."""
+        about = id(self), model
+        known = request.memo.get(about)
+        if known is not None and known[0] == self.index.changes and known[1] is endpoints:
+            found: dict[Endpoint, int] = known[2]
+            return found
+        found = self.index.tokens(hashes, endpoints)
+        request.memo[about] = self.index.changes, endpoints, found
+        return found
 
     def _hashes(self, request: Request, model: str | None) -> list[int]:
         hashes = hashes_of(request, model)

@@ -20,4 +20,7 @@ class ReachableFilter(Filter):
 
     def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """The reachable endpoints, or all of them."""
-        return [e for e in endpoints if e.reachable] or list(endpoints)
+        for endpoint in endpoints:
+            if not endpoint.reachable:
+                return [e for e in endpoints if e.reachable] or list(endpoints)
+        return list(endpoints)

@@ -184,3 +184,27 @@ async def test_what_no_task_could_wait_for_is_an_error_in_it() -> None:
     await driven.do(driven.drive.start)
 
     assert isinstance(driven.ended[0], RuntimeError)
+
+
+async def test_one_that_is_parked_is_cancelled_in_the_very_call_and_any_other_soon() -> None:
+    seen: list[str] = []
+
+    async def parks() -> None:
+        await parked()
+
+    async def sleeps() -> None:
+        await asyncio.sleep(60)
+
+    parking, sleeping = Driven(parks()), Driven(sleeps())
+
+    def end(driven: Driven) -> None:
+        driven.drive.start()
+        driven.drive.cancel_now()
+        seen.append("at once" if driven.ended else "not yet")
+
+    await parking.do(lambda: end(parking))
+    await sleeping.do(lambda: end(sleeping))
+
+    assert seen == ["at once", "not yet"]
+    for driven in (parking, sleeping):
+        assert [type(error) for error in driven.ended] == [asyncio.CancelledError]
