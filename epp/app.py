@@ -48,6 +48,7 @@ from epp.telemetry import Telemetry
 from epp.transport import Transport
 
 if TYPE_CHECKING:
+    from epp.edge.otel import Tracing
     from epp.kubernetes import Kubernetes
     from epp.semantic_stage import SemanticStage
 
@@ -87,6 +88,7 @@ class App:
         self.telemetry = Telemetry(self.fleet)
         keeping = Keeping(settings.receipts_max, settings.receipts_bytes_max, settings.receipts_sample)
         self.receipts = Receipts(time.time() - self._now(), keeping, self.telemetry.receipt)
+        self._tracing = _tracing(settings) if settings.tracing else None
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Scheduler] = []
@@ -136,6 +138,8 @@ class App:
             self.health.close()
             for task in background:
                 task.cancel()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
 
     def _start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """The tasks that run for as long as we serve."""
@@ -252,7 +256,12 @@ class App:
             gate=gate,
         )
         shared = Shared(
-            buffers, settings.usage_sample_every, settings.restore_model, settings.body_timeout, scope.first_of_two
+            buffers,
+            settings.usage_sample_every,
+            settings.restore_model,
+            settings.body_timeout,
+            scope.first_of_two,
+            self._tracing,
         )
 
         def new_stream() -> Stream:
@@ -368,6 +377,15 @@ def _signer(path: Path) -> Signer:
         raise ConfigError(str(path), unreadable.strerror or "cannot be read") from unreadable
     except ValueError as too_short:
         raise ConfigError(str(path), str(too_short)) from too_short
+
+
+def _tracing(settings: Settings) -> Tracing:
+    """Raises ConfigError where the SDK is not installed."""
+    try:
+        from epp.edge.otel import Tracing  # noqa: PLC0415  # only who traces pays for the SDK
+    except ImportError as missing:
+        raise ConfigError("--tracing", f"needs `pip install onehop[otel]`: there is no {missing.name}") from missing
+    return Tracing(settings.tracing_sample, settings.tracing_endpoint)
 
 
 def _secret(settings: Settings) -> str | None:

@@ -395,7 +395,8 @@ class Receipt:
     model was known, `waited_s` how long it waited for room from then on (its first token being due in `slo_ttft_s`),
     `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision so that what is
     counted up then is counted down under the same name. `message` is what a refusal told the client.
-    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on.
+    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on. `trace_id` is that of
+    the request's trace, in hexadecimal, where one is exported.
     """
 
     id: str
@@ -435,6 +436,7 @@ class Receipt:
     answer_bytes: int | None = None
     fault: Fault | None = None
     labels: tuple[str, str, str, str] | None = None
+    trace_id: str | None = None
 
 
 class Explained(Protocol):

@@ -92,6 +92,7 @@ class Receipts:
         return {
             "id": receipt.id,
             "request_id": receipt.request_id,
+            "trace_id": receipt.trace_id,
             "time": datetime.fromtimestamp(receipt.time + self._wall_offset_s, UTC).isoformat(),
             "first_stream": receipt.first,
             "path": receipt.path,
