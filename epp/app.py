@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from epp.edge.methods import Server
 from epp.edge.processor import Processor
 from epp.edge.scrape import Scraper
 from epp.edge.stream import Shared, Stream
+from epp.edge.watched_file import WatchedFile
 from epp.flow.gate import Gate
 from epp.leaving import Leaving, outlook_of
 from epp.picking import Picking
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from epp.edge.otel import Tracing
     from epp.kubernetes import Kubernetes
     from epp.semantic_stage import SemanticStage
+    from semantic.router import Observe
 
 log = logging.getLogger(__name__)
 POLL_S = 0.05
@@ -85,10 +88,13 @@ class App:
             self.fleet.home = self._kubernetes.namespace
         else:
             raise ConfigError("--discovery-file", NO_SOURCE)
-        self.telemetry = Telemetry(self.fleet)
+        self.telemetry = Telemetry(self.fleet, slo_ttft_s=settings.slo_ttft)
         keeping = Keeping(settings.receipts_max, settings.receipts_bytes_max, settings.receipts_sample)
         self.receipts = Receipts(time.time() - self._now(), keeping, self.telemetry.receipt)
         self._tracing = _tracing(settings) if settings.tracing else None
+        if self._tracing is not None:
+            self.telemetry.spans = self._tracing.fates
+            self._conditions["tracing"] = self._tracing.trouble
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Scheduler] = []
@@ -146,6 +152,7 @@ class App:
         runs = {"scrape": self._scraper.run()}
         if self._file is not None:
             runs["discovery"] = self._file.watch()
+            self.telemetry.reloads["discovery"] = partial(_reloads, self._file)
         if self._stage is not None:
             runs["semantic"] = self._stage.watch()
         if self._kubernetes is not None:
@@ -153,6 +160,7 @@ class App:
         certificates = self._certificates
         if certificates is not None and self._settings.enable_cert_reload:
             self._conditions["certificates"] = lambda: certificates.last_error
+            self.telemetry.reloads["certificates"] = partial(_reloads, certificates)
             runs["certificates"] = certificates.watch()
         return [tasks.create_task(run, name=name) for name, run in runs.items()]
 
@@ -274,7 +282,9 @@ class App:
         path = self._settings.semantic_config_file
         if path is None:
             return None
-        stage = await asyncio.to_thread(_load_stage, path, self._settings.lenient)
+        stage = await asyncio.to_thread(_load_stage, path, self._settings.lenient, self.telemetry.looked)
+        self.telemetry.texts = stage.texts
+        self.telemetry.reloads["semantic"] = partial(_reloads, stage.file)
         closing.callback(stage.close)
         self._conditions["semantic"] = lambda: stage.file.last_error
         self._conditions["semantic_models"] = lambda: stage.models_error
@@ -353,6 +363,10 @@ class App:
         return sum(processor.open for processor in self._processors)
 
 
+def _reloads(file: DiscoveryFile | WatchedFile[Any] | tls.PairFolder) -> tuple[int, int]:
+    return file.reloads, file.failures
+
+
 def from_kubernetes(settings: Settings) -> bool:
     """Whether the flags name something that the API server knows."""
     return bool(
@@ -392,10 +406,10 @@ def _secret(settings: Settings) -> str | None:
     return None if settings.admin_token is None else settings.admin_token.get_secret_value()
 
 
-def _load_stage(path: Path, lenient: bool) -> SemanticStage:
+def _load_stage(path: Path, lenient: bool, observe: Observe) -> SemanticStage:
     from epp.semantic_stage import SemanticStage  # noqa: PLC0415  # only who routes by prompt pays for onnxruntime
 
-    return SemanticStage(path, lenient=lenient)
+    return SemanticStage(path, lenient=lenient, observe=observe)
 
 
 async def serve(settings: Settings) -> None:

@@ -311,7 +311,7 @@ class Director:
             cost = _cost(chosen.query, pick.endpoint)
             cost.blind = not (ask.sees_answer and request.stream)
             cost.critical = self._gate is not None and self._gate.control.settings.level(request.priority) == "critical"
-            receipt.predicted_ttft_s = cost.ttft_s
+            receipt.predicted_ttft_s, receipt.work_s = cost.ttft_s, cost.work_s
             lease = self._lease(pick.endpoint, cost, extra)  # last: what fails before it leaks nothing
         self._remember(ask, way, Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body

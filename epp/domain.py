@@ -395,8 +395,9 @@ class Receipt:
     model was known, `waited_s` how long it waited for room from then on (its first token being due in `slo_ttft_s`),
     `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision so that what is
     counted up then is counted down under the same name. `message` is what a refusal told the client.
-    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on. `trace_id` is that of
-    the request's trace, in hexadecimal, where one is exported.
+    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on. `work_s` is what the
+    ledger was charged, in predicted seconds of prefill. `trace_id` is the hexadecimal id of the request's trace, where
+    one is exported.
     """
 
     id: str
@@ -420,6 +421,7 @@ class Receipt:
     cached_tokens: int = 0
     hashed_tokens: int = 0
     predicted_ttft_s: float | None = None
+    work_s: float = 0.0
     waited_s: float | None = None
     slo_ttft_s: float | None = None
     picked: str | None = None

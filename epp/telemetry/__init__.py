@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -19,11 +19,13 @@ from epp.flow.gate import Gate
 from epp.scheduling.framework import Pick, Point, Scheduler, Scorer
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.prefix import BYTES_PER_TOKEN
+from epp.telemetry.demand import Demand
 from epp.telemetry.families import AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
 from epp.telemetry.flow import FlowFamilies, GateMeter
 from epp.telemetry.labels import Labelling, Labels
 from epp.telemetry.pools import pool_gauges
 from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Rows
+from epp.telemetry.vsr import SemanticFamilies
 
 ERROR_CODES = {  # HTTP status of a refusal -> the Go picker's code for it
     400: "BadRequest",
@@ -40,6 +42,7 @@ MODEL_SERVER_ERROR = "ModelServerError"
 UNPLACED = frozenset(
     {Reason.NO_ENDPOINTS.code, Reason.SATURATED.code}
 )  # there was a choice to make, and nobody to take
+RESULTS = ("success", "failure")  # of a reload
 _READS = {  # path -> what the Go picker calls the plugins that read it
     "/metrics": ("metrics-data-source", "core-metrics-extractor"),
     "/v1/models": ("models-data-source", "models-extractor"),
@@ -56,10 +59,23 @@ class Build:
 
 
 class Telemetry:
-    """The metrics of one process. `conditions` are by name what an operator must know of: true while it is so."""
+    """The metrics of one process.
 
-    def __init__(self, fleet: Fleet, build: Build | None = None, now: Callable[[], float] = monotonic) -> None:
+    `conditions` are by name what an operator must know of: true while it is so. Read when it is scraped, too: by file
+    how often it was `reloads`, well and in vain; `texts` of the classifier and `spans` of traces by their fate.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        build: Build | None = None,
+        now: Callable[[], float] = monotonic,
+        slo_ttft_s: float = 2.0,
+    ) -> None:
         self.conditions: dict[str, Callable[[], object]] = {}
+        self.reloads: dict[str, Callable[[], tuple[int, int]]] = {}
+        self.texts: Callable[[], Mapping[str, int]] = dict
+        self.spans: Callable[[], Mapping[str, int]] = dict
         self._fleet = fleet
         self._labelling = Labelling(fleet.all)
         self._profiles: list[Scheduler] = []
@@ -67,16 +83,19 @@ class Telemetry:
         self._request = RequestFamilies()
         self._pick = PickFamilies(self._prefix_blocks, self._scorers)
         self._answer = AnswerFamilies()
-        self._process = ProcessFamilies(self._conditions)
+        self._process = ProcessFamilies(self._conditions, self._reloads, self._spans)
+        self._semantic = SemanticFamilies(self._answer, self._texts)
+        self._demand = Demand(fleet, now, slo_ttft_s)
         self.streams = self._process.open.child()
         build = build or Build(ref=package_version())
         self._process.info.child(build.commit, build.ref).value = 1.0
-        self._flow = FlowFamilies(self._labelling)
+        self._flow = FlowFamilies(self._labelling, self._demand)
         groups = (self._request, self._pick, self._answer, self._process)
-        self._families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
-        self._families += [*self._flow.families(), *pool_gauges(fleet, now)]
+        self.families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
+        self.families += [*self._flow.families(), *self._semantic.families(), *self._demand.families()]
+        self.families += pool_gauges(fleet, now)
         self.registry = CollectorRegistry()
-        for family in self._families:
+        for family in self.families:
             self.registry.register(family)
 
     def measure(self, profile: Scheduler) -> None:
@@ -102,19 +121,24 @@ class Telemetry:
         if receipt.decided_s is not None:
             self._request.processing.child().observe(receipt.decided_s)
             if receipt.chosen_s is not None:
-                self._pick.seconds.child().observe(receipt.decided_s - receipt.chosen_s)
+                waited_s = receipt.waited_s or 0.0
+                picked_s = receipt.decided_s - receipt.chosen_s - waited_s
+                self._pick.seconds.child().observe(picked_s)
                 self._process.phases.child("choose").observe(receipt.chosen_s)
-                self._process.phases.child("pick").observe(receipt.decided_s - receipt.chosen_s)
+                self._process.phases.child("wait").observe(waited_s)
+                self._process.phases.child("pick").observe(picked_s)
         if receipt.picked is not None:
             self._request.routed.child(*labels).inc()
             self._request.bytes.child(*labels).observe(receipt.body_bytes)
             self._request.running.child(*labels).inc()
             self._picked(receipt, receipt.picked, labels[1])
+            self._demand.sent(labels[1], receipt)
         elif receipt.outcome in UNPLACED:
             self._pick.attempts.child("failure", labels[1], "", "", "").inc()
         choice = receipt.choice
         if choice is not None and choice.reason and receipt.first is None:
             self._process.classified.child(choice.classification, choice.decision or "").inc()
+            self._semantic.classified(choice)
             if choice.decision is not None:
                 self._process.decisions.child(choice.decision).inc()
         for signal in choice.signals.get("matched", ()) if choice is not None else ():
@@ -138,6 +162,11 @@ class Telemetry:
         if receipt.predicted_ttft_s:
             model = self._labelling.of(receipt)[1]
             self._process.ttft_ratio.child(model).observe(seconds / receipt.predicted_ttft_s)
+            self._process.ttft_predicted.child(model).observe(receipt.predicted_ttft_s)
+
+    def looked(self, signals: Collection[tuple[str, str]], seconds: float) -> None:
+        """The semantic stage looked for these signals, by type and name, together."""
+        self._semantic.looked(signals, seconds)
 
     def pace(self, receipt: Receipt) -> Callable[[float], None]:
         """Where the seconds from piece to piece of a streamed answer go."""
@@ -215,7 +244,7 @@ class Telemetry:
         """The exposition, family by family: let others have a turn in between."""
         listed = {"", *(e.name.rpartition("/")[2] for e in self._fleet.all.endpoints)}
         self._pick.attempts.forget(lambda key: key[2] not in listed)
-        for family in self._families:
+        for family in self.families:
             yield "".join(family.render()).encode()
 
     def text(self) -> bytes:
@@ -269,6 +298,16 @@ class Telemetry:
             if isinstance(s, Scorer)
         }
         return [((name,), value) for name, value in used.items()]
+
+    def _reloads(self) -> Rows:
+        for file, counts in self.reloads.items():
+            yield from (((file, result), float(count)) for result, count in zip(RESULTS, counts(), strict=True))
+
+    def _texts(self) -> Rows:
+        return (((fate,), float(count)) for fate, count in self.texts().items())
+
+    def _spans(self) -> Rows:
+        return (((fate,), float(count)) for fate, count in self.spans().items())
 
     def _conditions(self) -> Rows:
         return [((name,), float(bool(ask()))) for name, ask in self.conditions.items()]
