@@ -28,7 +28,10 @@ POLL_S = 0.05
 
 @dataclass
 class Site:
-    """Where the clients go, and whose CPU counts; `picker` is None where there is none or it is somebody else's."""
+    """Where the clients go, and whose CPU counts.
+
+    `picker` is None, and `metrics_port` 0, where there is none or it is somebody else's.
+    """
 
     name: str
     port: int
@@ -36,6 +39,7 @@ class Site:
     envoy: subprocess.Popen[bytes]
     picker: int | None = None
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    metrics_port: int = 0
 
     def stat(self, ending: str) -> int:
         """One of Envoy's counters, by the end of its name, all added up."""
@@ -69,12 +73,14 @@ async def site(
     address: str | None = None,
     flags: Sequence[str] | None = None,
     pid: int | None = None,
+    module: str = "epp",
 ) -> AsyncIterator[Site]:
-    """Envoy with a picker: at `address`, or our own with these flags, or none."""
+    """Envoy with a picker: at `address`, or our own with these flags (started as that `module`), or none."""
     children: list[subprocess.Popen[bytes]] = []
+    metrics = 0
     try:
         if flags is not None:
-            process, address = await _onehop(endpoints, folder, flags)
+            process, address, metrics = await _onehop(endpoints, folder, flags, module)
             children.append(process)
             pid = process.pid
         port, admin_port = free_ports(2)
@@ -86,25 +92,27 @@ async def site(
         envoy = _started(command, folder / "envoy.out")
         children.append(envoy)
         await _until(f"http://127.0.0.1:{admin_port}/ready", "LIVE")
-        yield Site(name, port, admin_port, envoy, pid, children)
+        yield Site(name, port, admin_port, envoy, pid, children, metrics)
     finally:
         for child in reversed(children):
             await end(child)
 
 
-async def _onehop(endpoints: Sequence[str], folder: Path, flags: Sequence[str]) -> tuple[subprocess.Popen[bytes], str]:
-    """OneHop as its own process, and where it serves; ready when it knows all endpoints."""
+async def _onehop(
+    endpoints: Sequence[str], folder: Path, flags: Sequence[str], module: str
+) -> tuple[subprocess.Popen[bytes], str, int]:
+    """OneHop as its own process, where it serves, and its metrics' port; ready when it knows all endpoints."""
     grpc, health, metrics, admin = free_ports(4)
     hosts = [address.rpartition(":") for address in endpoints]
     rows = [{"name": f"pod-{n}", "address": host, "port": int(port)} for n, (host, _, port) in enumerate(hosts)]
     (folder / "endpoints.json").write_text(json.dumps({"endpoints": rows}))
-    command = [sys.executable, "-m", "epp", "serve", f"--discovery-file={folder / 'endpoints.json'}"]
+    command = [sys.executable, "-m", module, "serve", f"--discovery-file={folder / 'endpoints.json'}"]
     command += ["--bind-address=127.0.0.1", f"--grpc-port={grpc}", f"--grpc-health-port={health}", "-v=1"]
     command += [f"--metrics-port={metrics}", f"--admin-address=127.0.0.1:{admin}", "--secure-serving=false"]
     command += ["--drain-timeout=1s", "--drain-notice=0s", *flags]
     process = _started(command, folder / "onehop.log")
     await _until(f"http://127.0.0.1:{admin}/debug/pools", MODEL, ENDPOINTS)
-    return process, f"127.0.0.1:{grpc}"
+    return process, f"127.0.0.1:{grpc}", metrics
 
 
 def _started(command: list[str], output: Path | None = None) -> subprocess.Popen[bytes]:

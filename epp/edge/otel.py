@@ -1,8 +1,8 @@
 """Traces by OpenTelemetry's SDK; the only importer of it, and imported only where tracing is on.
 
 A request's spans are made when it is over, of its receipt, so a request that is not sampled costs the dice and a
-header, and one that is sampled pays after its answer. Only what the model server must be told is made before: the
-request's span and that of the call. Must stay true: whatever the collector does, no request waits for it.
+header, and one that is sampled pays after its answer. Only the identities that the model server must be told are made
+before. Must stay true: whatever the collector does, no request waits for it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,24 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_PROTOCOL,
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
     OTEL_RESOURCE_ATTRIBUTES,
+    OTEL_SDK_DISABLED,
     OTEL_SERVICE_NAME,
     OTEL_TRACES_SAMPLER,
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, format_trace_id, set_span_in_context
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBasedTraceIdRatio, Sampler
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    format_trace_id,
+    get_current_span,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from epp.domain import ConfigError, Receipt
@@ -35,6 +45,9 @@ from epp.telemetry import package_version, spans
 OTEL_TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"  # the specification's; the SDK leaves it to its launcher
 SAMPLE = 0.1  # of the requests whose caller has not decided: the Go picker's default
 CLOSE_S = 3.0  # for what is left to export at the end
+_NOWHERE = Context()
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_UNSET, _FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 _PROPAGATOR = TraceContextTextMapPropagator()
 _CARRIED = ("traceparent", "tracestate")
 
@@ -46,31 +59,49 @@ class Tracing:
         self, sample: float | None = None, endpoint: str | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
         """Raises ConfigError for an environment that asks for what there is not."""
-        self._now = now
-        self._exporter = _Counted(exporter) if (exporter := _exporter(endpoint)) is not None else None
-        by_environment = sample is None and os.environ.get(OTEL_TRACES_SAMPLER)
-        ratio = SAMPLE if sample is None else sample
-        sampler = None if by_environment else ParentBasedTraceIdRatio(ratio)
-        self._provider = TracerProvider(sampler, _resource(), shutdown_on_exit=False)
-        if self._exporter is not None:
-            self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
-        self._tracer = self._provider.get_tracer("onehop", package_version())
+        self.now = now
+        exporter = _exporter(endpoint)
+        self._exporter = None if exporter is None else _Counted(exporter)
+        self._processor = None if self._exporter is None else BatchSpanProcessor(self._exporter)
+        self._provider = TracerProvider(_sampler(sample), _resource(), shutdown_on_exit=False)
+        self._sampler, self._ids = self._provider.sampler, self._provider.id_generator
+        self._scope = InstrumentationScope("onehop", package_version())
 
     def start(self, headers: Mapping[str, str], began: float) -> _Sampled | _Unsampled:
         """The caller's trace goes on; without one, or with one that we cannot read, a new one begins."""
-        carried = {name: headers[name] for name in _CARRIED if name in headers}
-        above = _PROPAGATOR.extract(carried, Context())
-        clock = time.time_ns() - int(self._now() * 1e9)
-        span = self._tracer.start_span(spans.REQUEST, above, kind=SpanKind.SERVER, start_time=clock + int(began * 1e9))
-        return _Sampled(self, span, began, clock) if span.is_recording() else _Unsampled(span)
+        above, context = None, _NOWHERE
+        if "traceparent" in headers:
+            context = _PROPAGATOR.extract({name: headers[name] for name in _CARRIED if name in headers}, _NOWHERE)
+            found = get_current_span(context).get_span_context()
+            above = found if found.is_valid else None
+        trace = self._ids.generate_trace_id() if above is None else above.trace_id
+        drawn = self._sampler.should_sample(context, trace, spans.REQUEST, SpanKind.SERVER)
+        if drawn.decision is not Decision.RECORD_AND_SAMPLE:
+            return _Unsampled(trace, self._ids.generate_span_id())
+        return _Sampled(self, self.context(trace), above, began)
 
-    def begin(self, name: str, context: Context, kind: SpanKind, start_ns: int) -> Span:
-        """A span under another."""
-        return self._tracer.start_span(name, context, kind=kind, start_time=start_ns)
+    def context(self, trace: int) -> SpanContext:
+        """The identity of one more span of a trace that is exported."""
+        return SpanContext(trace, self._ids.generate_span_id(), is_remote=False, trace_flags=_SAMPLED)
 
-    def now(self) -> float:
-        """The monotonic second."""
-        return self._now()
+    def emit(self, said: spans.Span, own: SpanContext, above: SpanContext | None, kind: SpanKind, clock: int) -> None:
+        """A span that is over goes to whoever exports it; `clock` turns its seconds into wall-clock nanoseconds."""
+        if self._processor is None:
+            return
+        error = said.error is not None
+        span = ReadableSpan(  # made whole: the SDK's way over a span that changes costs four times as much
+            said.name,
+            own,
+            above,
+            self._provider.resource,
+            {**said.attributes, "error.type": said.error} if said.error is not None else said.attributes,
+            kind=kind,
+            status=_FAILED if error else _UNSET,
+            start_time=clock + int(said.start * 1e9),
+            end_time=clock + int(said.end * 1e9),
+            instrumentation_scope=self._scope,
+        )
+        self._processor.on_end(span)
 
     def fates(self) -> dict[str, int]:
         """Spans by what became of them."""
@@ -82,8 +113,10 @@ class Tracing:
 
     def close(self) -> None:
         """Export what is left, as far as the collector takes it in time. Blocking."""
+        if self._processor is None:
+            return
         # A thread that the interpreter does not wait for: exporters try for as long as they please.
-        last = threading.Thread(target=self._provider.shutdown, daemon=True)
+        last = threading.Thread(target=self._processor.shutdown, daemon=True)
         last.start()
         last.join(CLOSE_S)
 
@@ -91,73 +124,63 @@ class Tracing:
 class _Sampled:
     """A request whose spans are exported."""
 
-    __slots__ = ("_began", "_call", "_clock", "_engine", "_root", "_tracing")
+    __slots__ = ("_above", "_began", "_call", "_engine", "_over", "_own", "_tracing")
 
-    def __init__(self, tracing: Tracing, root: Span, began: float, clock: int) -> None:
+    def __init__(self, tracing: Tracing, own: SpanContext, above: SpanContext | None, began: float) -> None:
         self._tracing = tracing
-        self._root: Span | None = root
+        self._own = own
+        self._above = above
         self._began = began
-        self._clock = clock
-        self._call: Span | None = None
+        self._call: SpanContext | None = None
         self._engine: str | None = None
+        self._over = False
 
     def routed(self, routed: Routed) -> None:
-        root, receipt = self._root, routed.receipt
-        if root is None:
+        routed.receipt.trace_id = format_trace_id(self._own.trace_id)
+        if routed.lease is None:  # the second stream of the request goes on under this one
+            _tell(routed, self._own.trace_id, self._own.span_id, "01")
             return
-        if self._call is None and routed.lease is not None:
-            start = self._ns(receipt.time + (receipt.decided_s or 0.0))
-            self._call = self._tracing.begin("call", set_span_in_context(root, Context()), SpanKind.CLIENT, start)
-        if routed.lease is not None and (probe := routed.lease.endpoint.probe) is not None:
-            self._engine = probe.engine
-        receipt.trace_id = format_trace_id(root.get_span_context().trace_id)
-        _tell(routed, self._call or root)
+        if self._call is None:
+            self._call = self._tracing.context(self._own.trace_id)
+        probe = routed.lease.endpoint.probe
+        self._engine = None if probe is None else probe.engine
+        _tell(routed, self._call.trace_id, self._call.span_id, "01")
 
     def ended(self, receipt: Receipt) -> None:
-        root, self._root = self._root, None
-        if root is None:
+        if self._over:
             return
-        receipt.trace_id = format_trace_id(root.get_span_context().trace_id)
+        self._over = True
+        receipt.trace_id = format_trace_id(self._own.trace_id)
+        tracing, own = self._tracing, self._own
+        clock = time.time_ns() - int(tracing.now() * 1e9)
         after_s = receipt.decided_s if receipt.ended_s is None else receipt.ended_s
-        ended = self._tracing.now() if after_s is None else receipt.time + after_s
-        under = set_span_in_context(root, Context())
+        ended = tracing.now() if after_s is None else receipt.time + after_s
         for step in spans.steps(receipt, self._began):
-            self._finish(self._tracing.begin(step.name, under, SpanKind.INTERNAL, self._ns(step.start)), step)
+            tracing.emit(step, tracing.context(own.trace_id), own, SpanKind.INTERNAL, clock)
         if self._call is not None:
-            self._finish(self._call, spans.call(receipt, ended, self._engine))
-        self._finish(root, spans.request(receipt, self._began, ended))
+            tracing.emit(spans.call(receipt, ended, self._engine), self._call, own, SpanKind.CLIENT, clock)
+        tracing.emit(spans.request(receipt, self._began, ended), own, self._above, SpanKind.SERVER, clock)
 
     def abandoned(self) -> None:
-        root, self._root = self._root, None
-        if root is None:
+        if self._over:
             return
-        root.set_attribute("error.type", "disconnected")
-        root.set_status(Status(StatusCode.ERROR))
-        root.end(self._ns(self._tracing.now()))
-
-    def _finish(self, span: Span, said: spans.Span) -> None:
-        span.update_name(said.name)
-        span.set_attributes(said.attributes)
-        if said.error is not None:
-            span.set_attribute("error.type", said.error)
-            span.set_status(Status(StatusCode.ERROR))
-        span.end(self._ns(said.end))
-
-    def _ns(self, second: float) -> int:
-        """A monotonic second as wall-clock nanoseconds."""
-        return self._clock + int(second * 1e9)
+        self._over = True
+        now = self._tracing.now()
+        said = spans.Span(spans.REQUEST, self._began, now, error="disconnected")
+        self._tracing.emit(said, self._own, self._above, SpanKind.SERVER, time.time_ns() - int(now * 1e9))
 
 
 class _Unsampled:
     """A request of which nothing is exported; the model server is told so, and takes no trace of it either."""
 
-    __slots__ = ("_span",)
+    __slots__ = ("_span", "_trace")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, trace: int, span: int) -> None:
+        self._trace = trace
         self._span = span
 
     def routed(self, routed: Routed) -> None:
-        _tell(routed, self._span)
+        _tell(routed, self._trace, self._span, "00")
 
     def ended(self, receipt: Receipt) -> None:
         pass
@@ -188,11 +211,22 @@ class _Counted(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
-def _tell(routed: Routed, span: Span) -> None:
-    """The model server's spans come under this one."""
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier, set_span_in_context(span, Context()))
-    routed.route.set_headers = [*routed.route.set_headers, *carrier.items()]
+def _tell(routed: Routed, trace: int, span: int, flags: str) -> None:
+    """The model server's spans come under this one; `tracestate` goes on as it is.
+
+    The header is W3C's (https://www.w3.org/TR/trace-context/).
+    """
+    said = "traceparent", f"00-{trace:032x}-{span:016x}-{flags}"
+    routed.route.set_headers = [*routed.route.set_headers, said]
+
+
+def _sampler(sample: float | None) -> Sampler | None:
+    """None is what the SDK's variable says."""
+    if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
+        return ALWAYS_OFF
+    if sample is None and os.environ.get(OTEL_TRACES_SAMPLER):
+        return None
+    return ParentBasedTraceIdRatio(SAMPLE if sample is None else sample)
 
 
 def _resource() -> Resource:

@@ -15,6 +15,7 @@ from epp.domain import Receipt
 
 Value = str | bool | int | float
 REQUEST = "gateway.request"
+SHORTEST_S = 0.001  # a body that is there at once, a wait that is none: no span; each costs more than it tells
 OPERATIONS = {"completions": "text_completion", "embeddings": "embeddings"}  # else it is a chat
 
 
@@ -60,13 +61,14 @@ def request(receipt: Receipt, began: float, ended: float) -> Span:
 
 def steps(receipt: Receipt, began: float) -> list[Span]:
     """What came before the decision, one after the other: the body, the choice of the model, the wait, the pick."""
-    whole = receipt.time
-    found = [Span("onehop.gather", began, whole, {"onehop.body_bytes": receipt.body_bytes})]
+    whole, found = receipt.time, []
+    if whole - began >= SHORTEST_S:
+        found.append(Span("onehop.gather", began, whole, {"onehop.body_bytes": receipt.body_bytes}))
     if receipt.chosen_s is None:
         return found
     chosen = whole + receipt.chosen_s
     found.append(Span("onehop.choose", whole, chosen, _chosen(receipt)))
-    if receipt.waited_s is not None:
+    if receipt.waited_s is not None and receipt.waited_s >= SHORTEST_S:
         priority = {"onehop.priority": receipt.priority}
         found.append(Span("onehop.wait", chosen, chosen + receipt.waited_s, priority))
         chosen += receipt.waited_s

@@ -32,10 +32,10 @@ class Collector:
             for scope in part.scope_spans:
                 self.spans += [_span(span) for span in scope.spans]
 
-    async def until(self, count: int) -> list[dict[str, Any]]:
-        """The spans, once there are so many."""
+    async def whole(self, requests: int = 1) -> list[dict[str, Any]]:
+        """The spans, once those of so many requests are there: a request's own comes last."""
         async with asyncio.timeout(PATIENCE_S):
-            while len(self.spans) < count:
+            while sum(span["name"] == "gateway.request" for span in self.spans) < requests:
                 await asyncio.sleep(0.02)
         return self.spans
 
