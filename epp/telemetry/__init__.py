@@ -42,6 +42,7 @@ MODEL_SERVER_ERROR = "ModelServerError"
 UNPLACED = frozenset(
     {Reason.NO_ENDPOINTS.code, Reason.SATURATED.code}
 )  # there was a choice to make, and nobody to take
+PHASES = ("gather", "choose", "wait", "pick", "first_answer", "answer")
 RESULTS = ("success", "failure")  # of a reload
 _READS = {  # path -> what the Go picker calls the plugins that read it
     "/metrics": ("metrics-data-source", "core-metrics-extractor"),
@@ -86,6 +87,9 @@ class Telemetry:
         self._process = ProcessFamilies(self._conditions, self._reloads, self._spans)
         self._semantic = SemanticFamilies(self._answer, self._texts)
         self._demand = Demand(fleet, now, slo_ttft_s)
+        self._phase = {phase: self._process.phases.child(phase).observe for phase in PHASES}
+        self._decided_s = self._request.processing.child().observe
+        self._picked_s = self._pick.seconds.child().observe
         self.streams = self._process.open.child()
         build = build or Build(ref=package_version())
         self._process.info.child(build.commit, build.ref).value = 1.0
@@ -113,24 +117,24 @@ class Telemetry:
 
     def gathered(self, seconds: float) -> None:
         """A request is whole, this long after its headers."""
-        self._process.phases.child("gather").observe(seconds)
+        self._phase["gather"](seconds)
 
     def decided(self, receipt: Receipt) -> None:
         """A request got its model and endpoint, or its refusal."""
         labels = self._labelling.of(receipt)
         if receipt.decided_s is not None:
-            self._request.processing.child().observe(receipt.decided_s)
+            self._decided_s(receipt.decided_s)
             if receipt.chosen_s is not None:
                 waited_s = receipt.waited_s or 0.0
                 picked_s = receipt.decided_s - receipt.chosen_s - waited_s
-                self._pick.seconds.child().observe(picked_s)
-                self._process.phases.child("choose").observe(receipt.chosen_s)
-                self._process.phases.child("wait").observe(waited_s)
-                self._process.phases.child("pick").observe(picked_s)
+                self._picked_s(picked_s)
+                self._phase["choose"](receipt.chosen_s)
+                self._phase["wait"](waited_s)
+                self._phase["pick"](picked_s)
         if receipt.picked is not None:
-            self._request.routed.child(*labels).inc()
-            self._request.bytes.child(*labels).observe(receipt.body_bytes)
-            self._request.running.child(*labels).inc()
+            self._request.routed.at(labels).inc()
+            self._request.bytes.at(labels).observe(receipt.body_bytes)
+            self._request.running.at(labels).inc()
             self._picked(receipt, receipt.picked, labels[1])
             self._demand.sent(labels[1], receipt)
         elif receipt.outcome in UNPLACED:
@@ -184,7 +188,7 @@ class Telemetry:
         if receipt.outcome == Reason.EVICTED.code:
             self._flow.sheds.child(receipt.outcome, *labels[2:]).inc()
         if receipt.picked is not None:
-            self._request.running.child(*labels).dec()
+            self._request.running.at(labels).dec()
             self._answered(receipt, labels)
 
     def responded(self, seconds: float) -> None:
@@ -257,33 +261,33 @@ class Telemetry:
         namespace, _, name = endpoint.name.rpartition("/") if endpoint else ("", "", "")
         self._pick.attempts.child("success", target, name, namespace, address.rpartition(":")[2]).inc()
         if receipt.hashed_tokens:
-            self._pick.hit_ratio.child(*_PREFIX).observe(receipt.cached_tokens / receipt.hashed_tokens)
-            self._pick.hit_bytes.child(*_PREFIX).observe(receipt.cached_tokens * BYTES_PER_TOKEN)
+            self._pick.hit_ratio.at(_PREFIX).observe(receipt.cached_tokens / receipt.hashed_tokens)
+            self._pick.hit_bytes.at(_PREFIX).observe(receipt.cached_tokens * BYTES_PER_TOKEN)
 
     def _answered(self, receipt: Receipt, labels: Labels) -> None:
         first, ended = receipt.first_answer_s, receipt.ended_s
         if receipt.answer_bytes is not None:
-            self._answer.bytes.child(*labels).observe(receipt.answer_bytes)
+            self._answer.bytes.at(labels).observe(receipt.answer_bytes)
         if first is not None:
             self._answer.ttft.child(*labels, str(receipt.stream).lower()).observe(first)
         if ended is not None:
-            self._answer.seconds.child(*labels).observe(ended)
+            self._answer.seconds.at(labels).observe(ended)
         if first is not None and ended is not None and receipt.decided_s is not None:
-            self._process.phases.child("first_answer").observe(first - receipt.decided_s)
-            self._process.phases.child("answer").observe(ended - first)
+            self._phase["first_answer"](first - receipt.decided_s)
+            self._phase["answer"](ended - first)
         if receipt.usage is not None:
-            self._answer.input.child(*labels).observe(receipt.usage.prompt)
-            self._answer.output.child(*labels).observe(receipt.usage.completion)
-            self._answer.cached.child(*labels).observe(receipt.usage.cached)
+            self._answer.input.at(labels).observe(receipt.usage.prompt)
+            self._answer.output.at(labels).observe(receipt.usage.completion)
+            self._answer.cached.at(labels).observe(receipt.usage.cached)
             self._paces(labels, receipt, receipt.usage.completion)
 
     def _paces(self, labels: Labels, receipt: Receipt, tokens: int) -> None:
         """Seconds a token, as the client had to wait for them."""
         if receipt.ended_s is None or tokens == 0:
             return
-        self._answer.ntpot.child(*labels).observe(receipt.ended_s / tokens)
+        self._answer.ntpot.at(labels).observe(receipt.ended_s / tokens)
         if receipt.stream and receipt.first_answer_s is not None and tokens > 1:
-            self._answer.tpot.child(*labels).observe((receipt.ended_s - receipt.first_answer_s) / (tokens - 1))
+            self._answer.tpot.at(labels).observe((receipt.ended_s - receipt.first_answer_s) / (tokens - 1))
 
     def _prefix_blocks(self) -> Rows:
         producers = [producer for profile in self._profiles for producer in profile.producers]

@@ -78,7 +78,7 @@ class FlowFamilies:
         name = OUTCOMES.get(outcome, REJECTED)
         model, target, tenant, priority = self._labels(ticket)
         self.requests.child(name, priority, pool).inc()
-        self.waits.child(tenant, priority, name, pool, model, target).observe(waited_s)
+        self.waits.at((tenant, priority, name, pool, model, target)).observe(waited_s)
         if outcome not in (DISPATCHED, GONE):
             self.sheds.child(outcome, tenant, priority).inc()
             wanted = self._labelling.model(ticket.request.target, routed=False)

@@ -100,6 +100,10 @@ class Family(Collector, ABC, Generic[S]):
 
     def child(self, *values: str) -> S:
         """The series of these label values; hold on to it where it is used often."""
+        return self.at(values)
+
+    def at(self, values: Key) -> S:
+        """The same for values that are a tuple already."""
         found = self._series.get(values)
         if found is None:
             assert len(values) == len(self.labels)
