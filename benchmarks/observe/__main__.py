@@ -28,7 +28,7 @@ from epp.cli.envoy import Wiring
 from epp.cli.stack import end
 
 MUTED = "muted"
-SCRAPE_S = 5.0
+SCRAPE_S = 15.0  # the interval of the chart's monitors
 CASES: dict[str, tuple[Wiring, int, str]] = {  # wiring, connections, answer as in `benchmarks/hop/upstream.py`
     "1 KB, buffered": ("buffered", 16, ""),
     "1 KB, full duplex": ("duplex", 16, ""),

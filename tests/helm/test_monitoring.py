@@ -262,3 +262,28 @@ def test_monitors_find_every_pod_once(mode: str) -> None:
 @needs_helm
 def test_nothing_of_the_operators_is_made_unless_asked_for() -> None:
     assert not {"ServiceMonitor", "PodMonitor", "PrometheusRule"} & render(minimal()).keys()
+
+
+COLLECTOR: Object = {"podSelector": {"matchLabels": {"app": "otel"}}}
+
+
+@needs_helm
+def test_traces_leave_for_the_collector_and_are_told_by_the_sdks_variables() -> None:
+    asked = {"tracing": True, "tracing-endpoint": "http://otel.ops:4317", "tracing-sample": 0.5}
+    names = [{"name": "OTEL_SERVICE_NAME", "value": "picker-a"}]
+    policy = {"create": True, "egress": {"collector": [COLLECTOR]}}
+    rendered = render(minimal(flags=asked, extraEnv=names, networkPolicy=policy))
+    (found,) = objects(rendered, "NetworkPolicy")
+    (out,) = [rule for rule in found["spec"]["egress"] if COLLECTOR in rule.get("to", ())]
+
+    assert {port["port"] for port in out["ports"]} == {4317, 4318}
+    assert any({"port": 53, "protocol": "UDP"} in rule["ports"] for rule in found["spec"]["egress"])
+    assert {"--tracing=true", "--tracing-sample=0.5"} <= set(container(rendered)["args"])
+    assert container(rendered)["env"] == names
+
+
+@needs_helm
+def test_without_a_collector_nothing_is_let_out_for_it() -> None:
+    (found,) = objects(render(minimal(networkPolicy={"create": True})), "NetworkPolicy")
+
+    assert 4317 not in {port["port"] for rule in found["spec"]["egress"] for port in rule.get("ports", ())}
