@@ -107,18 +107,18 @@ async def test_every_query_of_every_panel_shows_something(watched: Watched, expr
 
 
 async def test_panels_move(watched: Watched) -> None:
-    """A panel of zeros would pass the test above."""
+    """A panel of zeros would pass the test above. A quantile or a ratio may well be the same all the time."""
+    rare = ("Defects", "cut off", "not understood", "Receipts and spans", "Queue in use", "left out")
     still = []
     for param in panels():
-        values = await watched.prometheus.values(concrete(param.values[0]))
-        if len(set(values)) < 2:
+        expression = param.values[0]
+        steady = expression.startswith(("histogram_quantile", "onehop:")) or " / " in expression
+        if steady or any(part in param.id for part in rare):
+            continue
+        if len(set(await watched.prometheus.values(concrete(expression)))) < 2:
             still.append(param.id)
-    may_be = (  # what happens once or never in such a run, and a quantile that stays in one bucket
-        "Error budget", "Defects", "cut off", "not understood", "Receipts and spans", "Queue in use", "left out",
-        "Time until signals",
-    )  # fmt: skip
-    left = [name for name in still if not any(part in name for part in may_be)]
-    assert not left, "\n".join(left)
+
+    assert not still, "\n".join(still)
 
 
 async def test_rules_are_evaluated_without_an_error(watched: Watched) -> None:
