@@ -22,7 +22,7 @@ COPY semantic semantic
 COPY benchmarks benchmarks
 COPY protos protos
 ENV PIP_CONSTRAINT=/src/constraints.txt PIP_BUILD_CONSTRAINT=/src/constraints.txt
-RUN pip --python /opt/onehop/bin/python install --no-cache-dir --disable-pip-version-check .
+RUN pip --python /opt/onehop/bin/python install --no-cache-dir --disable-pip-version-check ".[otel]"
 # Fails the build, not the first start, when something is missing.
 RUN /opt/onehop/bin/onehop --help > /dev/null && ls /opt/onehop/lib/python3*/site-packages/semantic/models
 

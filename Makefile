@@ -75,7 +75,7 @@ protos: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--extra bench --extra quickstart --extra dev pyproject.toml -o constraints.txt
+		--extra bench --extra quickstart --extra otel --extra dev pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

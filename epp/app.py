@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,10 @@ from epp.telemetry import Telemetry
 from epp.transport import Transport
 
 if TYPE_CHECKING:
+    from epp.edge.otel import Tracing
     from epp.kubernetes import Kubernetes
     from epp.semantic_stage import SemanticStage
+    from semantic.router import Observe
 
 log = logging.getLogger(__name__)
 POLL_S = 0.05
@@ -87,9 +90,13 @@ class App:
             self.fleet.home = self._kubernetes.namespace
         else:
             raise ConfigError("--discovery-file", NO_SOURCE)
-        self.telemetry = Telemetry(self.fleet)
+        self.telemetry = Telemetry(self.fleet, slo_ttft_s=settings.slo_ttft)
         keeping = Keeping(settings.receipts_max, settings.receipts_bytes_max, settings.receipts_sample)
         self.receipts = Receipts(time.time() - self._now(), keeping, self.telemetry.receipt)
+        self._tracing = _tracing(settings) if settings.tracing else None
+        if self._tracing is not None:
+            self.telemetry.spans = self._tracing.fates
+            self._conditions["tracing"] = self._tracing.trouble
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
         self._profiles: list[Scheduler] = []
@@ -141,12 +148,15 @@ class App:
             self.health.close()
             for task in background:
                 task.cancel()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
 
     def _start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """The tasks that run for as long as we serve."""
         runs = {"scrape": self._scraper.run()}
         if self._file is not None:
             runs["discovery"] = self._file.watch()
+            self.telemetry.reloads["discovery"] = partial(_reloads, self._file)
         if self._stage is not None:
             runs["semantic"] = self._stage.watch()
         if self._kubernetes is not None:
@@ -154,6 +164,7 @@ class App:
         certificates = self._certificates
         if certificates is not None and self._settings.enable_cert_reload:
             self._conditions["certificates"] = lambda: certificates.last_error
+            self.telemetry.reloads["certificates"] = partial(_reloads, certificates)
             runs["certificates"] = certificates.watch()
         return [tasks.create_task(run, name=name) for name, run in runs.items()]
 
@@ -259,7 +270,12 @@ class App:
             gate=gate,
         )
         shared = Shared(
-            buffers, settings.usage_sample_every, settings.restore_model, settings.body_timeout, scope.first_of_two
+            buffers,
+            settings.usage_sample_every,
+            settings.restore_model,
+            settings.body_timeout,
+            scope.first_of_two,
+            self._tracing,
         )
 
         def new_stream() -> Stream:
@@ -278,7 +294,9 @@ class App:
                 "--classify-deadline is %g s and not %g: the gateway gives up after --message-timeout, %g s",
                 *(bounded_s, asked_s, self._settings.message_timeout),
             )
-        stage = await asyncio.to_thread(_load_stage, path, self._settings.lenient)
+        stage = await asyncio.to_thread(_load_stage, path, self._settings.lenient, self.telemetry.looked)
+        self.telemetry.texts = stage.texts
+        self.telemetry.reloads["semantic"] = partial(_reloads, stage.file)
         closing.callback(stage.close)
         self._conditions["semantic"] = lambda: stage.file.last_error
         self._conditions["semantic_models"] = lambda: stage.models_error
@@ -395,6 +413,10 @@ class App:
         return sum(processor.open for processor in self._processors)
 
 
+def _reloads(file: DiscoveryFile | WatchedFile[Any] | tls.PairFolder) -> tuple[int, int]:
+    return file.reloads, file.failures
+
+
 def from_kubernetes(settings: Settings) -> bool:
     """Whether the flags name something that the API server knows."""
     return bool(
@@ -431,14 +453,23 @@ def _file_in_use(what: str, path: object, watched: WatchedFile[Any] | DiscoveryF
     }
 
 
+def _tracing(settings: Settings) -> Tracing:
+    """Raises ConfigError where the SDK is not installed."""
+    try:
+        from epp.edge.otel import Tracing  # noqa: PLC0415  # only who traces pays for the SDK
+    except ImportError as missing:
+        raise ConfigError("--tracing", f"needs `pip install onehop[otel]`: there is no {missing.name}") from missing
+    return Tracing(settings.tracing_sample, settings.tracing_endpoint)
+
+
 def _secret(settings: Settings) -> str | None:
     return None if settings.admin_token is None else settings.admin_token.get_secret_value()
 
 
-def _load_stage(path: Path, lenient: bool) -> SemanticStage:
+def _load_stage(path: Path, lenient: bool, observe: Observe) -> SemanticStage:
     from epp.semantic_stage import SemanticStage  # noqa: PLC0415  # only who routes by prompt pays for onnxruntime
 
-    return SemanticStage(path, lenient=lenient)
+    return SemanticStage(path, lenient=lenient, observe=observe)
 
 
 def _classify_s(settings: Settings) -> float:

@@ -331,7 +331,7 @@ class Director:
         cost.critical = (
             self._gate is not None and self._gate.control.settings.level(query.request.priority) == "critical"
         )
-        receipt.predicted_ttft_s = cost.ttft_s
+        receipt.predicted_ttft_s, receipt.work_s = cost.ttft_s, cost.work_s
         if extra is None or not extra.beside:
             return self._pool.lease(endpoint, cost, now=now)
         # Those who prefill for it have the prompt to compute.

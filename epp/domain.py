@@ -401,7 +401,9 @@ class Receipt:
     model was known, `waited_s` how long it waited for room from then on (its first token being due in `slo_ttft_s`),
     `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision so that what is
     counted up then is counted down under the same name. `message` is what a refusal told the client.
-    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on.
+    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on. `work_s` is what the
+    ledger was charged, in predicted seconds of prefill. `trace_id` is the hexadecimal id of the request's trace, where
+    one is exported.
     """
 
     id: str
@@ -426,6 +428,7 @@ class Receipt:
     cached_tokens: int = 0
     hashed_tokens: int = 0
     predicted_ttft_s: float | None = None
+    work_s: float = 0.0
     waited_s: float | None = None
     slo_ttft_s: float | None = None
     picked: str | None = None
@@ -442,6 +445,7 @@ class Receipt:
     answer_bytes: int | None = None
     fault: Fault | None = None
     labels: tuple[str, str, str, str] | None = None
+    trace_id: str | None = None
 
 
 class Explained(Protocol):

@@ -91,7 +91,6 @@ FLAGS = (
     _unset("metrics-cert-dir", _OPEN_METRICS),
     _off("enable-pprof", "only false", "this is not a Go program; py-spy can look into the running process"),
     PickerFlag("enable-grpc-stream-metrics", _yes_or_no, "stream metrics are always on", is_boolean=True),
-    _off("tracing", "only false", "no traces are exported in this version; give --tracing=false"),
     PickerFlag(
         "zap-devel", _yes_or_no, "looks only: --zap-encoder and --zap-log-level have an effect", is_boolean=True
     ),

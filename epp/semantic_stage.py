@@ -17,7 +17,7 @@ from epp.domain import ConfigError
 from epp.edge.classify_api import Call, Unanswered
 from epp.edge.watched_file import WatchedFile
 from semantic.config import ConfigError as SemanticConfigError
-from semantic.router import SemanticRouter
+from semantic.router import Observe, SemanticRouter
 from semantic.service import BadInput, ClassificationService, NotAvailable
 from semantic.sessions import Sessions
 from semantic.signals.api import Signals
@@ -25,6 +25,7 @@ from semantic.signals.heads import HeadSignals
 
 log = logging.getLogger(__name__)
 CLOSE_LATER_S = 10.0  # a request that began with the router before may still be at it; deadlines are shorter
+FATES = ("answered", "cached", "late", "overflowed", "failed")  # of `semantic.classifier.Counts`
 SHOWN_MAX = 5  # mistakes of one file in one line
 
 
@@ -37,12 +38,14 @@ class SemanticStage:
         *,
         lenient: bool = False,
         signals: Signals | None = None,
+        observe: Observe = lambda signals, seconds: None,
         poll_s: float = 0.5,
         settle_s: float = 0.25,
     ) -> None:
         """Blocking: reads the file and loads tier 0. Raises ConfigError."""
         self._path = path
         self._lenient = lenient
+        self._observe = observe
         self._sessions = Sessions()
         self.signals: Signals = signals or HeadSignals.load()
         self.router = self._built()
@@ -82,6 +85,11 @@ class SemanticStage:
             "failed_reloads": self.file.failures,
         }
 
+    def texts(self) -> Mapping[str, int]:
+        """Texts for the encoder by what became of them; empty where there is no encoder."""
+        counts = self.signals.counts()
+        return {fate: counts[fate] for fate in FATES if fate in counts} if isinstance(counts, Mapping) else {}
+
     def calls(self) -> Mapping[str, Call]:
         """The classification API."""
         service = ClassificationService(lambda: self.router)
@@ -95,7 +103,11 @@ class SemanticStage:
     def _built(self) -> SemanticRouter:
         try:
             router = SemanticRouter.load(
-                self._path, lenient=self._lenient, signals=self.signals, sessions=self._sessions
+                self._path,
+                lenient=self._lenient,
+                signals=self.signals,
+                sessions=self._sessions,
+                observe=self._observe,
             )
         except SemanticConfigError as mistake:
             raise ConfigError(f"{self._path}: {mistake.path}", _message(mistake)) from mistake

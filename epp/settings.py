@@ -279,6 +279,17 @@ class Settings(BaseSettings):
     evict_sheddable: bool = Field(
         False, description="cut off requests of negative priority in flight (429) where others would have to wait"
     )
+    tracing: bool = Field(
+        False, description="export OpenTelemetry traces, as the OTEL_* variables say; needs the extra `otel`"
+    )
+    tracing_sample: Fraction | None = Field(
+        None,
+        description="part of the requests whose caller has not decided that are traced, 0 to 1; without it"
+        " OTEL_TRACES_SAMPLER counts, else a tenth",
+    )
+    tracing_endpoint: str | None = Field(
+        None, description="URL of the OTLP collector; without it OTEL_EXPORTER_OTLP_ENDPOINT, else localhost"
+    )
     drain_timeout: Seconds = Field(30.0, description="after SIGTERM, how long until open streams are cut off")
     drain_notice: SecondsOrNone = Field(
         3.0, description="after SIGTERM, how long new streams are still served; gateways look elsewhere meanwhile"
@@ -378,6 +389,9 @@ def _check_together(settings: Settings) -> None:
     for name in ("detect_tls", "max_connection_age", "http2_limit"):
         if settings.transport == "grpc" and getattr(settings, name):
             raise ConfigError(_flag(name), "has no effect with --transport=grpc; leave one of them out")
+    for name in ("tracing_sample", "tracing_endpoint"):
+        if getattr(settings, name) is not None and not settings.tracing:
+            raise ConfigError(_flag(name), "has no effect without --tracing; leave one of them out")
     if settings.detect_tls and not settings.secure_serving:
         raise ConfigError("--detect-tls", "has no effect with --secure-serving=false; leave one of them out")
     if settings.admin_token is None and not is_loopback(settings.admin_address):

@@ -34,7 +34,7 @@ def installed(source: Path, environment: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "install", "--quiet"]
     pip += ["--no-cache-dir", "--disable-pip-version-check", "--constraint", str(source / "constraints.txt")]
-    subprocess.run([*pip, str(source)], check=True, cwd=source)
+    subprocess.run([*pip, f"{source}[otel]"], check=True, cwd=source)
     (packages,) = environment.glob("lib/python*/site-packages")
     return packages
 

@@ -1,7 +1,7 @@
 """The semantic router: a request in, an ordered list of models out, always in time and never an exception."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -33,6 +33,8 @@ TOP_CATEGORIES = 3
 SELECTED_MODEL = "x-selected-model"
 SHORT_CHARACTERS_MAX = 4_000
 """What is compared word by word on the event loop; it takes about a millisecond."""
+Observe = Callable[[Collection[Key], float], None]
+"""Told which signals were looked at together, and how many seconds that took."""
 NOWHERE = ""  # no category: the classifier was not sure enough
 
 
@@ -46,6 +48,7 @@ class SemanticRouter:
         *,
         own: OwnModels | None = None,
         sessions: Sessions | None = None,
+        observe: Observe = lambda signals, seconds: None,
     ) -> None:
         """Serves at once; `prepare` brings in what takes time to load."""
         self.config = config
@@ -56,6 +59,7 @@ class SemanticRouter:
         self.blocks = any(rule.blocks for rule in config.extras.guards)
         self.closed = any(rule.blocks and rule.blocks_unknown for rule in config.extras.guards)
         self._sessions = sessions or Sessions()
+        self._observe = observe
         self.watcher = Watcher(signals, self.own, config.own_domain)
         self._guards = tuple(judge for judge in config.plan.judges if judge.key[0] in GUARDS)
         self._guarded = Wanted.by(self._guards)
@@ -65,7 +69,13 @@ class SemanticRouter:
 
     @classmethod
     def load(
-        cls, path: Path, *, lenient: bool = False, signals: Signals | None = None, sessions: Sessions | None = None
+        cls,
+        path: Path,
+        *,
+        lenient: bool = False,
+        signals: Signals | None = None,
+        sessions: Sessions | None = None,
+        observe: Observe = lambda signals, seconds: None,
     ) -> "SemanticRouter":
         """Reads the configuration, then loads tier 0. Blocking: call it in a thread when a loop is running.
 
@@ -73,7 +83,7 @@ class SemanticRouter:
         """
         config = load_config(path, lenient=lenient, provides=PROVIDES if signals is None else signals.provides)
         own = OwnModels(config.own, path.parent)
-        return cls(config, signals or HeadSignals.load(), own=own, sessions=sessions)
+        return cls(config, signals or HeadSignals.load(), own=own, sessions=sessions, observe=observe)
 
     def prepare(self) -> None:
         """Loads the encoder and the users' own models, makes the vectors of phrases. Blocking. Raises ConfigError."""
@@ -98,10 +108,12 @@ class SemanticRouter:
 
     async def check(self, asked: Asked, deadline_s: float) -> Choice:
         """What guards say of a request for an explicit model: a choice without candidates, and a refusal or none."""
-        deadline = asyncio.get_running_loop().time() + deadline_s
+        clock = asyncio.get_running_loop().time
+        began = clock()
         known = _known(asked)
-        known = await self.watcher.look(known, self._guarded, deadline)
+        known = await self.watcher.look(known, self._guarded, began + deadline_s)
         facts = facts_of(self._guards, known)
+        self._observe(facts, clock() - began)
         refusal, guard = verdict_of(self.config.extras.guards, facts, asked)
         return Choice(
             classification=_status(known, facts, wanted=True),
@@ -181,9 +193,11 @@ class SemanticRouter:
         self, asked: Asked, plan: Plan, before: Remembered | None, deadline: float, *, keys: Keys
     ) -> tuple[Known, dict[Key, Verdict], bool]:
         """What is known, the facts, and whether any model was asked."""
-        prepared = self._prepared[id(plan)]
-        known = _known(asked)
+        prepared, clock = self._prepared[id(plan)], asyncio.get_running_loop().time
+        began, known = clock(), _known(asked)
         facts = await self._free(prepared, known, deadline)
+        free = clock()
+        self._observe(facts, free - began)
         if before is not None and before.category is not None:
             known = replace(known, category=Category(before.category, before.confidence or 0.0))
             facts |= facts_of(prepared.domains, known)
@@ -194,7 +208,9 @@ class SemanticRouter:
         known = await self.watcher.look(known, looks.wanted, deadline, alone=alone)
         if known.category is None:
             known = replace(known, category=self._category(known, earlier))
-        return known, facts | facts_of(looks.judges, known), bool(looks.wanted) and bool(known.last)
+        found = facts_of(looks.judges, known)
+        self._observe(found, clock() - free)
+        return known, facts | found, bool(looks.wanted) and bool(known.last)
 
     async def _free(self, prepared: Prepared, known: Known, deadline: float) -> dict[Key, Verdict]:
         """What no model is needed for; of a long text in a thread, and unknown past the deadline."""

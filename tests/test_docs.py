@@ -11,6 +11,7 @@ from epp.domain import Reason
 from epp.scheduling.refused import REFUSED
 from epp.scheduling.registry import registered
 from epp.telemetry import Telemetry
+from epp.telemetry.families import REQUEST
 from tests.make import fleet, load, pool
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -46,3 +47,39 @@ def test_every_metric_is_documented_and_every_documented_metric_exists() -> None
     }
 
     assert documented == families
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The rows of the table with that first line, cell by cell."""
+    lines = OPERATING[OPERATING.index(heading) :].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def test_every_metric_says_what_it_is_and_what_to_do() -> None:
+    table = rows("| Metric | Labels | Meaning | What to do |")
+
+    assert len(table) > 80
+    for name, _, meaning, advice in table:
+        assert meaning, name
+        assert advice, name
+
+
+def test_the_labels_of_metrics_are_those_that_are_documented() -> None:
+    families = Telemetry(fleet(pool("a"))).families
+    names = {f.name + f.suffix: f.labels for f in families} | {
+        twin.name + f.suffix: tuple(dict(twin.renamed).get(label, label) for label in twin.labels)
+        for f in families
+        for twin in f.twins
+        if twin.text
+    }
+    table = rows("| Metric | Labels | Meaning | What to do |") + rows("| Metric | Labels | The same as |")
+    before: tuple[str, ...] = ()
+
+    for name, cell, *_ in table:
+        said = tuple(re.findall(r"`(\w+)`", cell))
+        if cell.startswith("request"):
+            said = (*REQUEST, *said)
+        elif cell == "likewise":
+            said = before
+        assert set(said) == set(names[name.strip("`")]), name
+        before = said

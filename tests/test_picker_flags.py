@@ -60,7 +60,6 @@ def test_what_asks_for_what_we_do_is_accepted(line: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
-        ("--tracing", "no traces are exported in this version; give --tracing=false"),
         ("--metrics-endpoint-auth=true", "guard the port with a NetworkPolicy and give --metrics-endpoint-auth=false"),
         ("--metrics-client-ca-file=/ca", "/metrics is plain HTTP without authentication"),
         ("--metrics-cert-dir=/certs", "/metrics is plain HTTP without authentication"),

@@ -332,3 +332,54 @@ def test_receipts_count_by_what_became_of_them(telemetry: Telemetry) -> None:
 
     assert value(telemetry, "onehop_receipt_total", fate="stored") == 1
     assert value(telemetry, "onehop_receipt_total", fate="gave_way") == 1
+
+
+def test_vsr_names_are_read_from_the_same_counts(telemetry: Telemetry) -> None:
+    telemetry.decided(receipt())
+    telemetry.decided(receipt(asked_model="m"))
+    telemetry.ended(receipt(status=200, first_answer_s=0.5, ended_s=2.0, stream=True, usage=Usage(7, 10, 3)))
+    telemetry.ended(receipt(status=503))
+
+    assert value(telemetry, "llm_model_requests_total", model="m") == 2
+    assert value(telemetry, "llm_model_routing_modifications_total", source_model="auto", target_model="m") == 1
+    assert value(telemetry, "llm_model_routing_modifications_total", source_model="m", target_model="m") is None
+    assert value(telemetry, "llm_request_errors_total", model="m", reason="ModelServerError") == 1
+    assert value(telemetry, "llm_model_ttft_seconds_sum", model="m") == 0.5
+    assert value(telemetry, "llm_model_tpot_seconds_count", model="m") == 1
+    assert value(telemetry, "llm_model_prompt_tokens_total", model="m") == 7
+    assert value(telemetry, "llm_model_tokens_total", model="m") == 17
+    assert value(telemetry, "llm_model_inflight_requests", model="m") == 0
+
+
+def test_the_wait_is_a_phase_of_its_own(telemetry: Telemetry) -> None:
+    telemetry.decided(receipt(chosen_s=0.25, waited_s=1.0, decided_s=1.5))
+
+    assert value(telemetry, "onehop_phase_seconds_sum", phase="wait") == 1.0
+    assert value(telemetry, "onehop_phase_seconds_sum", phase="pick") == 0.25
+    assert value(telemetry, "llm_d_epp_scheduler_e2e_duration_seconds_sum") == 0.25
+    assert value(telemetry, "llm_model_routing_latency_seconds_sum") == 0.25
+
+
+def test_what_was_seen_of_a_prompt_counts_once_it_is_classified(telemetry: Telemetry) -> None:
+    signals = {"coverage": {"scanned_bytes": 50, "total_bytes": 200}, "matched": {"domain:math": 0.9}}
+    choice = Choice((Candidate("m"),), "maths", "math", 0.83, "full", "because", signals=signals)
+    telemetry.looked([("domain", "math"), ("domain", "law"), ("keyword", "sum")], 0.02)
+    telemetry.decided(receipt(choice=choice))
+
+    assert value(telemetry, "llm_signal_extraction_total", signal_type="domain", signal_name="law") == 1
+    assert value(telemetry, "llm_signal_extraction_latency_seconds_count", signal_type="domain") == 1
+    assert value(telemetry, "llm_decision_evaluation_total") == 1
+    sure = {"category": "math", "classification_method": "classifier"}
+    assert value(telemetry, "llm_classification_confidence_sum", **sure) == 0.83
+    assert value(telemetry, "onehop_classification_coverage_ratio_sum") == 0.25
+
+
+def test_reloads_spans_and_texts_are_read_when_they_are_asked_for(telemetry: Telemetry) -> None:
+    telemetry.reloads["semantic"] = lambda: (3, 1)
+    telemetry.spans = lambda: {"exported": 7}
+    telemetry.texts = lambda: {"late": 2}
+
+    assert value(telemetry, "onehop_reload_total", file="semantic", result="success") == 3
+    assert value(telemetry, "onehop_reload_total", file="semantic", result="failure") == 1
+    assert value(telemetry, "onehop_span_total", fate="exported") == 7
+    assert value(telemetry, "onehop_classifier_texts_total", fate="late") == 2

@@ -20,6 +20,8 @@ from benchmarks.simulator.spec import ReplicaSpec
 
 BODY_BYTES_MAX = 32 * 2**20
 REPLICA_HEADER = "x-simulated-replica"
+TRACE_HEADER = "x-simulated-traceparent"
+"""Response header: the `traceparent` that came, as an engine with tracing would have taken it up."""
 STATUS_HEADER = "x-simulate-status"
 """Request header: answer with this status, from 400 to 599, and do nothing."""
 DROPPED = 0
@@ -148,6 +150,8 @@ class ReplicaServer:
 
     async def _sign(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers[REPLICA_HEADER] = self.spec.name
+        if "traceparent" in request.headers:
+            response.headers[TRACE_HEADER] = request.headers["traceparent"]
 
 
 async def _stream(request: web.Request, answer: Answer, ticket: Ticket) -> web.StreamResponse:

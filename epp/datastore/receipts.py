@@ -118,6 +118,7 @@ class Receipts:
         return {
             "id": receipt.id,
             "request_id": receipt.request_id,
+            "trace_id": receipt.trace_id,
             "time": self.told_at(receipt),
             "first_stream": receipt.first,
             "path": receipt.path,

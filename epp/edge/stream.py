@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError, Timeout, get_running_loop, timeout
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from traceback import format_tb
 
 from epp.director import Director
 from epp.domain import Reason, Refused
 from epp.edge.methods import Disconnected, Read, Write
+from epp.edge.tracing import Trace, Tracer
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
 from epp.protocol.codec import BadMessage, decode, encode
@@ -53,7 +54,7 @@ class Shared:
     A request body that stands still for `body_idle_s` is given up: in full duplex nobody else would.
     Where the gateway shows no response bodies, one answer in `sample_every` is asked for in pieces (0: none), so that
     token counts are known of a sample. `restore_model` puts the name the client asked for back into answers.
-    `first_of_two` as in `Exchange`.
+    `first_of_two` as in `Exchange`. Without a `tracer` there are no traces.
     """
 
     buffers: Buffers
@@ -61,6 +62,7 @@ class Shared:
     restore_model: bool = False
     body_idle_s: float = 60.0
     first_of_two: bool = False
+    tracer: Tracer | None = None
     answers: int = 0
 
     def sample(self) -> bool:
@@ -90,6 +92,7 @@ class Stream:
         self._interruptible: Timeout | None = None
         self._pace: Callable[[float], None] | None = None
         self._last_piece = 0.0
+        self._trace: Trace | None = None
 
     async def run(self, read: Read, write: Write) -> None:
         """Until the peer ends the stream. Raises `BadMessage` for what is no ext_proc message or out of order."""
@@ -202,12 +205,20 @@ class Stream:
         seen = self._seen or Headers(Side.REQUEST, {})
         answered = self._director.refuse(Decide(seen.headers, None, seen.subset, seen.attributes), refused)
         self._telemetry.ended(answered.receipt)
+        self._begin_trace(seen.headers)
+        if self._trace is not None:
+            self._trace.ended(answered.receipt)
         return self._exchange.answer(answered.immediate)
+
+    def _begin_trace(self, headers: Mapping[str, str]) -> None:
+        if self._shared.tracer is not None and self._trace is None:
+            self._trace = self._shared.tracer.start(headers, self._began)
 
     async def _decide(self, ask: Decide, write: Write) -> list[Reply]:
         if not self._gathered:
             self._gathered = True
             self._telemetry.gathered(self._now() - self._began)
+        self._begin_trace(ask.headers)
         before = self._routed
 
         async def extend(seconds: float) -> None:
@@ -219,10 +230,14 @@ class Stream:
         if isinstance(outcome, Routed):
             self._routed = outcome
             self._director.may_evict(outcome, self._evict)
+            if self._trace is not None:
+                self._trace.routed(outcome)
             replies = self._exchange.routed(outcome.route)
             outcome.route.body = None  # an answer may run for minutes; the replies carry the body
             return replies
         self._telemetry.ended(outcome.receipt)
+        if self._trace is not None:
+            self._trace.ended(outcome.receipt)
         return self._exchange.answer(outcome.immediate)
 
     def _supersede(self) -> None:
@@ -310,6 +325,8 @@ class Stream:
         if self._answer_began is not None:
             self._telemetry.responded(self._answer_work_s)
         if routed is None:
+            if self._trace is not None:
+                self._trace.abandoned()
             return
         receipt = routed.receipt
         receipt.usage, receipt.answer_bytes = self._answer.end(), self._answer.bytes_seen
@@ -324,3 +341,5 @@ class Stream:
         routed.receipt.ended_s = self._now() - routed.receipt.time
         self._director.ended(routed)
         self._telemetry.ended(routed.receipt)
+        if self._trace is not None and outcome != "superseded":  # then it goes on by another choice
+            self._trace.ended(routed.receipt)

@@ -103,7 +103,8 @@ def load(folder: Path) -> Pair:
 class PairFolder:
     """The pair in a folder, as it was when it was last good.
 
-    `last_error` says why the files on disk are not the ones in use, None when they are.
+    `last_error` says why the files on disk are not the ones in use, None when they are; `reloads` and `failures` only
+    grow.
     """
 
     def __init__(self, folder: Path, *, poll_s: float = 0.5, settle_s: float = 0.1) -> None:
@@ -111,6 +112,8 @@ class PairFolder:
         self.poll_s = poll_s
         self.settle_s = settle_s
         self.last_error: str | None = None
+        self.reloads = 0
+        self.failures = 0
         self._seen = self._identity()
         self.pair = load(folder)
         self._report()
@@ -138,8 +141,10 @@ class PairFolder:
             if str(mistake) != self.last_error:
                 log.warning("the TLS pair is not used, the one before stays: %s", mistake)
             self.last_error = str(mistake)
+            self.failures += 1
             return
         self.last_error = None
+        self.reloads += 1
         self._report()
 
     def _report(self) -> None:

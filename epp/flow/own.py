@@ -80,6 +80,7 @@ class OwnRule(Rule):
         latest_s = ticket.deadline - now - ticket.own_s
         seen: Sequence[Endpoint] = [e for e in endpoints if e.reachable] or endpoints
         pressure_s, tpot_s = settings.pressure_s, settings.slo_tpot_s
+        easy = self._easy(ticket.own_s)
         open_ = []
         meets = self.reckoning.meets(seen, ticket.wants.tokens if ticket.wants else 0.0, now)
         for e, (waits_s, full, pace_s) in zip(seen, meets, strict=True):
@@ -88,12 +89,16 @@ class OwnRule(Rule):
                 waits_s <= most * pressure_s
                 and waits_s <= latest_s
                 and full <= most
-                and (critical or pace_s <= most * tpot_s)
+                and (critical or pace_s <= (easy + (1.0 - easy) * most) * tpot_s)
             ):
                 open_.append(e)
         if len(open_) == len(endpoints):
             return None
         return self._worth(ticket, open_, now) if open_ else open_
+
+    def _easy(self, own_s: float) -> float:
+        """The part of the SLO up to which the pace is no pressure for a request with so much prefill of its own."""
+        return self.settings.pace_easy * max(0.0, 1.0 - own_s / self.settings.pace_own_s)
 
     def _worth(self, ticket: Ticket, open_: list[Endpoint], now: float) -> list[Endpoint]:
         """Those where no more is computed again than a wait as long as this one has been is worth.
@@ -125,8 +130,9 @@ class OwnRule(Rule):
         if not endpoints:
             return 1.0
         settings = self.settings
+        easy = self._easy(0.0)
         worst = [
-            max(waits_s / settings.pressure_s, full, pace_s / settings.slo_tpot_s)
+            max(waits_s / settings.pressure_s, full, (pace_s / settings.slo_tpot_s - easy) / (1.0 - easy))
             for waits_s, full, pace_s in self.reckoning.meets(endpoints, 0.0, now)
         ]
         return sum(worst) / len(worst) / settings.standard.ceiling

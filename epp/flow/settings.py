@@ -101,6 +101,10 @@ class FlowSettings:
     Decoding slower than `slo_tpot_s` a token is a pressure of 1, too. A first token is to come `slo_margin_s` before it
     is due; and a second of prefill that a cache saves is worth `worth` seconds of waiting for it.
 
+    The pace of decoding is a pressure of 0 up to `pace_easy` of `slo_tpot_s`, and of 1 there, for a request that has
+    nothing to compute; of one that has, less is easy the longer its own prefill is, and nothing from `pace_own_s` on: it
+    is long prefills that hold up those that decode.
+
     `evict` allows requests in flight that may be shed to be cut off for others, `evicted_at_once` at a time, and again
     only when these have ended or `evict_grace_s` have passed.
     """
@@ -122,6 +126,8 @@ class FlowSettings:
     slo_ttft_s: float = 2.0
     slo_own_factor: float = 2.0
     slo_tpot_s: float = 0.1
+    pace_easy: float = 0.7
+    pace_own_s: float = 0.3
     slo_margin_s: float = 0.2
     worth: float = 1.0
     pressure_s: float = 1.0
@@ -136,6 +142,8 @@ class FlowSettings:
         for name in ("wait_s_max", "slo_ttft_s", "pressure_s", "evict_grace_s", "evicted_at_once"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0")
+        if not 0 <= self.pace_easy < 1 or self.pace_own_s <= 0:
+            raise ValueError("pace_easy must be from 0 to below 1, and pace_own_s above 0")
         if self.sheddable_below > self.critical_from:
             raise ValueError("sheddable_below must not be above critical_from")
         if not self.critical.ceiling >= self.standard.ceiling >= self.sheddable.ceiling:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -19,11 +19,13 @@ from epp.flow.gate import Gate
 from epp.scheduling.framework import Pick, Point, Scheduler, Scorer
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.prefix import BYTES_PER_TOKEN
+from epp.telemetry.demand import Demand
 from epp.telemetry.families import AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
 from epp.telemetry.flow import FlowFamilies, GateMeter
 from epp.telemetry.labels import Labelling, Labels
 from epp.telemetry.pools import pool_gauges
 from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Rows
+from epp.telemetry.vsr import SemanticFamilies
 
 ERROR_CODES = {  # HTTP status of a refusal -> the Go picker's code for it
     400: "BadRequest",
@@ -40,6 +42,8 @@ MODEL_SERVER_ERROR = "ModelServerError"
 UNPLACED = frozenset(
     {Reason.NO_ENDPOINTS.code, Reason.SATURATED.code}
 )  # there was a choice to make, and nobody to take
+PHASES = ("gather", "choose", "wait", "pick", "first_answer", "answer")
+RESULTS = ("success", "failure")  # of a reload
 _READS = {  # path -> what the Go picker calls the plugins that read it
     "/metrics": ("metrics-data-source", "core-metrics-extractor"),
     "/v1/models": ("models-data-source", "models-extractor"),
@@ -56,10 +60,23 @@ class Build:
 
 
 class Telemetry:
-    """The metrics of one process. `conditions` are by name what an operator must know of: true while it is so."""
+    """The metrics of one process.
 
-    def __init__(self, fleet: Fleet, build: Build | None = None, now: Callable[[], float] = monotonic) -> None:
+    `conditions` are by name what an operator must know of: true while it is so. Read when it is scraped, too: by file
+    how often it was `reloads`, well and in vain; `texts` of the classifier and `spans` of traces by their fate.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        build: Build | None = None,
+        now: Callable[[], float] = monotonic,
+        slo_ttft_s: float = 2.0,
+    ) -> None:
         self.conditions: dict[str, Callable[[], object]] = {}
+        self.reloads: dict[str, Callable[[], tuple[int, int]]] = {}
+        self.texts: Callable[[], Mapping[str, int]] = dict
+        self.spans: Callable[[], Mapping[str, int]] = dict
         self._fleet = fleet
         self._labelling = Labelling(fleet.all)
         self._profiles: list[Scheduler] = []
@@ -67,16 +84,22 @@ class Telemetry:
         self._request = RequestFamilies()
         self._pick = PickFamilies(self._prefix_blocks, self._scorers)
         self._answer = AnswerFamilies()
-        self._process = ProcessFamilies(self._conditions)
+        self._process = ProcessFamilies(self._conditions, self._reloads, self._spans)
+        self._semantic = SemanticFamilies(self._answer, self._texts)
+        self._demand = Demand(fleet, now, slo_ttft_s)
+        self._phase = {phase: self._process.phases.child(phase).observe for phase in PHASES}
+        self._decided_s = self._request.processing.child().observe
+        self._picked_s = self._pick.seconds.child().observe
         self.streams = self._process.open.child()
         build = build or Build(ref=package_version())
         self._process.info.child(build.commit, build.ref).value = 1.0
-        self._flow = FlowFamilies(self._labelling)
+        self._flow = FlowFamilies(self._labelling, self._demand)
         groups = (self._request, self._pick, self._answer, self._process)
-        self._families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
-        self._families += [*self._flow.families(), *pool_gauges(fleet, now)]
+        self.families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
+        self.families += [*self._flow.families(), *self._semantic.families(), *self._demand.families()]
+        self.families += pool_gauges(fleet, now)
         self.registry = CollectorRegistry()
-        for family in self._families:
+        for family in self.families:
             self.registry.register(family)
 
     def measure(self, profile: Scheduler) -> None:
@@ -94,27 +117,32 @@ class Telemetry:
 
     def gathered(self, seconds: float) -> None:
         """A request is whole, this long after its headers."""
-        self._process.phases.child("gather").observe(seconds)
+        self._phase["gather"](seconds)
 
     def decided(self, receipt: Receipt) -> None:
         """A request got its model and endpoint, or its refusal."""
         labels = self._labelling.of(receipt)
         if receipt.decided_s is not None:
-            self._request.processing.child().observe(receipt.decided_s)
+            self._decided_s(receipt.decided_s)
             if receipt.chosen_s is not None:
-                self._pick.seconds.child().observe(receipt.decided_s - receipt.chosen_s)
-                self._process.phases.child("choose").observe(receipt.chosen_s)
-                self._process.phases.child("pick").observe(receipt.decided_s - receipt.chosen_s)
+                waited_s = receipt.waited_s or 0.0
+                picked_s = receipt.decided_s - receipt.chosen_s - waited_s
+                self._picked_s(picked_s)
+                self._phase["choose"](receipt.chosen_s)
+                self._phase["wait"](waited_s)
+                self._phase["pick"](picked_s)
         if receipt.picked is not None:
-            self._request.routed.child(*labels).inc()
-            self._request.bytes.child(*labels).observe(receipt.body_bytes)
-            self._request.running.child(*labels).inc()
+            self._request.routed.at(labels).inc()
+            self._request.bytes.at(labels).observe(receipt.body_bytes)
+            self._request.running.at(labels).inc()
             self._picked(receipt, receipt.picked, labels[1])
+            self._demand.sent(labels[1], receipt)
         elif receipt.outcome in UNPLACED:
             self._pick.attempts.child("failure", labels[1], "", "", "").inc()
         choice = receipt.choice
         if choice is not None and choice.reason and receipt.first is None:
             self._process.classified.child(choice.classification, choice.decision or "").inc()
+            self._semantic.classified(choice)
             if choice.decision is not None:
                 self._process.decisions.child(choice.decision).inc()
         for signal in choice.signals.get("matched", ()) if choice is not None else ():
@@ -138,6 +166,11 @@ class Telemetry:
         if receipt.predicted_ttft_s:
             model = self._labelling.of(receipt)[1]
             self._process.ttft_ratio.child(model).observe(seconds / receipt.predicted_ttft_s)
+            self._process.ttft_predicted.child(model).observe(receipt.predicted_ttft_s)
+
+    def looked(self, signals: Collection[tuple[str, str]], seconds: float) -> None:
+        """The semantic stage looked for these signals, by type and name, together."""
+        self._semantic.looked(signals, seconds)
 
     def pace(self, receipt: Receipt) -> Callable[[float], None]:
         """Where the seconds from piece to piece of a streamed answer go."""
@@ -155,7 +188,7 @@ class Telemetry:
         if receipt.outcome == Reason.EVICTED.code:
             self._flow.sheds.child(receipt.outcome, *labels[2:]).inc()
         if receipt.picked is not None:
-            self._request.running.child(*labels).dec()
+            self._request.running.at(labels).dec()
             self._answered(receipt, labels)
 
     def responded(self, seconds: float) -> None:
@@ -215,7 +248,7 @@ class Telemetry:
         """The exposition, family by family: let others have a turn in between."""
         listed = {"", *(e.name.rpartition("/")[2] for e in self._fleet.all.endpoints)}
         self._pick.attempts.forget(lambda key: key[2] not in listed)
-        for family in self._families:
+        for family in self.families:
             yield "".join(family.render()).encode()
 
     def text(self) -> bytes:
@@ -228,33 +261,33 @@ class Telemetry:
         namespace, _, name = endpoint.name.rpartition("/") if endpoint else ("", "", "")
         self._pick.attempts.child("success", target, name, namespace, address.rpartition(":")[2]).inc()
         if receipt.hashed_tokens:
-            self._pick.hit_ratio.child(*_PREFIX).observe(receipt.cached_tokens / receipt.hashed_tokens)
-            self._pick.hit_bytes.child(*_PREFIX).observe(receipt.cached_tokens * BYTES_PER_TOKEN)
+            self._pick.hit_ratio.at(_PREFIX).observe(receipt.cached_tokens / receipt.hashed_tokens)
+            self._pick.hit_bytes.at(_PREFIX).observe(receipt.cached_tokens * BYTES_PER_TOKEN)
 
     def _answered(self, receipt: Receipt, labels: Labels) -> None:
         first, ended = receipt.first_answer_s, receipt.ended_s
         if receipt.answer_bytes is not None:
-            self._answer.bytes.child(*labels).observe(receipt.answer_bytes)
+            self._answer.bytes.at(labels).observe(receipt.answer_bytes)
         if first is not None:
             self._answer.ttft.child(*labels, str(receipt.stream).lower()).observe(first)
         if ended is not None:
-            self._answer.seconds.child(*labels).observe(ended)
+            self._answer.seconds.at(labels).observe(ended)
         if first is not None and ended is not None and receipt.decided_s is not None:
-            self._process.phases.child("first_answer").observe(first - receipt.decided_s)
-            self._process.phases.child("answer").observe(ended - first)
+            self._phase["first_answer"](first - receipt.decided_s)
+            self._phase["answer"](ended - first)
         if receipt.usage is not None:
-            self._answer.input.child(*labels).observe(receipt.usage.prompt)
-            self._answer.output.child(*labels).observe(receipt.usage.completion)
-            self._answer.cached.child(*labels).observe(receipt.usage.cached)
+            self._answer.input.at(labels).observe(receipt.usage.prompt)
+            self._answer.output.at(labels).observe(receipt.usage.completion)
+            self._answer.cached.at(labels).observe(receipt.usage.cached)
             self._paces(labels, receipt, receipt.usage.completion)
 
     def _paces(self, labels: Labels, receipt: Receipt, tokens: int) -> None:
         """Seconds a token, as the client had to wait for them."""
         if receipt.ended_s is None or tokens == 0:
             return
-        self._answer.ntpot.child(*labels).observe(receipt.ended_s / tokens)
+        self._answer.ntpot.at(labels).observe(receipt.ended_s / tokens)
         if receipt.stream and receipt.first_answer_s is not None and tokens > 1:
-            self._answer.tpot.child(*labels).observe((receipt.ended_s - receipt.first_answer_s) / (tokens - 1))
+            self._answer.tpot.at(labels).observe((receipt.ended_s - receipt.first_answer_s) / (tokens - 1))
 
     def _prefix_blocks(self) -> Rows:
         producers = [producer for profile in self._profiles for producer in profile.producers]
@@ -269,6 +302,16 @@ class Telemetry:
             if isinstance(s, Scorer)
         }
         return [((name,), value) for name, value in used.items()]
+
+    def _reloads(self) -> Rows:
+        for file, counts in self.reloads.items():
+            yield from (((file, result), float(count)) for result, count in zip(RESULTS, counts(), strict=True))
+
+    def _texts(self) -> Rows:
+        return (((fate,), float(count)) for fate, count in self.texts().items())
+
+    def _spans(self) -> Rows:
+        return (((fate,), float(count)) for fate, count in self.spans().items())
 
     def _conditions(self) -> Rows:
         return [((name,), float(bool(ask()))) for name, ask in self.conditions.items()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from epp.telemetry.series import Counter, Gauge, Histogram, Rows, Twin
+from epp.telemetry.series import Counter, Gauge, Histogram, Key, Rows, Twin
 
 REQUEST = ("model_name", "target_model_name", "fairness_id", "priority")
 _OLD = ("model_name", "target_model_name", "priority")
@@ -36,16 +36,38 @@ _HIT_RATIO = tuple(tenths / 10 for tenths in range(11))
 _HIT_BYTES = (0, *(2**n for n in range(4, 17)))
 
 
+_TARGET, _MODEL = ("target_model_name",), (("target_model_name", "model"),)
+
+
+def _is_moved(key: Key) -> bool:
+    asked, target, *_ = key
+    return target not in ("", asked)
+
+
+_MOVED = Twin(
+    "llm_model_routing_modifications",
+    ("model_name", "target_model_name"),
+    (("model_name", "source_model"), ("target_model_name", "target_model")),
+    _is_moved,
+    "Requests that went to another model than they asked for.",
+)
+
+
 class RequestFamilies:
     """Up to the decision."""
 
     def __init__(self) -> None:
         name, text = "request", "Requests that got an endpoint."
-        self.routed = Counter(f"llm_d_epp_{name}", text, REQUEST, _older("objective", name, _OLD))
+        twins = [*_older("objective", name, _OLD), _by_model("requests", "Requests by the model they went to."), _MOVED]
+        self.routed = Counter(f"llm_d_epp_{name}", text, REQUEST, twins)
         name, text, labels = "request_error", "Requests refused, or answered with an error.", (*REQUEST, "error_code")
-        self.errors = Counter(f"llm_d_epp_{name}", text, labels, _older("objective", name, (*_OLD, "error_code")))
+        renamed = (("target_model_name", "model"), ("error_code", "reason"))
+        vsr = Twin("llm_request_errors", ("target_model_name", "error_code"), renamed, text="Likewise, by model.")
+        twins = [*_older("objective", name, (*_OLD, "error_code")), vsr]
+        self.errors = Counter(f"llm_d_epp_{name}", text, labels, twins)
         name, text, old = "request_running", "Requests sent and not ended.", "running_requests"
-        self.running = Gauge(f"llm_d_epp_{name}", text, REQUEST, _older("objective", old, ("model_name",)))
+        twins = [*_older("objective", old, ("model_name",)), _by_model("inflight_requests", "Likewise, by model.")]
+        self.running = Gauge(f"llm_d_epp_{name}", text, REQUEST, twins)
         self.bytes = _by_request("request_size_bytes", "request_sizes", "Bytes of request bodies.", _BYTES)
         name, text = "model_rewrite_decisions", "Requests sent to another model by an InferenceModelRewrite."
         self.rewrites = Counter(f"llm_d_epp_{name}", text, _REWRITE, _older("extension", name, _REWRITE))
@@ -79,9 +101,12 @@ class AnswerFamilies:
 
     def __init__(self) -> None:
         name = "request_duration_seconds"
-        self.seconds = _by_request(name, name, "From the whole request to the end of its stream.", _DURATION_S)
-        self.input = _by_request("request_input_tokens", "input_tokens", "Prompt tokens.", _INPUT)
-        self.output = _by_request("request_output_tokens", "output_tokens", "Generated tokens.", _OUTPUT)
+        text, vsr = "From the whole request to the end of its stream.", "llm_model_completion_latency_seconds"
+        self.seconds = _by_request(name, name, text, _DURATION_S, vsr)
+        name, old, vsr = "request_input_tokens", "input_tokens", "llm_prompt_tokens_per_request"
+        self.input = _by_request(name, old, "Prompt tokens.", _INPUT, vsr)
+        name, old, vsr = "request_output_tokens", "output_tokens", "llm_completion_tokens_per_request"
+        self.output = _by_request(name, old, "Generated tokens.", _OUTPUT, vsr)
         text = "Prompt tokens from the prefix cache."
         self.cached = _by_request("request_cached_tokens", "prompt_cached_tokens", text, _INPUT)
         text = "Bytes of response bodies, where shown."
@@ -89,9 +114,11 @@ class AnswerFamilies:
         old, text = "normalized_time_per_output_token_seconds", "Seconds to the end, for each generated token."
         self.ntpot = _by_request("request_ntpot_seconds", old, text, _NTPOT_S)
         text = "From the whole request to the first answer byte we see."
-        self.ttft = Histogram("llm_d_epp_request_ttft_seconds", text, _TTFT_S, (*REQUEST, "streaming"))
+        twins, labels = [_by_model("ttft_seconds", "Likewise, by model.")], (*REQUEST, "streaming")
+        self.ttft = Histogram("llm_d_epp_request_ttft_seconds", text, _TTFT_S, labels, twins)
         text = "First answer byte to end, for each token after the first, of streams."
-        self.tpot = Histogram("llm_d_epp_request_streaming_tpot_seconds", text, _TPOT_S, REQUEST)
+        twins = [_by_model("tpot_seconds", "Likewise, by model.")]
+        self.tpot = Histogram("llm_d_epp_request_streaming_tpot_seconds", text, _TPOT_S, REQUEST, twins)
         text = "From one piece of a streamed answer to the next."
         self.itl = Histogram("llm_d_epp_request_streaming_itl_seconds", text, _ITL_S, REQUEST)
         text = "Our own time for all messages of one answer."
@@ -99,9 +126,9 @@ class AnswerFamilies:
 
 
 class ProcessFamilies:
-    """The streams, and what only we count. `conditions` says which hold."""
+    """The streams, and what only we count. What is read when it is scraped: which conditions hold, reloads, spans."""
 
-    def __init__(self, conditions: Callable[[], Rows]) -> None:
+    def __init__(self, conditions: Callable[[], Rows], reloads: Callable[[], Rows], spans: Callable[[], Rows]) -> None:
         text = "What this process was built from."
         self.info = Gauge("llm_d_epp_info", text, _BUILD, _older("extension", "info", _BUILD))
         self.open = Gauge("llm_d_epp_extproc_streams_inflight", "Open ext_proc streams.")
@@ -114,13 +141,17 @@ class ProcessFamilies:
         self.unread = Counter("llm_d_epp_datalayer_extract_errors", text, labels)
         self.outcomes = Counter("onehop_request_outcome", "Ended requests by outcome.", ["outcome"])
         labels = ["classification", "decision"]
-        self.classified = Counter("onehop_classification", "Requests for an alias.", labels)
+        vsr = Twin("llm_decision_evaluation", text="Requests for an alias.")
+        self.classified = Counter("onehop_classification", "Requests for an alias.", labels, [vsr])
         labels = ["signal_type", "signal_name"]
         self.signals = Counter("llm_signal_match", "Signals that held, by vSR's name for the metric.", labels)
         text = "Decisions that applied, by vSR's name for the metric."
         self.decisions = Counter("llm_decision_match", text, ["decision_name"])
         self.surprises = Counter("onehop_surprise", "Defects of ours that were met.", ["type"])
-        self.phases = Histogram("onehop_phase_seconds", "Where the time of a request goes.", _PHASE_S, ["phase"])
+        name, text = "llm_model_routing_latency_seconds", "Time to choose a model."
+        vsr = Twin(name, where=lambda key: key[0] == "choose", text=text)
+        text = "Where the time of a request goes."
+        self.phases = Histogram("onehop_phase_seconds", text, _PHASE_S, ["phase"], [vsr])
         self.leader = Gauge("onehop_leader", "1 while this replica holds the Lease.", ["lease"])
         text, labels = "Requests that left a busy model, or were held back (no `to`).", ["from", "to", "reason"]
         self.spilled = Counter("onehop_spill", text, labels)
@@ -130,6 +161,12 @@ class ProcessFamilies:
         self.receipts = Counter("onehop_receipt", text, ["fate"])
         text = "Seconds to the first token after the decision, of those predicted."
         self.ttft_ratio = Histogram("onehop_ttft_ratio", text, _RATIO, ["target_model_name"])
+        text = "First tokens as predicted: seconds after the decision."
+        self.ttft_predicted = Histogram("onehop_predicted_ttft_seconds", text, _TTFT_S, ["target_model_name"])
+        text, labels = "Files that were read anew, because they changed.", ["file", "result"]
+        self.reloads = Counter("onehop_reload", text, labels, read=reloads)
+        text = "Spans of traces by what became of them."
+        self.spans = Counter("onehop_span", text, ["fate"], read=spans)
         self.connections = Gauge("onehop_connections", "Open connections of gateways (native transport).")
         text = "Connections that we ended because the peer went beyond a bound (native transport)."
         self.breaches = Counter("onehop_connection_breaches", text, ["bound"])
@@ -137,8 +174,16 @@ class ProcessFamilies:
         self.conditions = Gauge("onehop_condition", text, ["condition"], read=conditions)
 
 
-def _by_request(name: str, old: str, text: str, buckets: Sequence[float]) -> Histogram:
-    return Histogram(f"llm_d_epp_{name}", text, buckets, REQUEST, _older("objective", old, _OLD))
+def _by_request(name: str, old: str, text: str, buckets: Sequence[float], vsr: str = "") -> Histogram:
+    twins = _older("objective", old, _OLD)
+    if vsr:
+        twins.append(Twin(vsr, _TARGET, _MODEL, text="Likewise, by model."))
+    return Histogram(f"llm_d_epp_{name}", text, buckets, REQUEST, twins)
+
+
+def _by_model(name: str, text: str) -> Twin:
+    """vSR's name, which has the model alone."""
+    return Twin(f"llm_model_{name}", _TARGET, _MODEL, text=text)
 
 
 def _of_ours(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from epp.domain import Reason
 from epp.flow.gate import DISPATCHED, GONE, Gate
 from epp.flow.ticket import Ticket
+from epp.telemetry.demand import Demand
 from epp.telemetry.labels import Labelling, Labels
 from epp.telemetry.series import Counter, Gauge, Histogram, Rows, Twin
 
@@ -34,8 +35,9 @@ REJECTED = "RejectedCapacity"
 class FlowFamilies:
     """Gauges are read from the gates when they are scraped."""
 
-    def __init__(self, labelling: Labelling) -> None:
+    def __init__(self, labelling: Labelling, demand: Demand) -> None:
         self._labelling = labelling
+        self._demand = demand
         self._gates: list[tuple[str, Gate]] = []
         text = "From the arrival at the gate to what became of it."
         self.waits = _histogram("request_queue_duration_seconds", text, _WAIT_S, _FLOW)
@@ -69,15 +71,18 @@ class FlowFamilies:
     def watch(self, pool: str, gate: Gate) -> None:
         """Show this gate's queues under the pool's name."""
         self._gates.append((pool, gate))
+        self._demand.watch(pool, gate)
 
     def passed(self, pool: str, ticket: Ticket, outcome: str, waited_s: float) -> None:
         """What became of a request."""
         name = OUTCOMES.get(outcome, REJECTED)
         model, target, tenant, priority = self._labels(ticket)
         self.requests.child(name, priority, pool).inc()
-        self.waits.child(tenant, priority, name, pool, model, target).observe(waited_s)
+        self.waits.at((tenant, priority, name, pool, model, target)).observe(waited_s)
         if outcome not in (DISPATCHED, GONE):
             self.sheds.child(outcome, tenant, priority).inc()
+            wanted = self._labelling.model(ticket.request.target, routed=False)
+            self._demand.asked(wanted, ticket.own_s)
 
     def judged(self, ticket: Ticket, outcome: str, seconds: float) -> None:
         """A request was judged on its arrival."""

@@ -25,11 +25,16 @@ Rows = Iterable[tuple[Key, float]]
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """A family's older name; `labels` are those it has, `renamed` what one of them was called there."""
+    """A family's other name; `labels` are those it has there, `renamed` what some of them are called.
+
+    With `where` it shows only the series whose label values that holds of. Without a `text` it is deprecated.
+    """
 
     name: str
     labels: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    where: Callable[[Key], bool] | None = None
+    text: str = ""
 
 
 class Number:
@@ -95,6 +100,10 @@ class Family(Collector, ABC, Generic[S]):
 
     def child(self, *values: str) -> S:
         """The series of these label values; hold on to it where it is used often."""
+        return self.at(values)
+
+    def at(self, values: Key) -> S:
+        """The same for values that are a tuple already."""
         found = self._series.get(values)
         if found is None:
             assert len(values) == len(self.labels)
@@ -124,12 +133,14 @@ class Family(Collector, ABC, Generic[S]):
         yield self.name, self.text, self.labels, self._series
         for twin in self.twins:
             labels = tuple(dict(twin.renamed).get(label, label) for label in twin.labels)
-            yield twin.name, f"Deprecated: {self.name}.", labels, self._summed(twin)
+            yield twin.name, twin.text or f"Deprecated: {self.name}.", labels, self._summed(twin)
 
     def _summed(self, twin: Twin) -> dict[Key, S]:
         places = [self.labels.index(label) for label in twin.labels]
         sums: dict[Key, S] = {}
         for key, series in self._series.items():
+            if twin.where is not None and not twin.where(key):
+                continue
             fewer = tuple([key[place] for place in places])
             if fewer not in sums:
                 sums[fewer] = self._new()
@@ -147,9 +158,27 @@ class Family(Collector, ABC, Generic[S]):
 
 
 class _Numbers(Family[Number]):
-    """One number a series."""
+    """One number a series; with `read` it is asked for when it is scraped, and forgets what is no longer there."""
 
     rendered: ClassVar[type[CounterMetricFamily | GaugeMetricFamily]]
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str] = (),
+        twins: Sequence[Twin] = (),
+        read: Callable[[], Rows] | None = None,
+    ) -> None:
+        super().__init__(name, text, labels, twins)
+        self._read = read
+
+    def _views(self) -> Iterator[tuple[str, str, Key, dict[Key, Number]]]:
+        if self._read is not None:
+            self._series = {}
+            for key, value in self._read():
+                self.child(*key).value = value
+        return super()._views()
 
     def _new(self) -> Number:
         return Number()
@@ -173,28 +202,10 @@ class Counter(_Numbers):
 
 
 class Gauge(_Numbers):
-    """Goes up and down; with `read` it is asked for when it is scraped, and forgets what is no longer there."""
+    """Goes up and down."""
 
     kind = "gauge"
     rendered = GaugeMetricFamily
-
-    def __init__(
-        self,
-        name: str,
-        text: str,
-        labels: Sequence[str] = (),
-        twins: Sequence[Twin] = (),
-        read: Callable[[], Rows] | None = None,
-    ) -> None:
-        super().__init__(name, text, labels, twins)
-        self._read = read
-
-    def _views(self) -> Iterator[tuple[str, str, Key, dict[Key, Number]]]:
-        if self._read is not None:
-            self._series = {}
-            for key, value in self._read():
-                self.child(*key).value = value
-        return super()._views()
 
 
 class Histogram(Family[Distribution]):
@@ -208,6 +219,13 @@ class Histogram(Family[Distribution]):
         self._bounds = tuple(map(float, buckets))
         self._shown = [*map(_go, self._bounds), "+Inf"]
         super().__init__(name, text, labels, twins)
+
+    def totals(self, label: str) -> dict[str, float]:
+        """The sums of the values, by one label."""
+        place, sums = self.labels.index(label), dict[str, float]()
+        for key, one in self._series.items():
+            sums[key[place]] = sums.get(key[place], 0.0) + one.sum
+        return sums
 
     def _new(self) -> Distribution:
         return Distribution(self._bounds)

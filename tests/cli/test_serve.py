@@ -241,7 +241,7 @@ async def test_an_admin_address_for_others_asks_for_the_token(tmp_path: Path) ->
     [
         ([], "--discovery-file: or one of --pool-name, --pool, "),
         (["--pool-name=p", "--kubeconfig=/nowhere"], "/nowhere: not found; outside of a pod, name a kubeconfig file"),
-        (["--tracing=true"], "--tracing: 'true' is refused"),
+        (["--tracing-sample=1"], "--tracing-sample: has no effect without --tracing"),
         (["--discovery-file=/nowhere", "--secure-serving", "--cert-path=/nowhere"], "/nowhere/tls.crt: cannot be read"),
         (["--admin-address=0.0.0.0:1"], "--admin-address: 0.0.0.0:1 is not loopback"),
     ],

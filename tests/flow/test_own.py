@@ -96,6 +96,27 @@ def test_a_slow_pace_holds_back_all_but_critical_requests() -> None:
     assert site.room(site.ticket(1)) == ["e0"]
 
 
+@pytest.mark.parametrize(
+    ("pace_s", "long", "takes"),
+    [
+        *((0.03, False, [0, -1]), (0.075, False, [0, -1]), (0.085, False, [0]), (0.095, False, [])),
+        *((0.04, True, [0]), (0.075, True, [0]), (0.085, True, [])),
+    ],
+)
+def test_a_pace_that_leaves_room_is_a_pressure_for_long_prompts_only(
+    pace_s: float, long: bool, takes: list[int]
+) -> None:
+    site = Site(1)
+    for second in range(3):
+        seconds = pace_s * 100.0 * second
+        site.endpoints[0].load = Load(at=NOW - 2 + second, decode_seconds=seconds, decode_tokens=100.0 * second)
+        site.rule.reckoning.meets(site.endpoints, 0.0, NOW)
+    site.busy(0, 0.01)
+    prompt = b"x" * (50_000 if long else 40)
+
+    assert [level for level in (0, -1) if site.room(site.ticket(level, prompt))] == takes
+
+
 def test_an_idle_endpoint_always_has_room() -> None:
     site = Site(1)
     site.endpoints[0].load = Load(at=NOW, kv_usage=1.0)

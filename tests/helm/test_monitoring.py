@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from random import Random
 from subprocess import run
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from epp.domain import Candidate, Choice, Receipt, Usage
+from epp.domain import Candidate, Choice, Exclusion, Receipt, Spilled, SpillReason, Usage
+from epp.flow.build import Place, own_gate
+from epp.flow.settings import FlowSettings
+from epp.flow.ticket import Key, Ticket
+from epp.picking import Picking
+from epp.scheduling.framework import Profile
+from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.telemetry import Telemetry
-from tests.make import fleet, load, pool
+from tests.make import fleet, load, pool, request
 
 from .chart import CHART, FULLNAME, MODES, Object, container, example, minimal, needs_helm, objects, render
 from .chart import pod as pod_of
@@ -23,39 +33,66 @@ PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on PATH: the rules are not run")
 
 RULES = CHART / "rules" / "onehop.yaml"
-DASHBOARD = CHART / "dashboards" / "onehop.json"
+DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
 UNIT_TESTS = Path(__file__).parent / "rules_test.yaml"
 FROM_PROMETHEUS = {"namespace", "pod", "job", "le"}
-SERIES = re.compile(r"\b(?:llm_d_epp|onehop|inference)_[a-z0-9_]+")
-MATCHED = re.compile(r"((?:llm_d_epp|onehop)_[a-z0-9_]+)\{([^}]*)\}")
+SERIES = re.compile(r"\b(?:llm|onehop|inference(?!_pool\b))_[a-z0-9_]+")
+MATCHED = re.compile(r"((?:llm|onehop)_[a-z0-9_]+)\{([^}]*)\}")
+GROUPED = re.compile(r"\b(?:by|on) \(([^)]*)\)")
 
 
 def rules() -> list[Object]:
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
+def dashboards() -> list[Object]:
+    return [json.loads(path.read_text()) for path in DASHBOARDS]
+
+
 def panels() -> list[Object]:
-    return [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
+    return [panel for one in dashboards() for panel in one["panels"] if panel["type"] != "row"]
 
 
 def expressions() -> list[str]:
     asked = [target["expr"] for panel in panels() for target in panel["targets"]]
-    variables = [v["query"] for v in json.loads(DASHBOARD.read_text())["templating"]["list"] if v["type"] == "query"]
+    variables = [v["query"] for one in dashboards() for v in one["templating"]["list"] if v["type"] == "query"]
     return [*(rule["expr"] for rule in rules()), *asked, *variables]
+
+
+def grouped_by(expression: str) -> set[str]:
+    return {label for labels in GROUPED.findall(expression) for label in labels.split(", ")}
 
 
 def exposed() -> dict[str, set[str]]:
     """Every series of a OneHop to which everything has happened once, with its labels."""
     over = pool("a", "b")
     for endpoint in over.endpoints:
-        endpoint.load = load(waiting=1)
+        endpoint.load = replace(load(waiting=1), prompt_tokens=1.0, generated_tokens=1.0)
     telemetry = Telemetry(fleet(over))
     telemetry.conditions = {"discovery": lambda: "the API server does not answer"}
+    telemetry.reloads = {"semantic": lambda: (1, 1)}
+    telemetry.texts = telemetry.spans = lambda: {"failed": 1}
+    rng, now = Random(1), lambda: 1.0
+    eligible = Picking(over, Profile("test", picker=MaxScorePicker()), rng).eligible
+    telemetry.watch("a", own_gate(Place(over, eligible, now, telemetry.meter("a")), FlowSettings()))
+    for outcome in ("dispatched", "wait_too_long"):
+        telemetry.meter("a").passed(Ticket(request("m"), Key(frozenset({"m"})), 0.0), outcome, 0.1)
+    telemetry.meter("a").evicted(-1)
     happened: Object = {"id": "i", "request_id": "r", "time": 0.0, "path": "/v1", "asked_model": "auto", "model": "m"}
     happened |= {"picked": over.endpoints[0].address, "stream": True, "usage": Usage(7, 10, 3), "answer_bytes": 9}
     happened |= {"chosen_s": 0.1, "decided_s": 0.2, "first_answer_s": 0.5, "ended_s": 2.0, "status": 500}
-    choice = Choice((Candidate("m"),), "math", "math", 0.9, "full", "because")
-    receipt = Receipt(**happened, outcome="completed", choice=choice)
+    signals = {"matched": {"domain:math": 1.0}, "coverage": {"scanned_bytes": 1, "total_bytes": 2}}
+    choice = Choice((Candidate("m"),), "math", "math", 0.9, "full", "because", signals=signals)
+    receipt = Receipt(**happened, outcome="completed", choice=choice, predicted_ttft_s=0.2)
+    receipt.spill, receipt.excluded = Spilled("m", "n", SpillReason.WAIT), {"n": Exclusion.TOOLS}
+    telemetry.chose(receipt)
+    telemetry.looked([("domain", "math")], 0.1)
+    telemetry.foretold(receipt, 0.3)
+    telemetry.receipt("stored")
+    telemetry.ejected("connect")
+    telemetry.read_failed("/metrics", answered=True)
+    telemetry.read_failed("/metrics", answered=False)
+    telemetry.pace(receipt)(0.1)
     telemetry.decided(receipt)
     telemetry.ended(receipt)
     telemetry.gathered(0.1)
@@ -80,9 +117,11 @@ def test_labels_that_are_asked_for_are_those_of_the_metric() -> None:
     assert matched
     for name, matchers in matched:
         assert set(re.findall(r"([a-z_]+)(?:=~|!=|!~|=)", matchers)) <= known[name] | FROM_PROMETHEUS, name
+    recorded = {rule["record"]: grouped_by(rule["expr"]) for rule in rules() if "record" in rule}
     for expression in expressions():
-        kept = {label for labels in re.findall(r"by \(([^)]*)\)", expression) for label in labels.split(", ")}
+        kept = grouped_by(expression)
         has = [known[name] for name in SERIES.findall(expression)]
+        has += [labels for name, labels in recorded.items() if name in expression]
         assert kept <= set().union(FROM_PROMETHEUS, *has), expression
 
 
@@ -147,9 +186,21 @@ def test_every_panel_asks_what_prometheus_understands(tmp_path: Path) -> None:
     assert f"{len(asked)} rules found" in ran.stdout
 
 
-def test_panels_do_not_overlap_and_name_their_data_source() -> None:
+def test_the_dashboards_are_those_that_are_written_down() -> None:
+    found = spec_from_file_location("dashboards", CHART.parent / "dashboards.py")
+    assert found is not None
+    assert found.loader is not None
+    module = module_from_spec(found)
+    sys.modules["dashboards"] = module  # dataclasses look there
+    found.loader.exec_module(module)
+
+    assert {path.name: path.read_text() for path in DASHBOARDS} == module.written(), "python helm/dashboards.py"
+
+
+@pytest.mark.parametrize("one", dashboards(), ids=lambda one: one["uid"])
+def test_panels_do_not_overlap_and_name_their_data_source(one: Object) -> None:
     taken: set[tuple[int, int]] = set()
-    for panel in panels():
+    for panel in (panel for panel in one["panels"] if panel["type"] != "row"):
         at = panel["gridPos"]
         cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
 
@@ -171,7 +222,9 @@ def test_rules_and_dashboard_arrive_to_the_letter() -> None:
 
     assert rule["spec"] == yaml.safe_load(RULES.read_text())
     assert rule["metadata"]["labels"]["release"] == "p"
-    assert json.loads(dashboard["data"]["onehop.json"]) == json.loads(DASHBOARD.read_text())
+    assert {name: json.loads(text) for name, text in dashboard["data"].items()} == {
+        path.name: json.loads(path.read_text()) for path in DASHBOARDS
+    }
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
@@ -209,3 +262,28 @@ def test_monitors_find_every_pod_once(mode: str) -> None:
 @needs_helm
 def test_nothing_of_the_operators_is_made_unless_asked_for() -> None:
     assert not {"ServiceMonitor", "PodMonitor", "PrometheusRule"} & render(minimal()).keys()
+
+
+COLLECTOR: Object = {"podSelector": {"matchLabels": {"app": "otel"}}}
+
+
+@needs_helm
+def test_traces_leave_for_the_collector_and_are_told_by_the_sdks_variables() -> None:
+    asked = {"tracing": True, "tracing-endpoint": "http://otel.ops:4317", "tracing-sample": 0.5}
+    names = [{"name": "OTEL_SERVICE_NAME", "value": "picker-a"}]
+    policy = {"create": True, "egress": {"collector": [COLLECTOR]}}
+    rendered = render(minimal(flags=asked, extraEnv=names, networkPolicy=policy))
+    (found,) = objects(rendered, "NetworkPolicy")
+    (out,) = [rule for rule in found["spec"]["egress"] if COLLECTOR in rule.get("to", ())]
+
+    assert {port["port"] for port in out["ports"]} == {4317, 4318}
+    assert any({"port": 53, "protocol": "UDP"} in rule["ports"] for rule in found["spec"]["egress"])
+    assert {"--tracing=true", "--tracing-sample=0.5"} <= set(container(rendered)["args"])
+    assert container(rendered)["env"] == names
+
+
+@needs_helm
+def test_without_a_collector_nothing_is_let_out_for_it() -> None:
+    (found,) = objects(render(minimal(networkPolicy={"create": True})), "NetworkPolicy")
+
+    assert 4317 not in {port["port"] for rule in found["spec"]["egress"] for port in rule.get("ports", ())}

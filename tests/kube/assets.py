@@ -1,8 +1,8 @@
-"""Gathers what `make test-kube` needs into one folder: an API server and its etcd, helm and promtool, and CRDs.
+"""Gathers what `make test-kube` needs into one folder: an API server and its etcd, helm, Prometheus, and CRDs.
 
 Everything is pinned: the servers by the module in `servers/`, the rest below, in versions that fit each other
 (Kubernetes 1.35 is within what Istio 1.29 and Gateway API 1.4 support). What is given is taken: the servers of
-KUBEBUILDER_ASSETS, and a helm or promtool on PATH. The rest is built with Go, from the module proxy.
+KUBEBUILDER_ASSETS, and a helm, promtool or prometheus on PATH. The rest is built with Go, from the module proxy.
 """
 
 from __future__ import annotations
@@ -58,14 +58,13 @@ class Manifests:
         return [f"{plural}.{self.group}" for plural in self.plurals]
 
 
+# Without service discovery: checking rules and reading one address need none, and half of what it would download stays
+# away. Nor is the web interface in it.
+PROMETHEUS = Module("github.com/prometheus/prometheus", "v0.311.3", "h1:3IrVxQv6v5i/ZCGi6OrYeBhtCwaPTn6Z3DYruXoYm3M=")
 TOOLS = {
     "helm": Tool(Module("helm.sh/helm/v3", "v3.20.2", "h1:binM4rvPx5DcNsa1sIt7UZi55lRbu3pZUFmQkSoRh48="), "cmd/helm"),
-    # Without service discovery: checking rules needs none, and half of what it would download stays away.
-    "promtool": Tool(
-        Module("github.com/prometheus/prometheus", "v0.311.3", "h1:3IrVxQv6v5i/ZCGi6OrYeBhtCwaPTn6Z3DYruXoYm3M="),
-        "cmd/promtool",
-        tags="remove_all_sd",
-    ),
+    "promtool": Tool(PROMETHEUS, "cmd/promtool", tags="remove_all_sd"),
+    "prometheus": Tool(PROMETHEUS, "cmd/prometheus", tags="remove_all_sd"),
 }
 # The guide's versions (helm/guide/versions.env); of the inference extension also one that has rewrites.
 GIE = Module("sigs.k8s.io/gateway-api-inference-extension", "v1.1.0", "h1:MqRYk+3LNUWB0MbTgTZVhmJGNDTvm8l3ze4MOlzR7MU=")
@@ -75,6 +74,7 @@ ISTIO = Module("istio.io/api", "v1.29.0", "h1:E4rokccO3xqtxWd2zmLjlq+sKuWakrzmsk
 PROMETHEUS_OPERATOR = Module(
     "github.com/prometheus-operator/prometheus-operator", "v0.85.0", "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
 )
+KEDA = Module("github.com/kedacore/keda/v2", "v2.18.3", "h1:PY3o80tzBAzCffS8J6eBZctT4B+g/r26zErNSMleC50=")
 BASES = "config/crd/bases/*.yaml"
 ISTIO_FILE = "kubernetes/customresourcedefinitions.gen.yaml"
 OLD_GROUP = "inference.networking.x-k8s.io"
@@ -99,6 +99,7 @@ MANIFESTS = (
         "monitoring.coreos.com",
         ("servicemonitors", "podmonitors", "prometheusrules"),
     ),
+    Manifests(KEDA, BASES, "keda.sh", ("scaledobjects",)),
 )
 
 

@@ -22,6 +22,7 @@ CHART = ROOT / "helm" / "onehop"
 GUIDE = ROOT / "helm" / "guide"
 VALUES = sorted([*(CHART / "ci").glob("*.yaml"), *GUIDE.glob("**/*values.yaml")])
 MANIFESTS = sorted(file for file in GUIDE.glob("**/*.yaml") if file not in VALUES)
+AUTOSCALING = sorted((ROOT / "helm" / "autoscaling").glob("*.yaml"))
 # Files for kind, istioctl and kubectl itself, which no API server ever sees.
 FOR_OTHERS = {"kind.x-k8s.io", "install.istio.io", "kustomize.config.k8s.io"}
 # What is off by default, so that every template is tried with every example; the monitors exclude each other.
@@ -62,7 +63,7 @@ def test_every_kind_of_object_that_the_chart_knows_is_tried(assets: Path) -> Non
     assert known - tried == set()
 
 
-@pytest.mark.parametrize("file", MANIFESTS, ids=shown)
+@pytest.mark.parametrize("file", [*MANIFESTS, *AUTOSCALING], ids=shown)
 async def test_the_server_takes_every_manifest_of_the_guide(admin: Api, namespace: str, file: Path) -> None:
     assert await refusals(admin, list(manifests(file)), namespace) == []
 

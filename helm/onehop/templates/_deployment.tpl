@@ -71,13 +71,18 @@ spec:
           imagePullPolicy: {{ .Values.image.pullPolicy }}
           args:
             {{- include "onehop.args" (dict "root" . "workload" $workload) | nindent 12 }}
-          {{- with .Values.adminTokenSecret }}
+          {{- if or .Values.adminTokenSecret .Values.extraEnv }}
           env:
+            {{- with .Values.adminTokenSecret }}
             - name: ONEHOP_ADMIN_TOKEN
               valueFrom:
                 secretKeyRef:
                   name: {{ . }}
                   key: token
+            {{- end }}
+            {{- with .Values.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           {{- end }}
           ports:
             {{- if eq $workload.component "front" }}

@@ -46,8 +46,15 @@
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}
-{{- if and (eq .Values.mode "standalone") (eq $source "pods") .Values.standalone.failOpen }}
-- ports: # names: Envoy looks up the endpoints for when OneHop does not answer
+{{- with $egress.collector }}
+- to: # the collector of traces
+    {{- toYaml . | nindent 4 }}
+  ports:
+    - {port: 4317}
+    - {port: 4318}
+{{- end }}
+{{- if or $egress.collector (and (eq .Values.mode "standalone") (eq $source "pods") .Values.standalone.failOpen) }}
+- ports: # names: of the collector, or of the endpoints, which Envoy looks up for when OneHop does not answer
     - {port: 53, protocol: UDP}
     - {port: 53, protocol: TCP}
 {{- end }}
