@@ -102,8 +102,8 @@ class FlowSettings:
     is due; and a second of prefill that a cache saves is worth `worth` seconds of waiting for it.
 
     The pace of decoding is a pressure of 0 up to `pace_easy` of `slo_tpot_s`, and of 1 there, for a request that has
-    nothing to compute; of one that has, less is easy the longer its own prefill is, and nothing from `pace_own_s` on: it
-    is long prefills that hold up those that decode.
+    nothing to compute. Of one that has, less is easy the longer its own prefill is, and nothing from `pace_own_s` on:
+    long prefills are what holds up those that decode.
 
     `evict` allows requests in flight that may be shed to be cut off for others, `evicted_at_once` at a time, and again
     only when these have ended or `evict_grace_s` have passed.
