@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from random import Random
 
-from benchmarks.workloads.workload import Arrival, Shape, Workload
+from benchmarks.workloads.around import Around
+from benchmarks.workloads.workload import Arrival, Shape
 
 
 @dataclass(slots=True, frozen=True)
@@ -21,11 +22,10 @@ class Phase:
     load: float
 
 
-@dataclass(slots=True, frozen=True)
-class Stepped:
+@dataclass(frozen=True)
+class Stepped(Around):
     """`inner` in phases; the last one goes on while there are requests. Half of the first is warm-up."""
 
-    inner: Workload
     phases: tuple[Phase, ...]
 
     @property
@@ -35,14 +35,6 @@ class Stepped:
     @property
     def identity(self) -> str:
         return sha256(f"{self.inner.identity} {self.phases!r}".encode()).hexdigest()
-
-    @property
-    def block_tokens(self) -> int:
-        return self.inner.block_tokens
-
-    @property
-    def natural_rate(self) -> float:
-        return self.inner.natural_rate
 
     @property
     def shape(self) -> Shape:

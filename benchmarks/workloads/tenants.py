@@ -6,37 +6,21 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from random import Random
 
-from benchmarks.workloads.workload import Arrival, Shape, Workload
+from benchmarks.workloads.around import Around
+from benchmarks.workloads.workload import Arrival
 
 Shares = tuple[tuple[str, float], ...]
 
 
-@dataclass(slots=True, frozen=True)
-class Tenanted:
+@dataclass(frozen=True)
+class Tenanted(Around):
     """`inner` with tenants and their shares of the requests."""
 
-    inner: Workload
     tenants: Shares
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
 
     @property
     def identity(self) -> str:
         return sha256(f"{self.inner.identity} {self.tenants!r}".encode()).hexdigest()
-
-    @property
-    def block_tokens(self) -> int:
-        return self.inner.block_tokens
-
-    @property
-    def natural_rate(self) -> float:
-        return self.inner.natural_rate
-
-    @property
-    def shape(self) -> Shape:
-        return self.inner.shape
 
     def arrivals(self, rate: float, rng: Random, limit: int | None = None) -> list[Arrival]:
         """The same requests at the same seconds."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic.categories import CATEGORIES
+from semantic.training.rows import FOLDS as DOMAIN_FOLDS
 from semantic.training.rows import stem_key
 
 Span = tuple[int, int, str]
@@ -60,7 +61,7 @@ LABELS: dict[str, tuple[str, ...]] = {
 
 FOLDS: dict[str, tuple[str, ...]] = {
     "books": (
-        "openstax-ccby/",
+        *DOMAIN_FOLDS["books"],
         "bipia-train/",
         "dolly-15k-sample",
         "harmfulqa",
@@ -70,28 +71,15 @@ FOLDS: dict[str, tuple[str, ...]] = {
         "commonsense_qa",
     ),
     "user": (
-        "stackoverflow-titles",
-        "clinc150",
-        "lasseregin/",
-        "gsm8k-train",
-        "svamp",
+        *DOMAIN_FOLDS["user"],
         "gpteacher-",
-        "awesome-chatgpt-prompts",
-        "medquad/",
         "inthewild-jailbreak-prompts",
         "oasst-prompt-lottery",
         "advbench",
         "wikigold",
     ),
     "exams": (
-        "opentriviaqa/",
-        "legalbench/",
-        "tat-qa",
-        "oran-bench-13k",
-        "hendrycks-math",
-        "aqua-rat",
-        "medmcqa-dev",
-        "mbpp",
+        *DOMAIN_FOLDS["exams"],
         "routellm/",
         "template-injection(",
         "template-benign-twin(",
@@ -99,9 +87,7 @@ FOLDS: dict[str, tuple[str, ...]] = {
         "catqa-en",
     ),
     "pro": (
-        "mmlu_pro/stemez",
-        "mmlu_pro/scibench",
-        "mmlu_pro/theoremQA",
+        *DOMAIN_FOLDS["pro"],
         "xsafety/",
         "gptfuzz-",
         "cyberseceval-mitre-frr",
