@@ -92,6 +92,8 @@ $(VENV)/.quickstart: $(VENV)/.python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# xds-protos, which tests need, brings an old copy of these modules along; who is installed last has its own there.
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps --force-reinstall opentelemetry-proto
 	@touch $@ $(VENV)/.quickstart
 
 # Beside the one of `onehop[quickstart]`, not in its place.

@@ -15,7 +15,7 @@ from math import isfinite
 from epp.domain import Endpoint, Request
 from epp.scheduling.adapters import slot_wait_s
 from epp.scheduling.prefix import Prefixes
-from epp.scheduling.speed import Fit, Speed, shape
+from epp.scheduling.speed import Speed, Typical, shape
 
 FRESH_S = 2.0  # for how long a sample of an engine counts
 KV_SLOWS = 0.5  # a full KV cache makes a step of decoding longer by about so much
@@ -61,7 +61,7 @@ class Reckoner:
     def __init__(self, prices: Prices | None = None, prefixes: Prefixes | None = None) -> None:
         self.prices = prices or Prices()
         self.prefixes = prefixes
-        self._typical = Fit()
+        self._typical = Typical()
         self._speeds: dict[Endpoint, Speed] = {}
 
     def costs(
@@ -125,8 +125,8 @@ class Reckoner:
         cached = self._cached(request, endpoints)
         prompt = request.prompt_tokens
         hit = min(max(cached.values(), default=0), max(0, prompt - 1))
-        alone_s = self._typical.seconds(shape(prompt, 0))
-        own_s = self._typical.seconds(shape_of(prompt, hit)) if hit else alone_s
+        alone_s = self._typical.usual(shape(prompt, 0))
+        own_s = self._typical.usual(shape_of(prompt, hit)) if hit else alone_s
         if not cached:
             return Wants(own_s, alone_s, prompt)
         k, least = self._typical.k, shape_of(prompt, hit)

@@ -3,8 +3,9 @@
 Prefill is `a + k * shape(uncached, cached)` seconds, where `shape` is what an 8B model takes on one H100: linear in the
 tokens computed, and quadratic in what they attend to. `a` and `k` are fitted by least squares with forgetting; whatever
 the model and the GPU, what differs from the shape's hardware is nearly all in `k`. One fit is learned from all
-endpoints together, and of each endpoint how many times as long it takes: a handful of its own samples tells too little
-for more, and a few that happened to be slow must not turn a burst away from it.
+endpoints together, and of each endpoint how many times as long it takes, as far as endpoints differ by more than the
+samples of one do (the positive-part James-Stein estimator): a few that happened to be slow, or one huge prompt, must
+not turn a burst away from an endpoint that is as fast as the others.
 
 What a prompt took is the time from when its endpoint could begin with it (when it was sent, or when the prompt before
 it was done) to its first token. Engines compute prompts in order of arrival, so these times add up to the time an
@@ -13,7 +14,7 @@ endpoint was busy, also where a step finishes several prompts at once.
 
 from __future__ import annotations
 
-from math import inf
+from math import exp, inf, log
 
 from epp.domain import Load
 from epp.scheduling.unseen import Sent, Unseen
@@ -72,18 +73,58 @@ class Fit:
         self._xy += weight * x * y
 
 
+class Typical(Fit):
+    """Of all endpoints together, and how they differ, in logarithms of what each takes to what the fit says: their
+    `mean`, their mean square around it (`spread`), and that of one more sample around its endpoint's (`noise`)."""
+
+    __slots__ = ("_ratios", "_samples", "mean", "noise", "spread")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = self.noise = self.spread = self._ratios = self._samples = 0.0
+
+    def usual(self, shape_s: float) -> float:
+        """What a prompt of this shape takes at an endpoint of which nothing is known."""
+        return exp(self.mean) * self.seconds(shape_s)
+
+    def compare(self, ratio: float) -> None:
+        """What all samples of an endpoint say by now."""
+        self._ratios = self._ratios * FORGET + 1.0
+        off = log(ratio) - self.mean
+        self.mean += off / self._ratios
+        self.spread += (off * off - self.spread) / self._ratios
+
+    def surprise(self, sample: float, ratio: float) -> None:
+        """One more sample of an endpoint, and what those before it said."""
+        self._samples = self._samples * FORGET + 1.0
+        # Of prompts that one step finishes together, all but the first seem to take no time at all.
+        off = log(min(max(sample / ratio, 1.0 / OUTLIER), OUTLIER))
+        self.noise += (off * off - self.noise) / self._samples
+
+    def believed(self, ratio: float, count: float) -> float:
+        """The ratio of an endpoint whose own samples say this, as many of equal weight as `count`; 0: there is none."""
+        if not count:
+            return exp(self.mean)
+        by_chance = self.noise / count
+        trust = 1.0 - by_chance / self.spread if self.spread > by_chance else 0.0
+        trust *= count / (TYPICAL + count)
+        return exp(self.mean + trust * (log(ratio) - self.mean))
+
+
 class Speed:
     """One endpoint's, and how many requests of others it has: what the engine counts and the ledger does not."""
 
     __slots__ = (
-        *("_count", "_seconds", "_shapes", "_tokens", "_took", "done_at", "held", "load", "others", "others_waiting"),
-        *("pace_s", "per_token", "ratio", "sampled_at", "seen_at", "typical", "unseen", "waiting"),
+        *("_count", "_seconds", "_shapes", "_squares", "_tokens", "_took", "_weights", "done_at", "held", "load"),
+        *("others", "others_waiting", "pace_s", "per_token", "ratio", "sampled_at", "seen_at", "typical", "unseen"),
+        "waiting",
     )
 
-    def __init__(self, typical: Fit) -> None:
+    def __init__(self, typical: Typical) -> None:
         self.typical = typical  # of this endpoint and those like it; learns with it
-        self.ratio = 1.0  # its seconds to those
-        self._count = self._shapes = self._took = 0.0  # of its prompts, fading
+        self.ratio = typical.believed(1.0, 0)  # its seconds to what the fit says
+        # Of its prompts, fading: how many, their shapes, what they took; what each was to take, and squares of that.
+        self._count = self._shapes = self._took = self._weights = self._squares = 0.0
         self.others = self.others_waiting = 0.0
         # Of the last sample: its moment, requests waiting, the part of the KV cache in use, and a token's part of it.
         self.sampled_at, self.waiting, self.held, self.per_token = -inf, 0.0, 0.0, 0.0
@@ -112,18 +153,29 @@ class Speed:
         """A prompt that was sent then has its first token now."""
         took_s = max(0.0, now - max(sent_at, self.done_at))
         self.done_at = max(self.done_at, now)
+        took_s = min(took_s, OUTLIER * self.seconds(shape_s) + OUTLIER_S)
+        weight = self.typical.seconds(shape_s)
+        if weight > 0 and self._count:
+            self.typical.surprise(_within(took_s / weight), self._own())
         self._count = self._count * FORGET + 1.0
         self._shapes = self._shapes * FORGET + shape_s
-        self._took = self._took * FORGET + min(took_s, OUTLIER * self.seconds(shape_s) + OUTLIER_S)
+        self._took = self._took * FORGET + took_s
+        self._weights = self._weights * FORGET + weight
+        self._squares = self._squares * FORGET + weight * weight
         self.typical.learn(shape_s, took_s)
+        self.typical.compare(self._own())
         self._compare()
+
+    def _own(self) -> float:
+        """What its own samples say of its ratio."""
+        expected = self._count * self.typical.a + self._shapes * self.typical.k
+        return _within(self._took / expected) if expected > 0 else 1.0
 
     def _compare(self) -> None:
         """With what is typical, which changes by what other endpoints do, too."""
-        expected = self._count * self.typical.a + self._shapes * self.typical.k
-        if expected > 0:
-            ratio = min(max(self._took / expected, RATIOS[0]), RATIOS[1])
-            self.ratio = ratio ** (self._count / (TYPICAL + self._count))
+        # A mean in which one prompt outweighs all others says as little as that one prompt.
+        count = self._weights * self._weights / self._squares if self._squares else 0.0
+        self.ratio = self.typical.believed(self._own(), count)
 
     def look(self, load: Load | None, inflight: int) -> None:
         """Learn from the engine's counters, where there is a new sample of them and so many requests of ours."""
@@ -171,3 +223,7 @@ class Speed:
         self._seconds = self._seconds * kept + seconds
         self._tokens = self._tokens * kept + tokens
         self.pace_s = self._seconds / self._tokens if self._tokens > 0.5 else 0.0
+
+
+def _within(ratio: float) -> float:
+    return min(max(ratio, RATIOS[0]), RATIOS[1])

@@ -132,7 +132,9 @@ async def test_the_clients_own_decision_headers_decide_nothing(site: Site) -> No
 
 async def test_a_burst_spreads_over_the_replicas_and_leaves_nothing_behind(site: Site) -> None:
     texts = [f"{n} tell me something about the number {n}" for n in range(60)]
-    answers = await asyncio.gather(*(site.post(chat("llama3-8b", text, max_tokens=64)) for text in texts))
+    # Answers of a second or two, so that all of them are under way at once, however slow the machine is.
+    asked = [chat("llama3-8b", text, max_tokens=2_000, ignore_eos=True) for text in texts]
+    answers = await asyncio.gather(*map(site.post, asked))
     by_replica: dict[str, int] = {}
     for answer in answers:
         name = answer.headers["x-simulated-replica"]

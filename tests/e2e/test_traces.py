@@ -16,7 +16,7 @@ from tests.edge.collector import FLUSH_MS, Collector, collecting
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{CALLER}-01", f"00-{TRACE}-{CALLER}-00"
-SECRET = "What is 2+2 * (5-1)? The password is xyzzy-4711."
+SECRET = "Solve 3 * x + 7 = 22 for x, then factor x**2 - 9. Call the answer xyzzy-4711."
 SERVER, CLIENT = 2, 3
 STEPS = ["onehop.gather", "onehop.choose", "onehop.wait", "onehop.pick"]  # the first and third if they took any time
 

@@ -151,7 +151,10 @@ def test_a_slow_engine_has_a_longer_slo_by_its_own_prefill() -> None:
     fast, slow = Site(1), Site(1)
     for number in range(200):
         query = Query(
-            Request("r", model="m", prompt=LONG, prompt_tokens=20_000 + number), Candidate("m"), NOW, Random(1)
+            Request("r", model="m", prompt=LONG, prompt_tokens=20_000 + number),
+            Candidate("m"),
+            NOW + 10.0 * number,
+            Random(1),
         )
         slow.profile.run(query, slow.endpoints)
         slow.profile.picked(query, slow.endpoints[0])

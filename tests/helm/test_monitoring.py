@@ -23,6 +23,7 @@ from epp.flow.ticket import Key, Ticket
 from epp.picking import Picking
 from epp.scheduling.framework import Profile
 from epp.scheduling.plugins.max_score import MaxScorePicker
+from epp.scheduling.reckoner import Reckoner
 from epp.telemetry import Telemetry
 from tests.make import fleet, load, pool, request
 
@@ -74,7 +75,7 @@ def exposed() -> dict[str, set[str]]:
     telemetry.texts = telemetry.spans = lambda: {"failed": 1}
     rng, now = Random(1), lambda: 1.0
     eligible = Picking(over, Profile("test", picker=MaxScorePicker()), rng).eligible
-    telemetry.watch("a", own_gate(Place(over, eligible, now, telemetry.meter("a")), FlowSettings()))
+    telemetry.watch("a", own_gate(Place(over, eligible, now, telemetry.meter("a")), FlowSettings(), Reckoner()))
     for outcome in ("dispatched", "wait_too_long"):
         telemetry.meter("a").passed(Ticket(request("m"), Key(frozenset({"m"})), 0.0), outcome, 0.1)
     telemetry.meter("a").evicted(-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -55,6 +56,18 @@ class child:  # noqa: N801  # reads as a word in `with`
         self._process.communicate(timeout=PATIENCE_S)
 
 
+def listening(port: int) -> None:
+    """Until somebody answers there."""
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return
+        except OSError:
+            assert time.monotonic() < ends, f"nobody listens at {port}"
+            time.sleep(0.05)
+
+
 def test_a_hop_is_measured_against_none_and_against_another_picker(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +78,7 @@ def test_a_hop_is_measured_against_none_and_against_another_picker(
     ports = [f"--grpc-port={grpc}", f"--grpc-health-port={health}", f"--metrics-port={metrics}"]
     with child("epp", "serve", *flags, *ports, f"--admin-address=127.0.0.1:{admin}", "-v=1") as other:
         theirs = f"127.0.0.1:{grpc}"
+        listening(grpc)
         words = [
             "--prompts=1KB",
             "--rate=30",

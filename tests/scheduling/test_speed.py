@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from epp.domain import Load
-from epp.scheduling.speed import Fit, Speed, shape
+from epp.scheduling.speed import Fit, Speed, Typical, shape
 
 
 @pytest.mark.parametrize("k", [0.3, 1.0, 5.0, 14.0])
@@ -31,7 +31,7 @@ def test_a_stall_is_not_taken_for_prefill() -> None:
 
 
 def test_prompts_that_wait_for_each_other_are_told_apart() -> None:
-    speed = Speed(Fit())
+    speed = Speed(Typical())
     for round_ in range(100):
         now = 100.0 * round_
         for place in range(5):
@@ -45,7 +45,7 @@ def sample(at: float, seconds: float, tokens: float) -> Load:
 
 
 def test_the_pace_is_that_of_the_last_moments() -> None:
-    speed = Speed(Fit())
+    speed = Speed(Typical())
     for second in range(10):
         speed.look(sample(second, 10.0 * second, 1000.0 * second), 0)
     slow = speed.pace_s
@@ -57,7 +57,7 @@ def test_the_pace_is_that_of_the_last_moments() -> None:
 
 
 def test_an_engine_that_began_anew_has_no_pace_yet() -> None:
-    speed = Speed(Fit())
+    speed = Speed(Typical())
     speed.look(sample(0.0, 10.0, 1000.0), 0)
     speed.look(sample(1.0, 20.0, 2000.0), 0)
     speed.look(sample(2.0, 0.5, 10.0), 0)
@@ -66,14 +66,25 @@ def test_an_engine_that_began_anew_has_no_pace_yet() -> None:
 
 
 def test_what_the_ledger_does_not_know_of_is_others() -> None:
-    speed = Speed(Fit())
+    speed = Speed(Typical())
     speed.look(Load(at=0.0, waiting=3, running=5), inflight=2)
 
     assert (speed.others, speed.others_waiting) == (6, 3)
 
 
+def test_one_huge_prompt_does_not_make_an_endpoint_fast() -> None:
+    typical, work, huge = Typical(), shape(200, 0), shape(200_000, 0)
+    equal, odd = Speed(typical), Speed(typical)
+    for n in range(40):
+        for speed in (equal, odd):
+            speed.computed(work, 1000.0 * n, 1000.0 * n + 0.02)
+    odd.computed(huge, 90_000.0, 90_000.0 + 0.2 * huge)
+
+    assert odd.seconds(work) > 0.8 * equal.seconds(work)
+
+
 def test_a_few_slow_samples_do_not_make_an_endpoint_slow_and_many_do() -> None:
-    typical, work = Fit(), shape(10_000, 0)
+    typical, work = Typical(), shape(10_000, 0)
     equal, odd = Speed(typical), Speed(typical)
     for n in range(100):
         equal.computed(work, 100.0 * n, 100.0 * n + work)
