@@ -153,7 +153,7 @@ def _as_fast_as_then(scheduler: Scheduler, scene: Scene, request: Request) -> No
         if work > 0:
             speed = reckoner.speed(endpoint)
             # All of it by the shape: what each waiting request of others takes is in the wait that the receipt tells.
-            speed.typical.a, speed.typical.k = 0.0, 1.0
+            speed.typical.a, speed.typical.k, speed.typical.level = 0.0, 1.0, 1.0
             speed.ratio = prefill_s / work
 
 

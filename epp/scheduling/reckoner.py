@@ -75,7 +75,7 @@ class Reckoner:
         """In seconds at each endpoint: what a prompt of so many tokens costs, its wait there, and its own prefill."""
         own, decodes, full = 1.0 + self.prices.arrivals, self.prices.decodes, self.prices.full
         known_of, oldest, typical = self._speeds.get, now - FRESH_S, self._typical
-        start, k, cold = typical.a, typical.k, typical.seconds(shape(prompt, 0))
+        start, k, cold = typical.a * typical.level, typical.k * typical.level, typical.usual(shape(prompt, 0))
         costs, waits, works = [], [], []
         for e in endpoints:  # a hundred of them a request: no calls here
             known = known_of(e)
@@ -129,14 +129,14 @@ class Reckoner:
         own_s = self._typical.usual(shape_of(prompt, hit)) if hit else alone_s
         if not cached:
             return Wants(own_s, alone_s, prompt)
-        k, least = self._typical.k, shape_of(prompt, hit)
+        k, least = self._typical.k * self._typical.level, shape_of(prompt, hit)
         extra = {e: k * (shape_of(prompt, tokens) - least) for e, tokens in cached.items()}
         return Wants(own_s, alone_s, prompt - hit, extra, k * (shape(prompt, 0) - least))
 
     def meets(self, endpoints: Sequence[Endpoint], tokens: float, now: float) -> list[Meets]:
         """What a request that needs room for so many tokens would meet at each endpoint."""
         known_of, oldest = self._speeds.get, now - FRESH_S
-        start, found = self._typical.a, []
+        start, found = self._typical.usual(0.0), []
         for e in endpoints:
             known = known_of(e)
             if known is None or known.load is not e.load:

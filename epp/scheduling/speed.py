@@ -77,22 +77,26 @@ class Typical(Fit):
     """Of all endpoints together, and how they differ, in logarithms of what each takes to what the fit says: their
     `mean`, their mean square around it (`spread`), and that of one more sample around its endpoint's (`noise`)."""
 
-    __slots__ = ("_ratios", "_samples", "mean", "noise", "spread")
+    __slots__ = ("_ratios", "_samples", "level", "mean", "noise", "spread")
 
     def __init__(self) -> None:
         super().__init__()
         self.mean = self.noise = self.spread = self._ratios = self._samples = 0.0
+        self.level = 1.0  # what all of them take to what the fit says: e to the mean
 
     def usual(self, shape_s: float) -> float:
         """What a prompt of this shape takes at an endpoint of which nothing is known."""
-        return exp(self.mean) * self.seconds(shape_s)
+        return self.level * self.seconds(shape_s)
 
     def compare(self, ratio: float) -> None:
         """What all samples of an endpoint say by now."""
-        self._ratios = self._ratios * FORGET + 1.0
+        if not self._ratios:
+            self.mean = log(ratio)  # the first says nothing of how they differ
         off = log(ratio) - self.mean
+        self._ratios = self._ratios * FORGET + 1.0
         self.mean += off / self._ratios
         self.spread += (off * off - self.spread) / self._ratios
+        self.level = exp(self.mean)
 
     def surprise(self, sample: float, ratio: float) -> None:
         """One more sample of an endpoint, and what those before it said."""
@@ -102,13 +106,11 @@ class Typical(Fit):
         self.noise += (off * off - self.noise) / self._samples
 
     def believed(self, ratio: float, count: float) -> float:
-        """The ratio of an endpoint whose own samples say this, as many of equal weight as `count`; 0: there is none."""
-        if not count:
-            return exp(self.mean)
+        """What an endpoint takes to what is usual, if its own samples say this, as many of equal weight as `count`."""
         by_chance = self.noise / count
         trust = 1.0 - by_chance / self.spread if self.spread > by_chance else 0.0
         trust *= count / (TYPICAL + count)
-        return exp(self.mean + trust * (log(ratio) - self.mean))
+        return exp(trust * (log(ratio) - self.mean))
 
 
 class Speed:
@@ -122,7 +124,7 @@ class Speed:
 
     def __init__(self, typical: Typical) -> None:
         self.typical = typical  # of this endpoint and those like it; learns with it
-        self.ratio = typical.believed(1.0, 0)  # its seconds to what the fit says
+        self.ratio = 1.0  # its seconds to what is usual
         # Of its prompts, fading: how many, their shapes, what they took; what each was to take, and squares of that.
         self._count = self._shapes = self._took = self._weights = self._squares = 0.0
         self.others = self.others_waiting = 0.0
@@ -137,7 +139,7 @@ class Speed:
 
     def seconds(self, shape_s: float) -> float:
         """What a prompt of this shape takes here."""
-        return self.ratio * self.typical.seconds(shape_s)
+        return self.ratio * self.typical.usual(shape_s)
 
     def seen(self, sent: Sent, now: float) -> None:
         """A prompt has its first token now, before our eyes."""
@@ -174,8 +176,8 @@ class Speed:
     def _compare(self) -> None:
         """With what is typical, which changes by what other endpoints do, too."""
         # A mean in which one prompt outweighs all others says as little as that one prompt.
-        count = self._weights * self._weights / self._squares if self._squares else 0.0
-        self.ratio = self.typical.believed(self._own(), count)
+        if self._squares:
+            self.ratio = self.typical.believed(self._own(), self._weights * self._weights / self._squares)
 
     def look(self, load: Load | None, inflight: int) -> None:
         """Learn from the engine's counters, where there is a new sample of them and so many requests of ours."""

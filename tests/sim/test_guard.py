@@ -80,7 +80,7 @@ def test_the_guard_notices_a_worse_policy(workload: Generated, policy: str, what
 
 def slow(*, shown: bool) -> float:
     """Goodput with our gate on GPUs ten times as slow as what speeds start from, at more than they can do."""
-    found = make.job(OWN, rate=4.0, requests=500, fleet=make.fleet(4, "l4"), admission="onehop", shown=shown)
+    found = make.job(OWN, rate=6.0, requests=500, fleet=make.fleet(4, "l4"), admission="onehop", shown=shown)
     return float(runs.run(found).summary["goodput"])
 
 
