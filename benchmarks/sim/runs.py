@@ -145,8 +145,10 @@ def _plan(job: Job, profile: Callable[[], Profile]) -> Plan:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A run makes no rubbish that only the collector finds, and looking for it takes a fourth of the time; whom the gate
-    refuses is in the results, and not in a log."""
+    """A run makes no rubbish that only the collector finds, and looking for it takes a fourth of the time.
+
+    Whom the gate refuses is in the results, and not in a log.
+    """
     collecting, level = gc.isenabled(), DIGEST.level
     DIGEST.setLevel(logging.ERROR)
     gc.collect()
