@@ -127,7 +127,7 @@ class FlowSettings:
     slo_own_factor: float = 2.0
     slo_tpot_s: float = 0.1
     pace_easy: float = 0.7
-    pace_own_s: float = 0.3
+    pace_own_s: float = 0.2
     slo_margin_s: float = 0.2
     worth: float = 1.0
     pressure_s: float = 1.0
