@@ -89,7 +89,7 @@ class OwnRule(Rule):
                 waits_s <= most * pressure_s
                 and waits_s <= latest_s
                 and full <= most
-                and (critical or pace_s <= (easy + (1.0 - easy) * most) * tpot_s)
+                and (critical or pace_s <= max(most, easy) * tpot_s)
             ):
                 open_.append(e)
         if len(open_) == len(endpoints):
@@ -130,9 +130,9 @@ class OwnRule(Rule):
         if not endpoints:
             return 1.0
         settings = self.settings
-        easy = self._easy(0.0)
+        easy_s = self._easy(0.0) * settings.slo_tpot_s
         worst = [
-            max(waits_s / settings.pressure_s, full, (pace_s / settings.slo_tpot_s - easy) / (1.0 - easy))
+            max(waits_s / settings.pressure_s, full, pace_s / settings.slo_tpot_s if pace_s > easy_s else 0.0)
             for waits_s, full, pace_s in self.reckoning.meets(endpoints, 0.0, now)
         ]
         return sum(worst) / len(worst) / settings.standard.ceiling

@@ -101,9 +101,9 @@ class FlowSettings:
     Decoding slower than `slo_tpot_s` a token is a pressure of 1, too. A first token is to come `slo_margin_s` before it
     is due; and a second of prefill that a cache saves is worth `worth` seconds of waiting for it.
 
-    The pace of decoding is a pressure of 0 up to `pace_easy` of `slo_tpot_s`, and of 1 there, for a request that has
-    nothing to compute. Of one that has, less is easy the longer its own prefill is, and nothing from `pace_own_s` on:
-    long prefills are what holds up those that decode.
+    The pace of decoding is no pressure up to `pace_easy` of `slo_tpot_s` for a request that has nothing to compute, and
+    up to less the longer its own prefill is, from `pace_own_s` on up to nothing: long prefills are what holds up those
+    that decode.
 
     `evict` allows requests in flight that may be shed to be cut off for others, `evicted_at_once` at a time, and again
     only when these have ended or `evict_grace_s` have passed.
@@ -127,7 +127,7 @@ class FlowSettings:
     slo_own_factor: float = 2.0
     slo_tpot_s: float = 0.1
     pace_easy: float = 0.7
-    pace_own_s: float = 0.2
+    pace_own_s: float = 0.3
     slo_margin_s: float = 0.2
     worth: float = 1.0
     pressure_s: float = 1.0

@@ -99,7 +99,7 @@ def test_a_slow_pace_holds_back_all_but_critical_requests() -> None:
 @pytest.mark.parametrize(
     ("pace_s", "long", "takes"),
     [
-        *((0.03, False, [0, -1]), (0.075, False, [0, -1]), (0.085, False, [0]), (0.095, False, [])),
+        *((0.03, False, [0, -1]), (0.065, False, [0, -1]), (0.075, False, [0]), (0.085, False, [])),
         *((0.04, True, [0]), (0.075, True, [0]), (0.085, True, [])),
     ],
 )
