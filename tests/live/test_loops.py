@@ -149,7 +149,7 @@ async def test_what_follows_an_answer_waits_for_it_and_for_its_gap() -> None:
     due = [s.at for s in sorted(samples, key=lambda s: s.shot)]  # what latency counts from: waiting its turn is none
     assert len(due) == 3
     assert due[1] - due[0] >= 0.1  # not before the answer
-    assert due[2] - due[1] >= 0.3  # nor sooner than its gap
+    assert due[2] - due[1] >= 0.3 - 1e-9  # nor sooner than its gap, but for the rounding of floats
     assert begun[1] - begun[0] >= 0.1
 
 
