@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from abc import ABC, abstractmethod
 from array import array
 from collections import deque
 from contextlib import suppress
@@ -24,7 +25,7 @@ SWEEP_S = 0.1  # how often timeouts are looked for
 RETRY_S = 0.05  # a closed loop whose connection failed asks again no sooner
 
 
-class Loop:
+class Loop(ABC):
     """What all have: connections, flights under way, samples."""
 
     def __init__(self, plan: Plan) -> None:
@@ -46,9 +47,9 @@ class Loop:
                 for _ in range(self._warm()):
                     self._idle.append(await self._connect())
 
+    @abstractmethod
     async def run(self) -> float:
         """Play; seconds that it took."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Every connection."""
