@@ -213,7 +213,8 @@ class Endpoint:
     The rest is the ledger, which only leases change: requests in flight, the critical among them, and by LoRA adapter
     those of one; prompt tokens that
     are not cached and not yet computed; tokens of context of the requests in flight; `work_s`, the predicted seconds of
-    prefill outstanding, of which the oldest request's share is `work_head_s`, begun at the second `work_since`.
+    prefill outstanding, of so many `work_prompts`; `work_head_s`, the share of the oldest one, begun at the second
+    `work_since`.
     An endpoint that fails requests is ejected until the second `ejected_until`; while it is `limited`, as a new one is,
     `HealthFilter` looks closer.
     """
@@ -232,6 +233,7 @@ class Endpoint:
     inflight_tokens: int = 0
     context_tokens: int = 0
     work_s: float = 0.0
+    work_prompts: int = 0
     work_head_s: float = 0.0
     work_since: float = 0.0
     line: Any = field(default=None, repr=False)  # the ledger's own: who waits for prefill here

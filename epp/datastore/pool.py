@@ -132,6 +132,7 @@ class _Line:
             self.endpoint.work_since, self.endpoint.work_head_s = now, charge.work_s
         self.charges[charge] = None
         self.endpoint.work_s += charge.work_s
+        self.endpoint.work_prompts = len(self.charges)
 
     def pass_blind(self, charge: _Charge, now: float) -> None:
         """This one has its first token, so those before it have theirs, also where nobody told us."""
@@ -146,6 +147,7 @@ class _Line:
         head = next(iter(self.charges))
         del self.charges[charge]
         endpoint = self.endpoint
+        endpoint.work_prompts = len(self.charges)
         if not self.charges:
             endpoint.work_s = endpoint.work_head_s = 0.0  # exactly: sums of floats drift
             return

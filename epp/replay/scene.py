@@ -87,6 +87,7 @@ def _set(endpoint: Endpoint, row: Row, now: float) -> None:
     endpoint.inflight_requests = int(inputs.get("inflight_requests") or 0)
     endpoint.inflight_tokens = int(inputs.get("inflight_tokens") or 0)
     endpoint.work_s = float(inputs.get("work_s") or 0.0)
+    endpoint.work_prompts = int(inputs.get("work_prompts") or 0)
     endpoint.work_head_s, endpoint.work_since = 0.0, now
     endpoint.load = _load(inputs, now, endpoint.load)
 

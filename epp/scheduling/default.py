@@ -1,10 +1,12 @@
 """The profile used when no configuration file gives one: where a request costs least, in seconds, itself and others.
 
-Two constants (`plugins/least_work.py` has the formula and what they stand for): `arrivals` 3, `decodes` 0.2. How they
-were found, against which rules and on which loads, is in `docs/decisions/0008-default-policy.md`.
+The numbers of its formula, and what they stand for, are in `plugins/least_work.py`. How they were found, against which
+rules and on which loads, is in `docs/decisions/0008-default-policy.md`.
 """
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from epp.scheduling.framework import Profile, Scheduler
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
@@ -12,12 +14,14 @@ from epp.scheduling.plugins.health import HealthFilter
 from epp.scheduling.plugins.least_work import LeastWorkScorer
 from epp.scheduling.plugins.near_best import NearBestPicker
 from epp.scheduling.plugins.reachable import ReachableFilter
-from epp.scheduling.reckoner import Reckoner
+from epp.scheduling.reckoner import Prices, Reckoner
+
+DEFAULT = Prices()
 
 
-def default_profile() -> Profile:
+def default_profile(prices: Prices = DEFAULT) -> Profile:
     """A profile of its own memory: one per pool."""
-    prefixes, scorer = ApproxPrefixCacheProducer(), LeastWorkScorer()
+    prefixes, scorer = ApproxPrefixCacheProducer(), LeastWorkScorer(**asdict(prices))
     scorer.reckoner.prefixes = prefixes
     return Profile(
         name="default",

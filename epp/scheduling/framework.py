@@ -216,6 +216,7 @@ class Inputs:
     inflight_requests: Sequence[float]
     inflight_tokens: Sequence[int]
     work_s: Sequence[float]
+    work_prompts: Sequence[int]
     loads: Sequence[Load | None]
 
     def row(self, place: int, endpoint: Endpoint) -> dict[str, Any]:
@@ -225,6 +226,7 @@ class Inputs:
             "inflight_requests": self.inflight_requests[place],
             "inflight_tokens": self.inflight_tokens[place],
             "work_s": round(self.work_s[place], 6),
+            "work_prompts": self.work_prompts[place],
             "cached_tokens": self.cached.get(endpoint, 0),
             "age_s": None if load is None else round(self.now - load.at, 3),
             **{name: None if load is None else getattr(load, name) for name in LOAD_INPUTS},
@@ -282,11 +284,12 @@ class Pick:
             requests = [e.inflight_requests for e in kept]
             work = [e.outstanding_s(now) if e.work_s else 0.0 for e in kept]
         tokens, loads = [e.inflight_tokens for e in kept], [e.load for e in kept]
-        self.inputs = Inputs(now, query.cached, requests, tokens, work, loads)
+        prompts = [e.work_prompts for e in kept]
+        self.inputs = Inputs(now, query.cached, requests, tokens, work, prompts, loads)
 
     def size(self) -> tuple[int, int]:
         """Rows and numbers in each, of what `explain` tells."""
-        inputs = 4 if self.inputs is not None else 0
+        inputs = 5 if self.inputs is not None else 0
         return len(self.endpoints) + len(self.dropped), len(self.columns) + len(self.details) + inputs
 
     def scores(self) -> dict[str, float]:

@@ -20,6 +20,8 @@ from epp.scheduling.speed import Speed, Typical, shape
 FRESH_S = 2.0  # for how long a sample of an engine counts
 KV_SLOWS = 0.5  # a full KV cache makes a step of decoding longer by about so much
 KV_DEAR = 0.75  # the part of the KV cache from which on a request costs more
+PAUSE_S = 0.1  # for so long the next token of an answer may fail to come, and no usual SLO is missed by it
+BEHIND_MAX = 2  # prompts before one's own that count; in a burst all have many, and then the seconds decide
 KV_EASY, KV_FULL = 0.85, 0.99  # parts of the KV cache: below the first there is no pressure, at the second it is 1
 
 
@@ -30,9 +32,10 @@ class Prices:
     arrivals: float = 3.0
     decodes: float = 0.2
     full: float = 4.0
+    behind: float = 12.0
 
     def __post_init__(self) -> None:
-        for name in ("arrivals", "decodes", "full"):
+        for name in ("arrivals", "decodes", "full", "behind"):
             if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name} must be finite and not negative")
 
@@ -73,7 +76,8 @@ class Reckoner:
         adapter: str | None = None,
     ) -> tuple[list[float], list[float], list[float]]:
         """In seconds at each endpoint: what a prompt of so many tokens costs, its wait there, and its own prefill."""
-        own, decodes, full = 1.0 + self.prices.arrivals, self.prices.decodes, self.prices.full
+        prices = self.prices
+        own, decodes, full, behind = 1.0 + prices.arrivals, prices.decodes, prices.full, prices.behind
         known_of, oldest, typical = self._speeds.get, now - FRESH_S, self._typical
         start, k, cold = typical.a * typical.level, typical.k * typical.level, typical.usual(shape(prompt, 0))
         costs, waits, works = [], [], []
@@ -98,7 +102,10 @@ class Reckoner:
                 if held > KV_DEAR:
                     others += full * (held - KV_DEAR) / (KV_FULL - KV_DEAR)
             work = known.ratio * (start + k * shape_of(prompt, hit) if hit else cold)
-            costs.append((waiting + own * work) * (others + decodes * requests))
+            cost = (waiting + own * work) * (others + decodes * requests)
+            if work > PAUSE_S and e.work_prompts:
+                cost += behind * (work - PAUSE_S) * min(e.work_prompts, BEHIND_MAX)
+            costs.append(cost)
             waits.append(waiting)
             works.append(work)
         return costs, waits, works

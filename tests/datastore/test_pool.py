@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from epp.datastore.pool import Listed, Pool
+from epp.domain import Cost
 from tests.make import pool
 
 
@@ -63,3 +64,19 @@ def test_models_are_the_union_with_their_bases() -> None:
     over.endpoints[1].models = {"y": "y", "tuned": "y"}
 
     assert over.models() == {"x": "x", "y": "y", "tuned": "y"}
+
+
+def test_the_ledger_counts_the_prompts_that_are_not_computed_yet() -> None:
+    over = pool("a", "b")
+    first, second = over.endpoints
+    leases = [over.lease(first, Cost(tokens=100, context=100, work_s=0.1)) for _ in range(3)]
+    over.lease(first, Cost(tokens=0, context=50, work_s=0.0))  # nothing to compute
+    assert first.work_prompts == 3
+
+    leases[0].prefilled(1.0)
+    leases[1].move(second, 2.0)
+    assert (first.work_prompts, second.work_prompts) == (1, 1)
+
+    for lease in leases:
+        lease.close(3.0)
+    assert (first.work_prompts, second.work_prompts) == (0, 0)

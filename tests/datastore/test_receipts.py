@@ -141,6 +141,7 @@ def test_those_before_one_are_found_by_its_id() -> None:
 def test_what_an_endpoint_was_known_by_stays_as_it_was_at_the_choice() -> None:
     pod = endpoints(2)
     pod[0].load, pod[0].inflight_requests, pod[0].work_s = Load(at=9.5, waiting=3.0, kv_usage=0.5), 4, 1.5
+    pod[0].work_prompts = 2
     pick = Pick(0, [pod[0]], [1.0], [], [(pod[1], "reachable-filter")])
     pick.remember(Query(request(), Candidate("m"), 10.0, Random(1), cached={pod[0]: 64}))
     pod[0].inflight_requests, pod[0].load = 99, None
@@ -149,7 +150,8 @@ def test_what_an_endpoint_was_known_by_stays_as_it_was_at_the_choice() -> None:
     first, dropped = (receipts.get("7") or {})["endpoints"]
 
     assert first["inputs"] == {
-        "inflight_requests": 4, "inflight_tokens": 0, "work_s": 1.5, "cached_tokens": 64, "age_s": 0.5,
-        "waiting": 3.0, "running": None, "kv_usage": 0.5, "block_size": None, "num_blocks": None,
+        "inflight_requests": 4, "inflight_tokens": 0, "work_s": 1.5, "work_prompts": 2,
+        "cached_tokens": 64, "age_s": 0.5, "waiting": 3.0,
+        "running": None, "kv_usage": 0.5, "block_size": None, "num_blocks": None,
     }  # fmt: skip
     assert dropped["inputs"] is None

@@ -68,6 +68,26 @@ def test_a_huge_prompt_in_prefill_outbids_a_full_match() -> None:
     assert choose(profile, pool) is pool[1]
 
 
+def behind(prompts: tuple[int, int], prompt: bytes) -> set[int]:
+    """Who is chosen where both have the same work, requests and tokens, in so many prompts that wait."""
+    pool = make.endpoints(2)
+    for endpoint, waiting in zip(pool, prompts, strict=True):
+        endpoint.work_s, endpoint.work_prompts, endpoint.inflight_requests = 0.2, waiting, 4
+    return {pool.index(choose(default_profile(), pool, prompt, seed)) for seed in range(20)}
+
+
+def test_a_long_prompt_is_sent_where_it_holds_up_fewer_answers_that_begin() -> None:
+    assert behind((2, 1), Random(1).randbytes(60_000)) == {1}
+
+
+def test_a_short_prompt_holds_up_nobody() -> None:
+    assert behind((2, 1), PROMPT) == {0, 1}
+
+
+def test_in_a_burst_it_is_seconds_that_count() -> None:
+    assert behind((20, 10), Random(1).randbytes(60_000)) == {0, 1}
+
+
 def test_requests_that_others_sent_count_too() -> None:
     pool = [make.endpoint("a", waiting=6, running=4, kv_usage=0.1), make.endpoint("b", waiting=0, kv_usage=0.1)]
 

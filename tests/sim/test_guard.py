@@ -7,6 +7,7 @@ model moves the bar. The margins are about twice what two seeds differ by.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from statistics import fmean
 
@@ -79,9 +80,12 @@ def test_the_guard_notices_a_worse_policy(workload: Generated, policy: str, what
 
 
 def slow(*, shown: bool) -> float:
-    """Goodput with our gate on GPUs ten times as slow as what speeds start from, at more than they can do."""
+    """Goodput with our gate on GPUs ten times as slow as what speeds start from, at more than they can do.
+
+    The mean of four seeds: one of 450 counted requests swings by 0.08.
+    """
     found = make.job(OWN, rate=6.0, requests=500, fleet=make.fleet(4, "l4"), admission="onehop", shown=shown)
-    return float(runs.run(found).summary["goodput"])
+    return fmean(float(runs.run(replace(found, seed=seed)).summary["goodput"]) for seed in range(4))
 
 
 def test_where_the_gateway_shows_no_answers_speeds_are_learned_from_the_engines(

@@ -17,14 +17,17 @@ from epp.scheduling.reckoner import Prices, Reckoner, shape_of
 
 @dataclass(slots=True)
 class LeastWorkScorer(Learner, Scorer):
-    """`min(J) / J` with `J = (W + (1 + arrivals) * s) * (1 + decodes * n + u / 2 + full * k)`, in seconds.
+    """`min(J) / J`, `J = (W + (1 + arrivals) * s) * (1 + decodes * n + u / 2 + full * k) + behind * p * m`, in seconds.
 
     `W` is the predicted prefill work outstanding at the endpoint, and what a LoRA adapter waits for its slot there; `s`
     the request's own given what is cached there; `n` the requests in flight; `u` the part of the KV cache in use with
     this request; `k` how near it is to full (0 below 75 %, 1 at 99 %). `arrivals` is what a second of
     own work costs those who come later: in an M/G/1 queue `rho / (1 - rho)` seconds, 3 at three quarters of the
     capacity. `decodes` is what it costs each request that is decoding there and stands still meanwhile; `full` stands
-    for waiting until blocks come free. Mooncake's least time to first token is (0, 0, 0), LMetric (arXiv 2603.15202)
+    for waiting until blocks come free. `behind` is what a second of the pause `p`, all of `s` but the first 0.1, costs
+    each of the `m` prompts that are computed there before (2 at most are counted): their answers will just have begun
+    by then, and a short answer has no later tokens to make up for a pause.
+    Mooncake's least time to first token is (0, 0, 0), LMetric (arXiv 2603.15202)
     about (0, 1, 0). Speeds are learned, so replicas that differ need no labels.
     """
 
@@ -34,10 +37,11 @@ class LeastWorkScorer(Learner, Scorer):
     arrivals: float = 3.0
     decodes: float = 0.2
     full: float = 4.0
+    behind: float = 12.0
     reckoner: Reckoner = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.reckoner = Reckoner(Prices(self.arrivals, self.decodes, self.full))
+        self.reckoner = Reckoner(Prices(self.arrivals, self.decodes, self.full, self.behind))
 
     def join(self, named: Mapping[str, Plugin]) -> None:
         """What is cached where, for those who ask the reckoner before there is a query."""
