@@ -52,6 +52,8 @@ class Case:
     pause_ms: float | None = None
     """Between tokens, for servers that answer at once."""
     rounds_max: int | None = None
+    judged: bool = False
+    """Whether answers are held against the objectives of `bench sim`, and hits in prefix caches are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def workload_case(workload: Workload, pace: Pace) -> Case:
             for arrival in arrivals
         ]
 
-    return Case(workload.name, shots, number / rate, rate, block_tokens=workload.block_tokens)
+    return Case(workload.name, shots, number / rate, rate, block_tokens=workload.block_tokens, judged=True)
 
 
 def deal(shots: Sequence[Shot], hands: int) -> list[list[Shot]]:
