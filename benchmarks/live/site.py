@@ -27,6 +27,7 @@ from epp.cli.envoy import TELLS_SERVED_SINCE, EnvoyPlan, Wiring, envoy_config, e
 from epp.cli.stack import StartError, end, free_ports
 
 START_S = 30.0
+RIVAL_START_S = 90.0
 POLL_S = 0.05
 PATH = "/v1/chat/completions"
 ENVOY_WORKERS = 2
@@ -62,7 +63,8 @@ async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target
             place = Place(servers, fleet.model, port, metrics_port, folder)
             rival = started(chain.rival.command(place), folder / "rival.log")
             children.append(rival)
-            await _until(_uses_all(chain.rival, place), chain.rival.rival.name, rival, folder / "rival.log")
+            log, name = folder / "rival.log", chain.rival.rival.name
+            await _until(_uses_all(chain.rival, place), name, rival, log, RIVAL_START_S)
             servers, pid = [f"127.0.0.1:{place.port}"], rival.pid
             if not chain.front:
                 target = Target(chain.name, ("127.0.0.1", place.port), PATH, "bench", picker=pid)
@@ -205,13 +207,15 @@ def _ask(target: Target, model: str) -> int:
         connection.close()
 
 
-async def _until(ready: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    ends = asyncio.get_running_loop().time() + START_S
+async def _until(
+    ready: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path, seconds: float = START_S
+) -> None:
+    ends = asyncio.get_running_loop().time() + seconds
     while not await asyncio.to_thread(ready):
         if process.poll() is not None:
             raise StartError(f"{what} stopped at once (exit code {process.returncode}): {last_words(log)}")
         if asyncio.get_running_loop().time() > ends:
-            raise StartError(f"{what} was not ready in {START_S:.0f} s: {last_words(log)}")
+            raise StartError(f"{what} was not ready in {seconds:.0f} s: {last_words(log)}")
         await asyncio.sleep(POLL_S)
 
 

@@ -2,7 +2,8 @@
 
 Strategies: its documentation's `router_settings.routing_strategy`. `simple-shuffle` is its default and the one that it
 recommends for production; `least-busy` counts requests in flight. Nothing is cached, logged or kept in a database here,
-and one worker runs, as it does by default.
+and one worker runs, as it does by default. It would ask the internet for prices and tell its project of its use; both
+are off.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def words(place: Place, policy: str) -> list[str]:
     settings = {"model_list": deployments, "router_settings": {"routing_strategy": policy}}
     file = place.folder / "litellm.yaml"
     file.write_text(json.dumps(settings))  # which is YAML, too
-    return [f"--config={file}", "--host=127.0.0.1", f"--port={place.port}"]
+    return [f"--config={file}", "--host=127.0.0.1", f"--port={place.port}", "--telemetry=False"]
 
 
 def ready(page: str, workers: int) -> bool:
@@ -40,4 +41,5 @@ RIVAL = Rival(
     words,
     "/health/readiness",
     ready,
+    {"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
 )

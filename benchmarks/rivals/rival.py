@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -39,6 +39,7 @@ class Rival:
     ready_path: str
     ready: Callable[[str, int], bool]
     """Whether the body of that page says that so many workers are in use."""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +57,6 @@ class Entry:
 
     def command(self, place: Place) -> list[str]:
         """The program and its arguments."""
-        return [str(self.venv / "bin" / self.rival.program), *self.rival.words(place, self.policy)]
+        variables = [f"{name}={value}" for name, value in self.rival.environment.items()]
+        program = str(self.venv / "bin" / self.rival.program)
+        return ["env", *variables, program, *self.rival.words(place, self.policy)]  # env becomes the program
