@@ -23,7 +23,7 @@ from benchmarks.live import command as live
 from benchmarks.live.machine import machine, sentence
 from benchmarks.live.site import Chain
 from benchmarks.rivals import known
-from benchmarks.rivals.facts import Fact, facts
+from benchmarks.rivals.facts import facts
 from benchmarks.rivals.parts import ROUTINGS, Routing, hop, routing
 from benchmarks.rivals.port import virtual
 from benchmarks.rivals.report import cost_table, facts_table, routing_table
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     if "facts" in given.part:
         chains = [Chain("OneHop", "buffered", flags=[])]
         chains += [Chain(entry.name, "buffered", rival=entry, front=False) for entry in entries]
-        answers = asyncio.run(_facts(chains))
+        answers = asyncio.run(facts(chains))
         told["facts"] = [{"condition": f.condition, "target": f.target, "answer": f.answer} for f in answers]
         pages += ["## What each answers", facts_table(answers)]
     told["load_average_after"], told["seconds"] = machine()["load_average"], time.monotonic() - began
@@ -90,14 +90,6 @@ def _played(words: Sequence[str], told: dict[str, Any]) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(out.read_text())
     told["runs"].append(document)
     return document
-
-
-async def _facts(chains: Sequence[Chain]) -> list[Fact]:
-    found = []
-    async for fact in facts(chains):
-        _say(f"{fact.condition} | {fact.target} | {fact.answer}")
-        found.append(fact)
-    return found
 
 
 def _say(line: str) -> None:

@@ -6,6 +6,7 @@ came. `conditions` has the questions.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import tempfile
@@ -43,19 +44,24 @@ class Fact:
     answer: str
 
 
-async def facts(chains: Sequence[Chain], only: str = "") -> AsyncIterator[Fact]:
-    """Every condition for each chain; a chain that cannot start says so in its place."""
+async def facts(chains: Sequence[Chain], only: str = "") -> list[Fact]:
+    """Every condition for each chain, the chains side by side; one that cannot start says so in its place."""
+    return [fact for found in await asyncio.gather(*(_of(chain, only) for chain in chains)) for fact in found]
+
+
+async def _of(chain: Chain, only: str) -> list[Fact]:
+    found = []
     chosen = [condition for condition in CONDITIONS if only in condition.name]
     harmless = [condition for condition in chosen if not condition.spoils]
     shared = [harmless] if harmless else []
-    for chain in chains:
-        for group in [*shared, *([condition] for condition in chosen if condition.spoils)]:
-            try:
-                async with _scene(chain) as scene:
-                    for condition in group:
-                        yield Fact(condition.name, chain.name, await condition.play(scene))
-            except StartError as wrong:
-                yield Fact(group[0].name, chain.name, f"did not start: {wrong}")
+    for group in [*shared, *([condition] for condition in chosen if condition.spoils)]:
+        try:
+            async with _scene(chain) as scene:
+                for condition in group:
+                    found.append(Fact(condition.name, chain.name, await condition.play(scene)))
+        except StartError as wrong:
+            found.append(Fact(group[0].name, chain.name, f"did not start: {wrong}"))
+    return found
 
 
 @asynccontextmanager

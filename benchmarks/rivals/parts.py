@@ -39,7 +39,6 @@ class Routing:
 ROUTINGS = (
     Routing("multi-turn", "qwen3-32b", "a100x2", 4, 12.94, 1.0, 300, 0.5),
     Routing("multi-turn", "qwen3-32b", "a100x2", 4, 12.94, 1.5, 300, 0.5),
-    Routing("conversation", "llama3-8b", "h100", 4, 3.275, 1.0, 200, 0.25),
     Routing("conversation", "llama3-8b", "h100", 4, 3.275, 1.5, 200, 0.25),
 )
 
@@ -51,7 +50,7 @@ def hop(rivals: Sequence[str], *, quick: bool) -> Iterator[list[str]]:
     full = [*servers, "--closed", f"--seconds={seconds}", "--wiring=w1,duplex", *rivals]
     yield [*full, f"--prompts={'1KB' if quick else '1KB,32KB,220KB'}", "--connections=8"]
     yield [*full, f"--answers={'100' if quick else '100,1000'}", "--connections=8"]
-    gentle = ["--rate=40", "--rounds=2", f"--seconds={'1' if quick else '2.5'}"]
+    gentle = ["--rate=40", "--rounds=1", f"--seconds={'1' if quick else '3'}"]
     yield [*servers, *gentle, "--wiring=w1,duplex", "--prompts=1KB", *rivals]
 
 

@@ -1,4 +1,4 @@
-"""The same requests in virtual time: policies of `bench sim`, the port of SGLang's among them, beside the real thing."""
+"""The same requests in virtual time: policies of `bench sim`, the port of SGLang's among them, beside the original."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def cost_table(rows: Sequence[Row]) -> str:
     """CPU of everything between client and server, in all and against an Envoy alone, and latency beyond it."""
     head = ["case", "target", "router us", "Envoy us", "sum to Envoy alone", "us a chunk, router", "Envoy"]
     head += ["e2e p50 added ms", "p99 added ms"]
-    bare = {row["case"]: row["envoy_cpu_s"] for row in rows if row["target"] == BASE}
+    bare = {(row["wiring"], row["case"]): row["envoy_cpu_s"] for row in rows if row["target"] == BASE}
     table = [head]
     for row in rows:
         used = [value for value in (row["picker_cpu_s"], row["envoy_cpu_s"]) if value is not None]
@@ -30,7 +30,7 @@ def cost_table(rows: Sequence[Row]) -> str:
                 name(row),
                 us(row["picker_cpu_s"]),
                 us(row["envoy_cpu_s"]),
-                f"{sum(used) / bare[row['case']]:.2f}",
+                f"{sum(used) / bare[row['wiring'], row['case']]:.2f}",
                 tenths_us(row["picker_cpu_per_token_s"]) if long else "-",
                 tenths_us(row["envoy_cpu_per_token_s"]) if long else "-",
                 ms(added["e2e_p50"]) if added else "-",
