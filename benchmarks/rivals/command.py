@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _routed(case: Routing, words: Sequence[str], given: argparse.Namespace, told: dict[str, Any]) -> list[str]:
     live_rows = _played(routing(case, words, given.data, quick=given.quick), told)["rows"]
-    sim_rows = virtual(case, given.data, requests=live_rows[0]["offered"])
+    sim_rows = virtual(case, given.data, requests=case.asked(quick=given.quick))
     told["runs"][-1]["virtual"] = sim_rows
     return [f"## Routing: {case.describe()}", routing_table(live_rows, sim_rows, case.time_factor)]
 

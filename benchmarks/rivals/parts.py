@@ -30,6 +30,10 @@ class Routing:
         """Requests a second of the fleet's time."""
         return self.knee_rps * self.load
 
+    def asked(self, *, quick: bool) -> int:
+        """Requests of a run; a workload of sessions has about as many."""
+        return 60 if quick else self.requests
+
     def describe(self) -> str:
         """For a heading."""
         fleet = f"{self.replicas} x {self.model} on {self.gpu}"
@@ -56,9 +60,8 @@ def hop(rivals: Sequence[str], *, quick: bool) -> Iterator[list[str]]:
 
 def routing(case: Routing, rivals: Sequence[str], data: Path | None, *, quick: bool) -> list[str]:
     """The workload, each request at its time, to servers that take as long as GPUs would."""
-    requests = 60 if quick else case.requests
     words = [f"--workload={case.workload}", f"--model={case.model}", f"--gpu={case.gpu}", f"--replicas={case.replicas}"]
     words += [f"--rate={case.rate / case.time_factor:.5g}", f"--time-factor={case.time_factor}", "--rounds=1"]
-    words += [f"--requests={requests}", "--seconds=600", "--timeout=40", "--rival-front=none", *rivals]
+    words += [f"--requests={case.asked(quick=quick)}", "--seconds=600", "--timeout=40", "--rival-front=none", *rivals]
     folder = data or os.environ.get("ONEHOP_TRACES")
     return [*words, f"--data={folder}"] if folder else words
