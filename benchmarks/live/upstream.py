@@ -2,7 +2,8 @@
 
 What it answers is in the request's `x-answer` header: nothing for a small JSON answer, `TOKENS/MILLISECONDS` for a
 stream of an event a token with that pause between them (so that each travels alone), `hold` for no answer at all. As
-not every router passes headers on, the body's `stop` may say the same: `"stop":"x-answer 100/4"`.
+not every router passes headers on, the body's `stop` may say the same: `"stop":"x-answer 100/4"`. There is no tokenizer
+to ask, nor anything else but chat completions, models, metrics and health.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ def _whole(body: bytes, kind: bytes = b"application/json") -> bytes:
 
 
 _ANSWER = _whole(_JSON)
+_NOTHING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+_CHAT = b"/v1/chat/completions"
 _PAGES = {b"/metrics": _whole(_METRICS, b"text/plain; version=0.0.4"), b"/v1/models": _whole(_MODELS)}
+_PAGES[b"/health"] = _whole(b"")
 
 
 class Upstream(asyncio.Protocol):
@@ -55,6 +59,7 @@ class Upstream(asyncio.Protocol):
         self._head = b""
         self._missing = 0
         self._answer = b""
+        self._known = True
         self._searched = False
         self._body = b""
         self._timer: asyncio.TimerHandle | None = None
@@ -81,6 +86,7 @@ class Upstream(asyncio.Protocol):
             if path in _PAGES:
                 self._transport.write(_PAGES[path])
                 return
+            self._known = path == _CHAT
             self._answer = _field(head, b"x-answer")
             length = int(_field(head, b"content-length") or 0)
             self._missing = length - len(body)
@@ -90,7 +96,10 @@ class Upstream(asyncio.Protocol):
             self._missing = 0
             if self._searched and (asked := _ANSWER_ASKED.search(self._body)):
                 self._answer = asked[1]
-            self._reply(self._answer)
+            if self._known:
+                self._reply(self._answer)
+            else:
+                self._transport.write(_NOTHING)
 
     def _reply(self, asked: bytes) -> None:
         if not asked:

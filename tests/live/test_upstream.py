@@ -32,6 +32,15 @@ def request(body: bytes, *headers: bytes) -> tuple[bytes, bytes]:
     return b"\r\n".join(lines) + b"\r\n\r\n", body
 
 
+async def test_it_has_nothing_else() -> None:
+    head, body = request(b'{"stop":"x-answer 4/0"}')
+    asked = head.replace(b"/v1/chat/completions", b"/tokenize") + body
+    told = await answered(asked, head + body)  # and goes on to answer
+
+    assert told.startswith(b"HTTP/1.1 404")
+    assert told.count(b'"delta"') == 4
+
+
 @pytest.mark.parametrize(
     ("writes", "tokens"),
     [
