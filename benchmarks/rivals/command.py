@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import io
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -58,6 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     if "facts" in given.part:
         chains = [Chain("OneHop", "buffered", flags=[])]
         chains += [Chain(entry.name, "buffered", rival=entry, front=False) for entry in entries]
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that whoever was started is ended
         answers = asyncio.run(facts(chains))
         told["facts"] = [{"condition": f.condition, "target": f.target, "answer": f.answer} for f in answers]
         pages += ["## What each answers", facts_table(answers)]
@@ -83,8 +85,10 @@ def _played(words: Sequence[str], told: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="onehop-rivals-") as folder:
         out, shown = Path(folder) / "live.json", io.StringIO()
         with contextlib.redirect_stdout(shown):
-            live.run([*words, "--json", str(out)])
+            code = live.run([*words, "--json", str(out)])
         _say(shown.getvalue())
+        if code == live.INTERRUPTED:
+            raise SystemExit(code)
         if not out.exists():
             raise SystemExit("benchmarks.rivals: that run told nothing; it said why above")
         document: dict[str, Any] = json.loads(out.read_text())
