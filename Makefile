@@ -9,7 +9,7 @@ ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-live bench-hop bench-shedding check format plugins-page protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-live bench-hop bench-shedding rivals bench-rivals check format plugins-page protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench-live   what one hop adds to requests under a steady load (ARGS=--quick for a minute)"
 	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
 	@echo "make bench-shedding  who is served in time under overload, with pictures (ARGS=--quick for a minute or two)"
+	@echo "make bench-rivals  other routers as their projects ship them beside ours, about 8 minutes (ARGS=--quick for two)"
 	@echo "make check        ruff, mypy --strict, import contracts"
 
 quickstart: $(VENV)/.quickstart
@@ -51,6 +52,19 @@ bench-hop: $(VENV)/.quickstart
 # Simulated fleets in virtual time: no number depends on the machine. Report and pictures go to build/shedding.
 bench-shedding: $(VENV)/.dev
 	$(BIN)/onehop bench shedding --out build/shedding $(ARGS)
+
+# Other routers, as their projects ship them, in an environment of their own: nothing of ours needs them.
+rivals: $(VENV)/rivals/.installed
+
+$(VENV)/rivals/.installed: benchmarks/rivals/constraints.txt | $(VENV)/.python
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check -c benchmarks/rivals/constraints.txt \
+		sglang-router vllm-router 'litellm[proxy]'
+	@touch $@
+
+# What each costs, how well it routes, what it answers: beside ours in one run. ONEHOP_TRACES names the traces' folder.
+bench-rivals: $(VENV)/.dev $(VENV)/rivals/.installed
+	$(BIN)/python -m benchmarks.rivals $(ARGS)
 
 # Our HTTP/2 against an independent conformance suite, which is built first (needs Go).
 test-h2spec: $(VENV)/.dev $(VENV)/h2spec/h2spec

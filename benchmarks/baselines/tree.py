@@ -58,8 +58,12 @@ class PrefixTree:
     def prune(self, endpoints: Sequence[Endpoint]) -> None:
         """Forget every endpoint that is not among these."""
         for endpoint in [e for e in self.held if e not in endpoints]:
-            for node in self.held.pop(endpoint):
-                self._forget(node, endpoint)
+            self.forget(endpoint)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """It was sent nothing."""
+        for node in self.held.pop(endpoint, ()):
+            self._forget(node, endpoint)
 
     def _forget(self, node: int, endpoint: Endpoint) -> None:
         holders = self.holders[node]

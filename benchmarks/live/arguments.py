@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from benchmarks.live import cases
 from benchmarks.live.fleet import REPLICAS_MAX
+from benchmarks.rivals import known
 from benchmarks.simulator.profiles import PROFILES
 from benchmarks.workloads import catalogue
 from epp.cli.envoy import Wiring
@@ -19,6 +20,7 @@ from epp.cli.envoy import Wiring
 WIRINGS: dict[str, Wiring] = {"w1": "buffered", "duplex": "duplex"}
 TRANSPORTS = ("native", "grpc")
 UPSTREAMS = ("simulated", "instant")
+FRONTS = ("none", "envoy", "both")
 SECONDS_MAX, REQUESTS_MAX, RATE_MAX, ROUNDS_MAX = 3600.0, 1_000_000, 100_000.0, 1000
 REMOTE_SECONDS_MAX, REMOTE_REQUESTS_MAX, REMOTE_ROUNDS_MAX = 600.0, 10_000, 10
 PROMPT_BYTES_MAX, ANSWER_TOKENS_MAX = 8 << 20, 100_000
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _what(parser.add_argument_group("what is asked (default: prompts and answers of several sizes)"))
     _pace(parser.add_argument_group("how fast"))
     _where(parser.add_argument_group("who answers"))
+    _rivals(parser.add_argument_group("other routers, before the same servers"))
     _url(parser.add_argument_group("somebody else's server"))
     _told(parser.add_argument_group("what is told"))
     return parser
@@ -102,6 +105,22 @@ def _where(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _rivals(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--rival",
+        action="append",
+        default=[],
+        metavar="NAME[:POLICY]",
+        help=f"{', '.join(known.RIVALS)}; the policy is its own default, or one of its others; several are compared",
+    )
+    group.add_argument(
+        "--rival-venv", type=Path, default=known.VENV_DEFAULT, metavar="FOLDER", help="where `make rivals` put them"
+    )
+    group.add_argument(
+        "--rival-front", choices=FRONTS, default="both", help="alone (none), behind an Envoy (envoy), or both targets"
+    )
+
+
 def _url(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--url", action="append", metavar="URL", help="instead of our own; several are compared")
     group.add_argument("--header", action="append", type=_header, default=[], metavar="NAME:VALUE")
@@ -127,6 +146,7 @@ def _mistake(given: argparse.Namespace) -> str | None:
         (given.url and not given.model, "--url needs --model, the name that its server knows"),
         (not given.url and given.model not in (None, *PROFILES), f"--model: {given.model!r} is not among the profiles"),
         (given.url and given.picker_address, "--url has its own picker: --picker-address is for our own Envoy"),
+        (given.url and given.rival, "--url has its own router: --rival is for our own servers"),
         (given.picker_pid and not given.picker_address, "--picker-pid is that of --picker-address"),
         (given.streams and (given.upstream != "instant" or given.url), "--streams needs --upstream instant"),
         (given.raw and not given.json, "--raw goes into --json FILE"),

@@ -28,24 +28,29 @@ class Writer:
             json.dumps(shot.model or plan.model).encode(),
             text,
             shot.answer_tokens,
-            self._options(),
+            self._options(shot),
         )
         return self._head(shot, len(body)) + body
 
-    def _options(self) -> bytes:
+    def _options(self, shot: Shot) -> bytes:
         options = b',"ignore_eos":true' if self.plan.ignore_eos else b""
         if self.plan.stream:
             options += b',"stream":true,"stream_options":{"include_usage":true}'
-        return options
+        asked = self._asked(shot)
+        return options + (b',"stop":"x-answer %b"' % asked.encode() if asked else b"")
+
+    def _asked(self, shot: Shot) -> str | None:
+        """What the upstream that costs nothing is to do, where that is not a small JSON answer."""
+        if self.plan.hold:
+            return "hold"
+        return None if self.plan.pause_ms is None else f"{shot.answer_tokens}/{self.plan.pause_ms:g}"
 
     def _head(self, shot: Shot, length: int) -> bytes:
         plan = self.plan
         headers = [("host", plan.host), ("content-type", "application/json"), *plan.headers]
         if shot.tenant is not None:
             headers.append((FAIRNESS[0], shot.tenant))
-        if plan.hold:
-            headers.append(("x-answer", "hold"))
-        elif plan.pause_ms is not None:
-            headers.append(("x-answer", f"{shot.answer_tokens}/{plan.pause_ms:g}"))
+        if (asked := self._asked(shot)) is not None:
+            headers.append(("x-answer", asked))
         lines = [f"POST {plan.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
         return ("\r\n".join(lines) + f"\r\ncontent-length: {length}\r\n\r\n").encode()

@@ -52,6 +52,8 @@ class Case:
     pause_ms: float | None = None
     """Between tokens, for servers that answer at once."""
     rounds_max: int | None = None
+    judged: bool = False
+    """Whether answers are held against the objectives of `bench sim`, and hits in prefix caches are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +117,34 @@ def _case(name: str, pace: Pace, sizes: Sizes, rate: float, connections: int) ->
     )
 
 
-def workload_case(workload: Workload, pace: Pace) -> Case:
-    """A workload's requests at its own pattern of arrivals. Raises ValueError for one that real time cannot play."""
+def workload_case(workload: Workload, pace: Pace, time_factor: float = 1.0) -> Case:
+    """A workload's requests at its own pattern of arrivals, in a world where a second takes `time_factor` seconds.
+
+    The rate is in requests a second here, so it is what changes with the factor. Raises ValueError for a workload that
+    real time cannot play.
+    """
     if workload.shape.happenings or workload.shape.absent:
         raise ValueError(f"workload {workload.name!r} is about replicas that come and go: only `bench sim` plays that")
-    rate = pace.rate or workload.natural_rate
+    rate = pace.rate or workload.natural_rate / time_factor
     number = min(pace.requests_max, max(REQUESTS_MIN, round(rate * pace.seconds)))
 
     def shots(seed: int) -> list[Shot]:
-        arrivals = workload.arrivals(rate, Random(f"arrivals {seed}"), number)
+        arrivals = workload.arrivals(rate * time_factor, Random(f"arrivals {seed}"), number)
         return [
             Shot(
-                arrival.at,
+                arrival.at * time_factor,
                 arrival.ask.prompt_tokens,
                 arrival.ask.output_tokens,
                 arrival.ask.blocks,
                 arrival.after,
-                arrival.gap_s,
+                arrival.gap_s * time_factor,
                 arrival.ask.adapter,
                 arrival.ask.tenant,
             )
             for arrival in arrivals
         ]
 
-    return Case(workload.name, shots, number / rate, rate, block_tokens=workload.block_tokens)
+    return Case(workload.name, shots, number / rate, rate, block_tokens=workload.block_tokens, judged=True)
 
 
 def deal(shots: Sequence[Shot], hands: int) -> list[list[Shot]]:

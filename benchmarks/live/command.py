@@ -20,8 +20,9 @@ from typing import Any
 from benchmarks.live import summary
 from benchmarks.live.arguments import parse
 from benchmarks.live.cases import Case
-from benchmarks.live.fleet import running
+from benchmarks.live.fleet import Simulated, running
 from benchmarks.live.generators import Generators, generators
+from benchmarks.live.judged import Judge
 from benchmarks.live.machine import machine, sentence
 from benchmarks.live.measure import Asking, Held, Slice, Slices
 from benchmarks.live.plan import Setup, rounds, setups
@@ -131,10 +132,12 @@ class _Run:
     async def _setup(self, setup: Setup, made: Generators, folder: Path, progress: Progress) -> None:
         _make(folder)
         async with AsyncExitStack() as closing:
-            targets, model, servers = self._targets, self._given.model, None
+            targets, model, servers, judge = self._targets, self._given.model, None, None
             if setup.servers is not None:
                 fleet = await closing.enter_async_context(running(setup.servers, self._given.replica_port, folder))
                 model, servers = fleet.model, fleet.pid
+                if isinstance(setup.servers, Simulated):
+                    judge = Judge(setup.servers.spec, setup.servers.time_factor, fleet.addresses)
                 self._told.servers.append(setup.servers.describe())
                 targets = []
                 for number, chain in enumerate(setup.chains):
@@ -142,7 +145,7 @@ class _Run:
                     targets.append(await closing.enter_async_context(site(chain, fleet, place)))
             ignores_eos = self._given.ignore_eos or setup.servers is not None
             asking = Asking(model, self._given.timeout, ignores_eos, self._given.header)
-            await self._play(setup, targets, Slices(made, asking, servers), progress)
+            await self._play(setup, targets, Slices(made, asking, servers, judge), progress)
 
     async def _play(self, setup: Setup, targets: Sequence[Target], slices: Slices, progress: Progress) -> None:
         idle = {}

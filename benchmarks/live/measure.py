@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.live.cases import Case, deal
 from benchmarks.live.generators import Generators
+from benchmarks.live.judged import Judge, Judged
 from benchmarks.live.messages import Plan, Result, Shot
 from benchmarks.live.process import cpu_s, rss_bytes
 from benchmarks.live.site import ext_proc_counter
@@ -16,6 +17,7 @@ from benchmarks.live.target import Target
 
 SETTLE_S = 0.05  # until the end of the last request has reached the picker
 HOLD_S_MAX = 60.0
+HOLD_UNSEEN_S = 2.0  # where nobody counts who has got through
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Slice:
     cpu_s: dict[str, float]
     messages: int
     rss: dict[str, int]
+    judged: Judged | None = None
 
 
 @dataclass(slots=True)
@@ -54,10 +57,11 @@ class Held:
 class Slices:
     """Plays slices, each with prompts that no other has."""
 
-    def __init__(self, generators: Generators, asking: Asking, servers: int | None) -> None:
+    def __init__(self, generators: Generators, asking: Asking, servers: int | None, judge: Judge | None = None) -> None:
         self._generators = generators
         self._asking = asking
         self._servers = servers
+        self._judge = judge
         self._played = 0
 
     async def idle(self, target: Target, seconds: float) -> dict[str, float]:
@@ -75,11 +79,18 @@ class Slices:
             dealt = [shots] * len(self._generators)
         self._played += 1
         await self._generators.prepare([self._plan(case, target, part, hand) for hand, part in enumerate(dealt)])
+        judge = self._judge if case.judged else None
+        looked, found = await judge.cached() if judge else (0.0, 0.0)
         messages, before = ext_proc_counter(target, "stream_msgs_sent"), self._used(target)
         began = time.monotonic()
         results = await self._generators.go()
         await asyncio.sleep(SETTLE_S)
         took, after = time.monotonic() - began, self._used(target)
+        judged = None
+        if judge is not None:
+            looked_now, found_now = await judge.cached()
+            met = sum(judge.met(part, result) for part, result in zip(dealt, results, strict=True))
+            judged = Judged(met, looked_now - looked, found_now - found)
         return Slice(
             case,
             target,
@@ -89,6 +100,7 @@ class Slices:
             {role: max(0.0, after[role] - before[role] - idle.get(role, 0.0) * took) for role in before},
             ext_proc_counter(target, "stream_msgs_sent") - messages,
             {role: rss_bytes(pid) for role, pid in target.processes.items()},
+            judged,
         )
 
     async def hold(self, target: Target, streams: int) -> Held:
@@ -100,9 +112,9 @@ class Slices:
         await self._generators.prepare([plan, *[nobody] * (len(self._generators) - 1)])
         try:
             async with asyncio.timeout(HOLD_S_MAX):
-                while target.picker and ext_proc_counter(target, "streams_started") - started < streams:
+                while target.ext_proc and ext_proc_counter(target, "streams_started") - started < streams:
                     await asyncio.sleep(0.1)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5 if target.ext_proc else HOLD_UNSEEN_S)
             return Held(target.name, streams, {role: rss_bytes(pid) for role, pid in target.processes.items()})
         finally:
             await self._generators.go()

@@ -12,6 +12,7 @@ from benchmarks.live.cases import Case, Pace, answer_case, prompt_case, workload
 from benchmarks.live.fleet import Instant, Kind, Simulated
 from benchmarks.live.site import Chain
 from benchmarks.live.target import parse_address
+from benchmarks.rivals import known
 from benchmarks.sim.fleet import FleetSpec
 from benchmarks.workloads import catalogue
 from benchmarks.workloads.read import read
@@ -55,7 +56,8 @@ def _groups(given: argparse.Namespace) -> Iterator[tuple[Kind, list[Case]]]:
     pace = _pace(given)
     if given.workload or given.trace:
         workload = _workload(given)
-        yield _simulated(given, 1.0, workload.shape), [workload_case(workload, pace)]
+        servers = _simulated(given, 1.0, workload.shape)
+        yield servers, [workload_case(workload, pace, servers.time_factor)]
         return
     instant = given.upstream == "instant" and not given.url
     prompts = given.prompts or (cases.QUICK_PROMPTS if given.quick else cases.PROMPTS)[given.closed]
@@ -113,6 +115,12 @@ def _chains(given: argparse.Namespace, wiring: str) -> Iterator[Chain]:
     if given.picker_address:
         address = parse_address(given.picker_address, remote=given.allow_remote, flag="--picker-address")
         yield Chain(given.picker_address, envoy, address=address, pid=given.picker_pid)
+    for text in dict.fromkeys(given.rival if wiring == given.wiring[0] else ()):  # they know nothing of wirings
+        rival = known.find(text, given.rival_venv)
+        if given.rival_front != "envoy":
+            yield Chain(rival.name, envoy, rival=rival, front=False)
+        if given.rival_front != "none":
+            yield Chain(f"Envoy + {rival.name}", envoy, rival=rival)
 
 
 def _streams(given: argparse.Namespace) -> Sequence[int]:

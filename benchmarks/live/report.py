@@ -28,6 +28,11 @@ def mib(value: float | None) -> str:
     return "-" if value is None else f"{value / 2**20:,.0f}"
 
 
+def percent(value: float | None) -> str:
+    """Of a fraction."""
+    return "-" if value is None else f"{value:.1%}"
+
+
 def number(value: float | None) -> str:
     """With one digit after the point."""
     return "-" if value is None else f"{value:,.1f}"
@@ -73,6 +78,8 @@ LATENCY: Sequence[Column] = (
     *HEAD,
     ("req/s", _is("requests_per_s", number)),
     ("answers", _answers),
+    ("goodput", _is("goodput", percent)),
+    ("hits", _is("hit_rate", percent)),
     ("TTFT p50 ms", _at("ttft", "p50")),
     ("p99", _at("ttft", "p99")),
     ("TPOT p50 ms", _at("tpot", "p50")),

@@ -1,4 +1,6 @@
-"""One Envoy with one picker, or with none, in front of the model servers; everything listens on loopback.
+"""One Envoy with one picker or with none, or another router with or without an Envoy, in front of the model servers.
+
+Everything listens on loopback.
 
 Must stay true: whatever happens, leaving a site ends every process it started.
 """
@@ -11,8 +13,8 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,12 @@ from typing import Any
 from benchmarks.live.fleet import Fleet
 from benchmarks.live.process import last_words, started
 from benchmarks.live.target import Target
+from benchmarks.rivals.rival import Entry, Place
 from epp.cli.envoy import TELLS_SERVED_SINCE, EnvoyPlan, Wiring, envoy_config, envoy_version, find_envoy
 from epp.cli.stack import StartError, end, free_ports
 
 START_S = 30.0
+RIVAL_START_S = 90.0
 POLL_S = 0.05
 PATH = "/v1/chat/completions"
 ENVOY_WORKERS = 2
@@ -31,7 +35,8 @@ ENVOY_WORKERS = 2
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What stands between client and model servers: our own picker with these flags, the one at `address`, or none."""
+    """What stands between client and model servers: our own picker with these flags, the one at `address`, another
+    router (`rival`), or an Envoy alone."""
 
     name: str
     wiring: Wiring
@@ -40,6 +45,9 @@ class Chain:
     """What our own picker is started as."""
     address: str | None = None
     pid: int | None = None
+    rival: Entry | None = None
+    front: bool = True
+    """Whether an Envoy is there; before a rival there need not be one."""
 
 
 @asynccontextmanager
@@ -47,8 +55,22 @@ async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target
     """A chain that has answered a request. Raises StartError."""
     children: list[subprocess.Popen[bytes]] = []
     metrics = None
+    servers = fleet.addresses
     try:
         address, pid = chain.address, chain.pid
+        if chain.rival is not None:
+            port, metrics_port = free_ports(2)
+            place = Place(servers, fleet.model, port, metrics_port, folder)
+            rival = started(chain.rival.command(place), folder / "rival.log")
+            children.append(rival)
+            log, name = folder / "rival.log", chain.rival.rival.name
+            await _until(_uses_all(chain.rival, place), name, rival, log, RIVAL_START_S)
+            servers, pid = [f"127.0.0.1:{place.port}"], rival.pid
+            if not chain.front:
+                target = Target(chain.name, ("127.0.0.1", place.port), PATH, "bench", picker=pid)
+                await _answers(target, fleet.model, chain)
+                yield target
+                return
         if address is not None:
             await _listens(address)
         if chain.flags is not None:
@@ -58,12 +80,13 @@ async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target
             address, pid = f"127.0.0.1:{grpc}", picker.pid
             await _until(_knows(fleet, admin), "OneHop", picker, folder / "onehop.log")
         port, admin_port = free_ports(2)
-        envoy = _envoy(chain, fleet, address, (port, admin_port), folder)
+        pools = {fleet.model: servers}
+        envoy = _envoy(chain, pools, address, (port, admin_port), folder)
         children.append(envoy)
         ready = f"http://127.0.0.1:{admin_port}/ready"
         await _until(lambda: "LIVE" in _get(ready), "Envoy", envoy, folder / "envoy.out")
-        place = Target(chain.name, ("127.0.0.1", port), PATH, "bench")
-        target = replace(place, envoy=envoy.pid, picker=pid, admin=admin_port, metrics=metrics)
+        target = Target(chain.name, ("127.0.0.1", port), PATH, "bench", ext_proc=address is not None)
+        target = replace(target, envoy=envoy.pid, picker=pid, admin=admin_port, metrics=metrics)
         await _answers(target, fleet.model, chain)
         yield target
     finally:
@@ -84,12 +107,24 @@ def _onehop(chain: Chain, fleet: Fleet, folder: Path, ports: tuple[int, int, int
     return started(command, folder / "onehop.log")
 
 
+def _uses_all(entry: Entry, place: Place) -> Callable[[], bool]:
+    """Whether another router says that it has all servers to choose from."""
+
+    def used() -> bool:
+        page = _get(f"http://127.0.0.1:{place.port}{entry.rival.ready_path}")
+        with suppress(ValueError):
+            return bool(page) and entry.rival.ready(page, len(place.workers))
+        return False
+
+    return used
+
+
 def _envoy(
-    chain: Chain, fleet: Fleet, picker: str | None, ports: tuple[int, int], folder: Path
+    chain: Chain, pools: Mapping[str, Sequence[str]], picker: str | None, ports: tuple[int, int], folder: Path
 ) -> subprocess.Popen[bytes]:
     """Envoy on the ports of its listener and of its administration."""
     binary = find_envoy()
-    config = _config(chain, fleet, picker, ports, envoy_version(binary) >= TELLS_SERVED_SINCE)
+    config = _config(chain, pools, picker, ports, envoy_version(binary) >= TELLS_SERVED_SINCE)
     (folder / "envoy.json").write_text(json.dumps(config))
     command = [binary, "--config-path", str(folder / "envoy.json"), "--log-path", str(folder / "envoy.log")]
     command += ["--log-level", "error", "--concurrency", str(ENVOY_WORKERS), "--disable-hot-restart"]
@@ -109,14 +144,18 @@ def _knows(fleet: Fleet, admin: int) -> Callable[[], bool]:
 
 
 def _config(
-    chain: Chain, fleet: Fleet, picker: str | None, ports: tuple[int, int], tells_served: bool
+    chain: Chain,
+    pools: Mapping[str, Sequence[str]],
+    picker: str | None,
+    ports: tuple[int, int],
+    tells_served: bool,
 ) -> dict[str, Any]:
     """The quickstart's Envoy, without health checks (not every picker has them), or without any picker at all."""
     plan = EnvoyPlan(
         *ports,
         picker or "127.0.0.1:1",
-        {fleet.model: fleet.addresses},
-        fleet.model,
+        pools,
+        next(iter(pools)),
         chain.wiring,
         failure_mode_allow=False,
         tells_served=tells_served,
@@ -168,13 +207,15 @@ def _ask(target: Target, model: str) -> int:
         connection.close()
 
 
-async def _until(ready: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    ends = asyncio.get_running_loop().time() + START_S
+async def _until(
+    ready: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path, seconds: float = START_S
+) -> None:
+    ends = asyncio.get_running_loop().time() + seconds
     while not await asyncio.to_thread(ready):
         if process.poll() is not None:
             raise StartError(f"{what} stopped at once (exit code {process.returncode}): {last_words(log)}")
         if asyncio.get_running_loop().time() > ends:
-            raise StartError(f"{what} was not ready in {START_S:.0f} s: {last_words(log)}")
+            raise StartError(f"{what} was not ready in {seconds:.0f} s: {last_words(log)}")
         await asyncio.sleep(POLL_S)
 
 

@@ -56,6 +56,7 @@ def _row(parts: Sequence[Slice]) -> Row:
         "itl": spread(np.concatenate([np.frombuffer(r.gaps, np.float32) for p in parts for r in p.results])),
         "tokens": sum(sample.tokens for sample in whole),
         "tokens_per_read": _ratio(sum(sample.tokens for sample in whole), sum(sample.reads for sample in whole)),
+        **_worth(parts, len(samples)),
         **_costs(parts),
         "generator": _generator(parts, samples),
     }
@@ -96,12 +97,20 @@ def _seconds(part: Slice) -> float:
     return max(min(result.seconds, result.counted_to) - result.counted_from for result in part.results)
 
 
+def _worth(parts: Sequence[Slice], offered: int) -> Row:
+    """The part of all that were asked for that kept the objectives, and of prompt tokens that were cached."""
+    judged = [part.judged for part in parts if part.judged is not None]
+    met = sum(one.met for one in judged)
+    hit, queried = sum(one.hit_tokens for one in judged), sum(one.queried_tokens for one in judged)
+    return {"goodput": _ratio(met, offered) if judged else None, "hit_rate": _ratio(hit, queried)}
+
+
 def _costs(parts: Sequence[Slice]) -> Row:
     """CPU seconds a request, a message and a token, of all that were sent; bytes of memory at the end."""
     asked = sum(_asked(result) for part in parts for result in part.results)
     tokens = sum(sample.tokens for part in parts for result in part.results for sample in result.samples)
     messages = sum(part.messages for part in parts)
-    seen = all(part.target.admin is not None for part in parts)
+    seen = all(part.target.admin is not None for part in parts)  # an Envoy that would count them
     found: Row = {"messages_per_request": _ratio(messages, asked) if seen else None}
     for role in ("picker", "envoy", "servers"):
         used = sum(part.cpu_s[role] for part in parts) if all(role in part.cpu_s for part in parts) else None

@@ -22,6 +22,9 @@ class Target:
     """Over TLS, to a server with this name."""
     envoy: int | None = None
     picker: int | None = None
+    """Whoever chooses: an ext_proc picker, or another router that proxies."""
+    ext_proc: bool = False
+    """Whether Envoy asks it, and counts that."""
     admin: int | None = None
     """Envoy's admin port."""
     metrics: int | None = None

@@ -1,18 +1,23 @@
 """A model server that costs next to nothing: `python -m benchmarks.live.upstream ADDRESS...`, HTTP/1.1 on each.
 
 What it answers is in the request's `x-answer` header: nothing for a small JSON answer, `TOKENS/MILLISECONDS` for a
-stream of an event a token with that pause between them (so that each travels alone), `hold` for no answer at all.
+stream of an event a token with that pause between them (so that each travels alone), `hold` for no answer at all. As
+not every router passes headers on, the body's `stop` may say the same: `"stop":"x-answer 100/4"`. There is no tokenizer
+to ask, nor anything else but chat completions, models, metrics and health.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from typing import Any
 
 import uvloop
 
 MODEL = "bench-model"
+SEARCHED_BYTES_MAX = 16 << 10  # of a body; in a large one a search would cost
+_ANSWER_ASKED = re.compile(rb'"stop": ?"x-answer ([^"]*)"')
 _JSON = (
     b'{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"}}],'
 )
@@ -40,7 +45,10 @@ def _whole(body: bytes, kind: bytes = b"application/json") -> bytes:
 
 
 _ANSWER = _whole(_JSON)
+_NOTHING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+_CHAT = b"/v1/chat/completions"
 _PAGES = {b"/metrics": _whole(_METRICS, b"text/plain; version=0.0.4"), b"/v1/models": _whole(_MODELS)}
+_PAGES[b"/health"] = _whole(b"")
 
 
 class Upstream(asyncio.Protocol):
@@ -51,6 +59,9 @@ class Upstream(asyncio.Protocol):
         self._head = b""
         self._missing = 0
         self._answer = b""
+        self._known = True
+        self._searched = False
+        self._body = b""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -63,6 +74,8 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._missing:
             self._missing -= len(data)
+            if self._searched:
+                self._body += data
         else:
             self._head += data
             head, found, body = self._head.partition(b"\r\n\r\n")
@@ -73,11 +86,20 @@ class Upstream(asyncio.Protocol):
             if path in _PAGES:
                 self._transport.write(_PAGES[path])
                 return
+            self._known = path == _CHAT
             self._answer = _field(head, b"x-answer")
-            self._missing = int(_field(head, b"content-length") or 0) - len(body)
+            length = int(_field(head, b"content-length") or 0)
+            self._missing = length - len(body)
+            self._searched = not self._answer and length <= SEARCHED_BYTES_MAX
+            self._body = body if self._searched else b""
         if self._missing <= 0:
             self._missing = 0
-            self._reply(self._answer)
+            if self._searched and (asked := _ANSWER_ASKED.search(self._body)):
+                self._answer = asked[1]
+            if self._known:
+                self._reply(self._answer)
+            else:
+                self._transport.write(_NOTHING)
 
     def _reply(self, asked: bytes) -> None:
         if not asked:

@@ -6,6 +6,7 @@ a token.
 """
 
 from collections.abc import Iterable
+from struct import iter_unpack
 
 from xxhash import xxh3_64
 
@@ -30,6 +31,11 @@ def render_chat(messages: Iterable[tuple[str, bytes]], tools: bytes = b"") -> by
 def render_token_ids(ids: Iterable[int]) -> bytes:
     """Return the tokens of a prompt given as token numbers."""
     return b"".join((token & 0xFFFFFFFF).to_bytes(TOKEN_BYTES, "little") for token in ids)
+
+
+def tokens_of(text: bytes) -> list[int]:
+    """Return a number for each token, below 2^31."""
+    return [number & 0x7FFFFFFF for (number,) in iter_unpack("<I", text[: len(text) // TOKEN_BYTES * TOKEN_BYTES])]
 
 
 def hash_blocks(tokens: bytes, block_tokens: int, seed: str) -> tuple[int, ...]:

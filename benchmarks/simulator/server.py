@@ -14,7 +14,7 @@ from benchmarks.simulator.answer import Answer, draw_output_tokens, write_text
 from benchmarks.simulator.driver import Driver, Ticket
 from benchmarks.simulator.exposition import expose
 from benchmarks.simulator.openai import ApiError, Ask, parse_chat, parse_completion
-from benchmarks.simulator.prompt import hash_blocks
+from benchmarks.simulator.prompt import hash_blocks, tokens_of
 from benchmarks.simulator.sequence import Job
 from benchmarks.simulator.spec import ReplicaSpec
 
@@ -48,6 +48,7 @@ class ReplicaServer:
         app.on_response_prepare.append(self._sign)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._completion)
+        app.router.add_post("/tokenize", self._tokenize)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)
@@ -122,6 +123,17 @@ class ReplicaServer:
                 "input prompt or the number of requested output tokens.",
             )
         return longest - ask.prompt_tokens
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        """Of a chat or of a `prompt`: vLLM's route, which routers ask for the tokens of a prompt."""
+        body = await request.read()
+        try:
+            tokens = tokens_of((parse_chat if b'"messages"' in body else parse_completion)(body).prompt)
+        except ApiError as error:
+            return web.json_response(error.body, status=error.status)
+        longest = self.driver.replica.config.context_tokens_max
+        told = {"count": len(tokens), "max_model_len": longest, "tokens": tokens, "token_strs": None}
+        return web.json_response(told)
 
     async def _models(self, request: web.Request) -> web.Response:
         cards = [self._card(name, None) for name in self.spec.models]

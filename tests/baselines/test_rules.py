@@ -153,6 +153,22 @@ def test_sglang_follows_the_longest_match_above_its_threshold_while_loads_are_ba
     assert (matched, below, imbalanced) == ("a", "b", "b")
 
 
+def test_sglang_takes_the_first_of_workers_that_are_equally_busy() -> None:
+    pool = endpoints(3, requests=[1, 0, 0])
+
+    assert {choose(sglang_cache_aware.profile(), query(text(64, b"x"), seed=n), pool) for n in range(20)} == {"b"}
+
+
+def test_sglang_forgets_a_worker_that_is_gone_and_takes_the_first_which_remembers_nothing() -> None:
+    profile, pool, prompt = sglang_cache_aware.profile(), endpoints(3, requests=[1, 2, 0]), text(640, b"x")
+    assert choose(profile, query(prompt), pool) == "c"
+    left = pool[:2]
+    left[0].inflight_requests = 5
+
+    assert choose(profile, query(prompt), left) == "a"  # not the least busy
+    assert choose(profile, query(prompt), left) == "b"  # nobody is known to have it
+
+
 def test_production_stack_sends_what_shares_a_chunk_to_one_endpoint_whatever_it_has_to_do() -> None:
     profile, pool = production_stack_prefix.profile(), endpoints(4)
     shared = text(64, b"s")

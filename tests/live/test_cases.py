@@ -35,6 +35,16 @@ def test_a_rate_gives_its_number_of_requests() -> None:
     assert len(bounded) == 7
 
 
+def test_at_a_time_factor_the_whole_workload_goes_as_much_faster_gaps_between_turns_too() -> None:
+    workload = find("multi-turn", None)
+    shots = workload_case(workload, Pace(40.0, rate=2.0)).shots(0)
+    faster = workload_case(workload, Pace(20.0, rate=4.0), time_factor=0.5).shots(0)
+
+    assert len(shots) == len(faster) > 20
+    assert any(shot.gap_s > 0 for shot in shots)
+    assert [(s.at / 2, s.gap_s / 2, s.blocks) for s in shots] == [(s.at, s.gap_s, s.blocks) for s in faster]
+
+
 def test_constant_arrivals_are_at_equal_distances() -> None:
     times = Constant()(4.0, Random(1))
     found = [next(times) for _ in range(9)]

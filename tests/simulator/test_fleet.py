@@ -110,6 +110,22 @@ async def test_completions_answer_text(fleet: SimulatedFleet, http: aiohttp.Clie
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == answer["choices"][0]["text"]
 
 
+async def test_a_router_may_ask_for_the_tokens_of_a_prompt(fleet: SimulatedFleet, http: aiohttp.ClientSession) -> None:
+    replica = fleet.replicas[0]
+    asked = {"model": "llama3-8b", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+    _, answer = await post(http, replica, asked)
+    async with http.post(f"{replica.url}/tokenize", json=asked) as response:
+        told = await response.json()
+    async with http.post(f"{replica.url}/tokenize", json={"prompt": [7, 8, 9]}) as response:
+        numbers = await response.json()
+    async with http.post(f"{replica.url}/tokenize", data=b'{"messages": 3}') as response:
+        refused = response.status
+
+    assert told["count"] == len(told["tokens"]) == answer["usage"]["prompt_tokens"]
+    assert numbers["tokens"] == [7, 8, 9]
+    assert refused == 400
+
+
 async def test_models_name_aliases_and_adapters(fleet: SimulatedFleet, http: aiohttp.ClientSession) -> None:
     async with http.get(f"{fleet['a'].url}/v1/models") as response:
         listed = await response.json()

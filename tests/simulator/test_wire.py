@@ -9,7 +9,7 @@ import pytest
 from benchmarks.simulator.answer import Answer, draw_output_tokens, write_text
 from benchmarks.simulator.exposition import expose
 from benchmarks.simulator.openai import ApiError, Ask, parse_chat, parse_completion
-from benchmarks.simulator.prompt import hash_blocks
+from benchmarks.simulator.prompt import hash_blocks, tokens_of
 from tests.simulator import make
 
 
@@ -37,6 +37,15 @@ def test_text_parts_are_the_same_tokens_as_plain_text() -> None:
     parts = parse_chat(b'{"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}')
 
     assert parts.prompt == chat(("user", "hi")).prompt
+
+
+def test_tokens_are_numbers_that_agree_as_far_as_the_text_does() -> None:
+    ours, theirs = tokens_of(chat(("user", "hello you")).prompt), tokens_of(chat(("user", "hello, you")).prompt)
+
+    assert len(ours) == chat(("user", "hello you")).prompt_tokens
+    assert ours[:3] == theirs[:3]
+    assert ours != theirs
+    assert all(0 <= number < 2**31 for number in ours)
 
 
 def test_hashes_agree_up_to_the_first_difference() -> None:

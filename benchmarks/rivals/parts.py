@@ -1,0 +1,67 @@
+"""The runs of `bench live` of which the comparison is made, as its arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A workload on a fleet at loads around its knee.
+
+    `knee_rps` is what `bench sim --load 1` finds for this workload and fleet with 400 (multi-turn) and 500 requests:
+    least-request has 80 % goodput there. It is in the fleet's time, of which a second takes `time_factor` seconds here.
+    """
+
+    workload: str
+    model: str
+    gpu: str
+    replicas: int
+    knee_rps: float
+    load: float
+    requests: int
+    time_factor: float
+
+    @property
+    def rate(self) -> float:
+        """Requests a second of the fleet's time."""
+        return self.knee_rps * self.load
+
+    def asked(self, *, quick: bool) -> int:
+        """Requests of a run; a workload of sessions has about as many."""
+        return 60 if quick else self.requests
+
+    def describe(self) -> str:
+        """For a heading."""
+        fleet = f"{self.replicas} x {self.model} on {self.gpu}"
+        return f"{self.workload} at {self.load:g} of the knee, {self.rate:.3g} req/s, {fleet}"
+
+
+ROUTINGS = (
+    Routing("multi-turn", "qwen3-32b", "a100x2", 4, 12.94, 1.0, 300, 0.5),
+    Routing("multi-turn", "qwen3-32b", "a100x2", 4, 12.94, 1.5, 300, 0.5),
+    Routing("conversation", "llama3-8b", "h100", 4, 3.275, 1.5, 200, 0.25),
+)
+
+
+def hop(rivals: Sequence[str], *, quick: bool) -> Iterator[list[str]]:
+    """CPU at full speed, ours in both wirings, then latency at a gentle rate; servers that cost next to nothing."""
+    servers = ["--upstream=instant", "--replicas=8", "--streams=0"]
+    seconds = "1" if quick else "1.5"
+    full = [*servers, "--closed", f"--seconds={seconds}", "--wiring=w1,duplex", *rivals]
+    yield [*full, f"--prompts={'1KB' if quick else '1KB,32KB,220KB'}", "--connections=8"]
+    yield [*full, f"--answers={'100' if quick else '100,1000'}", "--connections=8"]
+    gentle = ["--rate=40", "--rounds=1", f"--seconds={'1' if quick else '3'}"]
+    yield [*servers, *gentle, "--wiring=w1,duplex", "--prompts=1KB", *rivals]
+
+
+def routing(case: Routing, rivals: Sequence[str], data: Path | None, *, quick: bool) -> list[str]:
+    """The workload, each request at its time, to servers that take as long as GPUs would."""
+    words = [f"--workload={case.workload}", f"--model={case.model}", f"--gpu={case.gpu}", f"--replicas={case.replicas}"]
+    words += [f"--rate={case.rate / case.time_factor:.5g}", f"--time-factor={case.time_factor}", "--rounds=1"]
+    words += [f"--requests={case.asked(quick=quick)}", "--seconds=600", "--timeout=40", "--rival-front=none", *rivals]
+    folder = data or os.environ.get("ONEHOP_TRACES")
+    return [*words, f"--data={folder}"] if folder else words
