@@ -11,41 +11,27 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from epp import rehearsal
-from epp.admission import flow_settings, gate_of
-from epp.chooser import DefaultModelChooser, SemanticChooser
+from epp.admission import flow_settings
 from epp.configured import Configured
 from epp.datastore.fleet import Fleet
 from epp.datastore.overview import ejected, lacking
-from epp.datastore.pool import Pool
 from epp.datastore.receipts import Keeping, Receipts
-from epp.director import Director, Rules
-from epp.domain import Chooser, ConfigError, Endpoint, Fault, Receipt
+from epp.director import Director
+from epp.domain import ConfigError, Receipt
 from epp.edge import admin, tls
 from epp.edge.classify_api import ClassifyApi
 from epp.edge.discovery_file import DiscoveryFile
 from epp.edge.health import Health
 from epp.edge.methods import Server
-from epp.edge.processor import Processor
 from epp.edge.scrape import Scraper
-from epp.edge.stream import Shared, Stream
 from epp.edge.watched_file import WatchedFile
-from epp.flow.gate import Gate
-from epp.flow.settings import GatewayTimeouts
-from epp.leaving import Leaving, outlook_of
-from epp.picking import Picking
+from epp.ports import Ports, classify_s
 from epp.protocol.decision import Signer
 from epp.protocol.exchange import Buffers
-from epp.protocol.headers import FAIRNESS, OBJECTIVE
-from epp.protocol.identity import source
 from epp.readiness import Readiness
-from epp.scheduling.framework import Scheduler
-from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
-from epp.scheduling.plugins.health import HealthFilter
-from epp.scheduling.spill import Spill, SpillRules
 from epp.scopes import Scope, scopes
 from epp.settings import Settings
 from epp.telemetry import Telemetry
@@ -55,6 +41,7 @@ if TYPE_CHECKING:
     from epp.edge.otel import Tracing
     from epp.kubernetes import Kubernetes
     from epp.semantic_stage import SemanticStage
+    from epp.workers.crew import Crew
     from semantic.router import Observe
 
 log = logging.getLogger(__name__)
@@ -65,7 +52,7 @@ NO_SOURCE = (
     "or one of --pool-name, --pool, --pool-selector, --picker-service, --endpoint-selector is required: "
     "they say where the endpoints come from"
 )
-COUNTS = ("streams", "classifier", "semantic_stage", "scorers")  # conditions to look at, and no trouble
+COUNTS = ("streams", "crew", "classifier", "semantic_stage", "scorers")  # conditions to look at, and no trouble
 FILE_POOL = "default"  # the pool's name where only a file knows of it
 
 
@@ -99,28 +86,35 @@ class App:
             self._conditions["tracing"] = self._tracing.trouble
         self._certificates = None if settings.cert_path is None else tls.PairFolder(settings.cert_path)
         self._signer = None if settings.decision_key_file is None else _signer(settings.decision_key_file)
-        self._profiles: list[Scheduler] = []
-        self._gates: list[Gate] = []
-        self._gate_names: list[str] = []
-        self.fleet.on_room = self._room
-        self._profile_pools: list[tuple[Scheduler, Pool]] = []
+        self._ports = Ports(
+            settings,
+            self._configured,
+            self.fleet,
+            self.receipts,
+            self.telemetry,
+            now=self._now,
+            signer=self._signer,
+        )
+        self._crew: Crew | None = None
+        self.fleet.on_room = self._ports.room
         self._scraper = Scraper(
             self.fleet.all,
             now=self._now,
             interval_s=self._configured.scrape_s(settings),
             source=self._configured.source,
             on_failure=self.telemetry.read_failed,
-            on_probe=lambda endpoint: self._probed(),
-            on_visit=self._room,
+            on_probe=lambda endpoint: self._ports.probed(),
+            on_visit=self._ports.room,
         )
         self._conditions["scrape"] = lambda: dict(self._scraper.errors)
         self._conditions["series"] = lambda: lacking(self.fleet.all.endpoints) or None
         self._conditions["ejected"] = lambda: ejected(self.fleet.all.endpoints, self._now()) or None
-        self._conditions["scorers"] = lambda: {n: why for p in self._profiles for n, why in p.unused.items()} or None
-        self._processors: list[Processor] = []
-        self._pickings: dict[str, Picking] = {}  # by the name of the pool, for prompts that are only tried
+        self._conditions["scorers"] = self._ports.unused
         self._readiness = Readiness(
-            self._tell_ready, "serving", *(self._kubernetes.requires if self._kubernetes else ())
+            self._tell_ready,
+            "serving",
+            *(["workers"] if settings.workers > 1 else []),
+            *(self._kubernetes.requires if self._kubernetes else ()),
         )
 
     async def run(self) -> None:
@@ -157,6 +151,8 @@ class App:
         if self._file is not None:
             runs["discovery"] = self._file.watch()
             self.telemetry.reloads["discovery"] = partial(_reloads, self._file)
+        if self._crew is not None:
+            runs["workers"] = self._crew.run()
         if self._stage is not None:
             runs["semantic"] = self._stage.watch()
         if self._kubernetes is not None:
@@ -169,7 +165,7 @@ class App:
         return [tasks.create_task(run, name=name) for name, run in runs.items()]
 
     def _tell_ready(self, ready: bool) -> None:
-        self.health.set(ready=ready and not self.stop.is_set())
+        self._set_health(ready=ready and not self.stop.is_set())
         settings = self._settings
         if ready:
             how = "over TLS" if settings.secure_serving else "in plaintext"
@@ -178,30 +174,15 @@ class App:
         else:
             log.warning("not ready any more: %s", ", ".join(self._readiness.missing))
 
+    def _set_health(self, *, ready: bool) -> None:
+        self.health.set(ready=ready)
+        if self._crew is not None:
+            self._crew.tell_ready(ready)
+
     def _relisted(self) -> None:
-        for profile in self._profiles:
-            profile.relisted(self.fleet.all.endpoints)
-        self._probed()
+        self._ports.relisted()
         self._scraper.wake()
-        self._room()
-
-    def _room(self) -> None:
-        """An endpoint may have become less busy, or be there at all: whoever waits may go on."""
-        for gate in self._gates:
-            gate.wake()
-
-    def _probed(self) -> None:
-        """What endpoints tell has changed; scorers that lack what they need are not asked, which the log says once."""
-        for profile, pool in self._profile_pools:
-            before = profile.unused
-            profile.probed(pool.endpoints)
-            for name, why in profile.unused.items() - before.items():
-                log.warning("pool %s: %s is not used: %s", pool.name, name, why)
-
-    def _ejected(self, endpoint: Endpoint, fault: Fault | None, why: str) -> None:
-        self.telemetry.ejected(fault or "rate")
-        left_s = endpoint.ejected_until - self._now()
-        log.warning("endpoint %s (%s) is left out for %.0f s: %s", endpoint.name, endpoint.address, left_s, why)
+        self._ports.room()
 
     def _discovery_file(self, path: Path) -> DiscoveryFile:
         over = self.fleet.pool(self.fleet.all.name)
@@ -213,82 +194,50 @@ class App:
         """A server for each ext_proc port, and one for health."""
         settings = self._settings
         self._stage = stage = await self._semantic(closing)
-        buffers = Buffers(settings.body_bytes_max, settings.body_bytes_total_max)
         transport = Transport(settings, self._certificates, self.telemetry)
-        namespace = self._kubernetes.namespace if self._kubernetes else ""
-        servers = []
-        for scope in scopes(settings, self.fleet, namespace):
-            processor = self._processor(scope, stage, buffers)
-            self._processors.append(processor)
-            methods = {**processor.methods(), **self.health.methods()}
-            servers.append(transport.listen(scope.port, methods, plaintext=scope.plaintext))
-        self._conditions["streams"] = lambda: {
-            "open": sum(p.open for p in self._processors),
-            "turned_away": sum(p.turned_away for p in self._processors),
-        }
+        self._conditions["streams"] = self._ports.streams
+        found = [*scopes(settings, self.fleet, self._kubernetes.namespace if self._kubernetes else "")]
+        directors = [self._ports.add(scope, stage) for scope in found]
+        if settings.workers > 1:
+            self._ports.refuse_tellers("--workers")
+        ports = self._crewed if settings.workers > 1 else self._served
+        servers = ports(found, directors, transport)
         return [*servers, transport.listen(settings.grpc_health_port, self.health.methods(), plaintext=True)]
 
-    def _processor(self, scope: Scope, stage: SemanticStage | None, buffers: Buffers) -> Processor:
+    def _served(self, found: list[Scope], directors: list[Director], transport: Transport) -> list[Server]:
+        """This process carries the streams that it decides about."""
+        buffers = Buffers(self._settings.body_bytes_max, self._settings.body_bytes_total_max)
+        servers = []
+        for scope, director in zip(found, directors, strict=True):
+            processor = self._ports.processor(director, scope, buffers, self._tracing)
+            methods = {**processor.methods(), **self.health.methods()}
+            servers.append(transport.listen(scope.port, methods, plaintext=scope.plaintext))
+        return servers
+
+    def _crewed(self, found: list[Scope], directors: list[Director], transport: Transport) -> list[Server]:
+        """Workers do."""
+        from epp.workers.crew import Crew  # noqa: PLC0415  # only who wants them pays for them
+
         settings = self._settings
-        profile, rng = self._configured.scheduler(), Random()
-        spill = Spill(SpillRules(settings.spill_wait, settings.spill_share_max, settings.spill_margin_max))
-        self._profiles.append(profile)
-        self._profile_pools.append((profile, scope.pool))
-        for step in profile.plugins:
-            if isinstance(step, HealthFilter):
-                step.on_eject = self._ejected
-        self.telemetry.measure(profile)
-        leaving = Leaving(spill, outlook_of(profile))
-        picking = Picking(scope.pool, profile, rng, settings.unknown_model, leaving)
-        self._pickings.setdefault(scope.pool.name, picking)
-        flow = self._configured.flow
-        gate = None if scope.first_of_two else gate_of(settings, picking, self._now, self.telemetry, flow)
-        if gate is not None:
-            self._gates.append(gate)
-            self._gate_names.append(scope.pool.name)
-        director = Director(
-            picking=picking,
-            chooser=self._chooser(scope.pool, stage),
-            receipts=self.receipts,
-            telemetry=self.telemetry,
-            now=self._now,
-            wall=time.time,
-            rng=rng,
-            rules=Rules(
-                unparsed=self._configured.unparsed(settings),
-                parsers=self._configured.parsers,
-                tenant=source(settings.tenant_from, FAIRNESS),
-                agent=self._configured.agent(settings),
-                objective=source(settings.objective_from, OBJECTIVE),
-                fallbacks=settings.fallback_endpoints,
-                scores=settings.emit_endpoint_scores,
-                subsets=not settings.disable_endpoint_subset_filter,
-                signer=self._signer,
-                first_of_two=scope.first_of_two,
-                second_of_two=scope.second_of_two and self._signer is not None,
-            ),
-            gate=gate,
+        self._crew = crew = Crew(
+            settings,
+            directors,
+            self.telemetry,
+            pair=transport.pair if settings.secure_serving else None,
+            changed=partial(self._readiness.set, "workers"),
+            tracer=self._tracing,
         )
-        shared = Shared(
-            buffers,
-            settings.usage_sample_every,
-            settings.restore_model,
-            settings.body_timeout,
-            scope.first_of_two,
-            self._tracing,
-        )
-
-        def new_stream() -> Stream:
-            return Stream(director, self.telemetry, self._now, shared)
-
-        return Processor(new_stream, self.telemetry, settings.streams_max)
+        self._conditions["crew"], self._conditions["workers"] = crew.counts, crew.missing
+        doors = [crew.door(scope.port, first=scope.first_of_two, plaintext=scope.plaintext) for scope in found]
+        self._ports.carriers += doors
+        return [*doors]
 
     async def _semantic(self, closing: AsyncExitStack) -> SemanticStage | None:
         """The semantic stage, loaded off the loop; without a configuration there is none."""
         path = self._settings.semantic_config_file
         if path is None:
             return None
-        asked_s, bounded_s = self._settings.classify_deadline, _classify_s(self._settings)
+        asked_s, bounded_s = self._settings.classify_deadline, classify_s(self._settings)
         if bounded_s < asked_s:
             log.warning(
                 "--classify-deadline is %g s and not %g: the gateway gives up after --message-timeout, %g s",
@@ -303,12 +252,6 @@ class App:
         self._conditions["classifier"] = stage.signals.counts
         self._conditions["semantic_stage"] = stage.counts
         return stage
-
-    def _chooser(self, pool: Pool, stage: SemanticStage | None, *, remembers: bool = True) -> Chooser:
-        """Without a semantic stage `auto` is the default model."""
-        if stage is None:
-            return DefaultModelChooser(pool, self._settings.default_model)
-        return SemanticChooser(lambda: stage.router, _classify_s(self._settings), pool, remembers=remembers)
 
     async def _serve_http(self, closing: AsyncExitStack) -> None:
         settings = self._settings
@@ -326,13 +269,13 @@ class App:
             self._conditions,
             _secret(settings),
             now=self._now,
-            prefix=self._prefix_blocks,
+            prefix=self._ports.prefix_blocks,
             more=admin.More(
                 configuration=self._configuration,
-                gates=self._waiting,
+                gates=self._ports.waiting,
                 level=flow_settings(settings).level,
                 rehearse=self._rehearse,
-                ports=lambda: list(self._pickings),
+                ports=lambda: list(self._ports.pickings),
                 since=self._now(),
             ),
         )
@@ -342,17 +285,14 @@ class App:
 
     async def _rehearse(self, body: bytes, pool: str | None) -> dict[str, Any] | None:
         """The receipt of a decision that is not carried out; None where no port decides over that pool."""
-        picking = next(iter(self._pickings.values()), None) if pool is None else self._pickings.get(pool)
+        pickings = self._ports.pickings
+        picking = next(iter(pickings.values()), None) if pool is None else pickings.get(pool)
         if picking is None:
             return None
         receipt = Receipt(rehearsal.ID, rehearsal.ID, self._now(), rehearsal.PATH, None, pool=picking.pool.name)
-        await rehearsal.rehearse(receipt, body, self._chooser(picking.pool, self._stage, remembers=False), picking)
+        chooser = self._ports.chooser(picking.pool, self._stage, remembers=False)
+        await rehearsal.rehearse(receipt, body, chooser, picking)
         return self.receipts.render(receipt)
-
-    def _waiting(self) -> dict[str, dict[str, float]]:
-        """By the pool of a port: requests that wait, and how full its endpoints are (1 is full)."""
-        named = zip(self._gate_names, self._gates, strict=True)
-        return {name: {"waiting": len(gate), "fullness": round(gate.fullness(), 4)} for name, gate in named}
 
     def _configuration(self) -> list[dict[str, Any]]:
         """The files that decide, how often they were read again, and why the last one is not in use."""
@@ -375,25 +315,25 @@ class App:
 
     async def _drain(self, servers: list[Server], tasks: asyncio.TaskGroup) -> None:
         """Not ready first, serving on until gateways look elsewhere; then only open streams, within the timeout."""
-        self.health.set(ready=False)
+        self._set_health(ready=False)
         timeout = self._settings.drain_timeout
         notice = min(self._settings.drain_notice, timeout)
         ends = self._now() + timeout
         log.info("not ready any more; new streams are served for another %.1f s", notice)
         await asyncio.sleep(notice)
-        log.info("draining %d open streams", self._open)
+        log.info("draining %d open streams", self._ports.open)
         *ext_proc, _ = servers
         for server in ext_proc:
             # GOAWAY: connections take no new streams, and new ones are for those who serve on.
             tasks.create_task(server.stop(timeout + CLOSE_GRACE_S), name="drain")
-        while self._open and self._now() < ends:
+        await asyncio.sleep(0)  # they have begun: from now on no stream is overlooked
+        while self._ports.open and self._now() < ends:
             await asyncio.sleep(POLL_S)
-        if self._open:
-            for gate in self._gates:
-                gate.close()
+        if self._ports.open:
+            self._ports.close_gates()
             await asyncio.sleep(POLL_S)  # those that were refused get their answers out
-        if self._open:
-            log.warning("the drain timeout is over, %d streams are cut off", self._open)
+        if self._ports.open:
+            log.warning("the drain timeout is over, %d streams are cut off", self._ports.open)
             for server in ext_proc:
                 await server.stop(None)
 
@@ -401,16 +341,6 @@ class App:
         """Let another replica lead at once, also where we never got to serve."""
         if self._kubernetes is not None:
             await self._kubernetes.step_down()
-
-    def _prefix_blocks(self, endpoint: Endpoint) -> int:
-        """The blocks of prompts that an endpoint is believed to hold, by the port that knows of most."""
-        producers = [producer for profile in self._profiles for producer in profile.producers]
-        held = [p.index.used_blocks(endpoint) for p in producers if isinstance(p, ApproxPrefixCacheProducer)]
-        return max(held, default=0)
-
-    @property
-    def _open(self) -> int:
-        return sum(processor.open for processor in self._processors)
 
 
 def _reloads(file: DiscoveryFile | WatchedFile[Any] | tls.PairFolder) -> tuple[int, int]:
@@ -470,12 +400,6 @@ def _load_stage(path: Path, lenient: bool, observe: Observe) -> SemanticStage:
     from epp.semantic_stage import SemanticStage  # noqa: PLC0415  # only who routes by prompt pays for onnxruntime
 
     return SemanticStage(path, lenient=lenient, observe=observe)
-
-
-def _classify_s(settings: Settings) -> float:
-    """How long a classification may take: what is decided after the gateway gave up is of no use to anybody."""
-    gateway = GatewayTimeouts(settings.message_timeout, settings.max_message_timeout)
-    return min(settings.classify_deadline, gateway.answer_s)
 
 
 async def serve(settings: Settings) -> None:

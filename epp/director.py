@@ -161,9 +161,10 @@ class Director:
             self._telemetry.decided(receipt)
         return result
 
-    def refuse(self, ask: Decide, refused: Refused) -> Answered:
-        """The answer to a request that the exchange itself gave up on."""
+    def refuse(self, ask: Decide, refused: Refused, named: str | None = None) -> Answered:
+        """The answer to a request that the exchange itself gave up on; `named` is its receipt's id, if it has one."""
         receipt = self._receipt(ask)
+        receipt.id = named or receipt.id
         answered = self._refuse(refused, receipt)
         self._receipts.add(receipt)
         return answered

@@ -234,6 +234,12 @@ class Settings(BaseSettings):
     http2_limit: Http2Bounds = Field(
         (), description=f"NAME=VALUE, repeatable: a bound of each connection (native transport): {http2_limits.NAMES}"
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that carry connections: with more than one, these ask one more, which decides",
+    )
     streams_max: int = Field(
         40_000, gt=0, lt=2**31, description="ext_proc streams open at once; one more gets RESOURCE_EXHAUSTED"
     )
@@ -385,10 +391,7 @@ def _check_together(settings: Settings) -> None:
     if settings.config_file is not None and settings.config_text is not None:
         raise ConfigError("--config-text", "cannot go with --config-file; leave one of them out")
     _check_source(settings)
-    http2_limits.check(settings.http2_limit)
-    for name in ("detect_tls", "max_connection_age", "http2_limit"):
-        if settings.transport == "grpc" and getattr(settings, name):
-            raise ConfigError(_flag(name), "has no effect with --transport=grpc; leave one of them out")
+    _check_transport(settings)
     for name in ("tracing_sample", "tracing_endpoint"):
         if getattr(settings, name) is not None and not settings.tracing:
             raise ConfigError(_flag(name), "has no effect without --tracing; leave one of them out")
@@ -399,6 +402,18 @@ def _check_together(settings: Settings) -> None:
             "--admin-address",
             f"{settings.admin_address} is not loopback, so it needs a token in ONEHOP_ADMIN_TOKEN or --admin-token",
         )
+
+
+def _check_transport(settings: Settings) -> None:
+    """What only our own HTTP/2 has, and its bounds."""
+    http2_limits.check(settings.http2_limit)
+    if settings.transport == "native":
+        return
+    for name in ("detect_tls", "max_connection_age", "http2_limit"):
+        if getattr(settings, name):
+            raise ConfigError(_flag(name), "has no effect with --transport=grpc; leave one of them out")
+    if settings.workers > 1:
+        raise ConfigError("--workers", "more than 1 needs --transport=native: grpcio takes no connections from others")
 
 
 def _check_source(settings: Settings) -> None:

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import logging
 import socket
+from typing import Protocol
 
 from epp.edge import tls
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.server import NativeServer
+from epp.edge.http2.tally import Tally
 from epp.edge.methods import Limits, Methods, Server
 from epp.settings import Settings
-from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 
-class Transport:
-    """Makes servers as the settings want them. `certificates` is the folder of the TLS pair, if it has one."""
+class Certificates(Protocol):
+    """Has the pair of the moment."""
 
-    def __init__(self, settings: Settings, certificates: tls.PairFolder | None, telemetry: Telemetry) -> None:
+    @property
+    def pair(self) -> tls.Pair | None: ...
+
+
+def address_of(settings: Settings, port: int) -> str:
+    """`host:port` to listen at."""
+    host = settings.bind_address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Transport:
+    """Makes servers as the settings want them. `certificates` has the TLS pair, where we need not sign one."""
+
+    def __init__(self, settings: Settings, certificates: Certificates | None, tally: Tally) -> None:
         self._settings = settings
-        self._telemetry = telemetry
+        self._tally = tally
         self._certificates = certificates
         self._self_signed: tls.Pair | None = None
         if settings.secure_serving and certificates is None:
@@ -28,23 +42,27 @@ class Transport:
             log.info("the certificate of the ext_proc port is self-signed: clients cannot verify it by an authority")
         self._contexts = None
         if settings.secure_serving and settings.transport == "native":
-            self._contexts = tls.Contexts(self._pair, settings.tls_min_version, settings.tls_cipher_suites)
+            self._contexts = tls.Contexts(self.pair, settings.tls_min_version, settings.tls_cipher_suites)
 
     def listen(self, port: int, methods: Methods, *, plaintext: bool) -> Server:
         """A server for these methods, not started. Raises OSError for a port that is taken."""
         settings = self._settings
-        address = settings.bind_address
-        address = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        secure = settings.secure_serving and not plaintext
+        address = address_of(settings, port)
         if settings.transport == "grpc":
-            return self._grpc(address, methods, secure=secure)
+            return self._grpc(address, methods, secure=settings.secure_serving and not plaintext)
+        return self.native(address, methods, plaintext=plaintext)
+
+    def native(self, address: str | None, methods: Methods, *, plaintext: bool) -> NativeServer:
+        """One over our own HTTP/2; without an address for connections that are handed to it."""
+        settings = self._settings
+        secure = settings.secure_serving and not plaintext
         return NativeServer(
             address,
             methods,
             limits=self._limits(),
             contexts=self._contexts if secure else None,
             detects=settings.detect_tls,
-            tally=self._telemetry,
+            tally=self._tally,
         )
 
     def _grpc(self, address: str, methods: Methods, *, secure: bool) -> Server:
@@ -52,7 +70,7 @@ class Transport:
 
         settings = self._settings
         limits = Limits(settings.grpc_max_recv_msg_size, settings.grpc_max_send_msg_size, settings.streams_max)
-        return GrpcServer(address, methods, tls=credentials(self._pair) if secure else None, limits=limits)
+        return GrpcServer(address, methods, tls=credentials(self.pair) if secure else None, limits=limits)
 
     def _limits(self) -> Http2Limits:
         settings = self._settings
@@ -64,7 +82,8 @@ class Transport:
             **dict(settings.http2_limit),  # type: ignore[arg-type]  # whole where that is wanted: `http2_limits.bound`
         )
 
-    def _pair(self) -> tls.Pair:
+    def pair(self) -> tls.Pair:
+        """The one that new connections are to use."""
         pair = self._self_signed if self._certificates is None else self._certificates.pair
         assert pair is not None, "without TLS nobody asks"
         return pair

@@ -63,6 +63,8 @@ def test_durations_are_gos(text: str, expected: float) -> None:
         (["--admin-address=9091"], "--admin-address: Value error, '9091' is not host:port"),
         (["--transport=h3"], "--transport: Input should be 'grpc' or 'native'"),
         (["--transport=grpc", "--max-connection-age=1h"], "--max-connection-age: has no effect with --transport=grpc"),
+        (["--transport=grpc", "--workers=2"], "--workers: more than 1 needs --transport=native"),
+        (["--workers=0"], "--workers: Input should be greater than or equal to 1"),
         (["--transport=grpc", "--detect-tls"], "--detect-tls: has no effect with --transport=grpc"),
         (["--detect-tls", "--secure-serving=false"], "--detect-tls: has no effect with --secure-serving=false"),
         (["--http2-limit=pings=5"], "--http2-limit: Value error, 'pings' is none of refused_burst"),

@@ -62,4 +62,5 @@ def keep(job: Job, path: Path | None, flights: Sequence[Flight]) -> None:
 
 def label(job: Job) -> str:
     """What progress calls a run."""
-    return f"{job.policy} + {job.admission}, {job.workload.name} at {job.rate:.4g} req/s, seed {job.seed}"
+    crew = f", {job.crew}" if job.crew.count > 1 else ""
+    return f"{job.policy} + {job.admission}, {job.workload.name} at {job.rate:.4g} req/s{crew}, seed {job.seed}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.sim import batch, knee, mix, policies
 from benchmarks.sim.fleet import FleetSpec
+from benchmarks.sim.pickers import SHARINGS, Crew
 from benchmarks.sim.report import report, with_frontier
 from benchmarks.sim.runs import Job, plan_of, processes_default
 from benchmarks.sim.summary import Slo
@@ -76,7 +77,7 @@ def _job(given: argparse.Namespace, workload: Workload, fleet: FleetSpec, policy
     admission = given.admission or own(policy)
     shares = given.mix or workload.shape.mix or (0.0, 1.0, 0.0)
     shown = given.wiring == "duplex"
-    return Job(workload, fleet, policy, admission, 0.0, 0, shares, scrape_s, slo, given.requests, shown)
+    return Job(workload, fleet, policy, admission, 0.0, 0, shares, scrape_s, slo, given.requests, shown, given.crew)
 
 
 def _rates(given: argparse.Namespace, job: Job) -> tuple[float | None, list[tuple[float | None, float]]]:
@@ -138,6 +139,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         default="duplex",
         help="whether the gateway shows us answers (full duplex), or their headers only",
     )
+    parser.add_argument("--pickers", type=int, default=1, metavar="K", help="pickers that requests are dealt over")
+    parser.add_argument("--sharing", choices=SHARINGS, default="nothing", help="what several pickers have in common")
     parser.add_argument("--scrape-ms", type=_positive, default=50.0)
     parser.add_argument("--slo-ttft", type=float, default=2.0, metavar="S")
     parser.add_argument("--slo-prefill-factor", type=float, default=2.0, metavar="F")
@@ -150,8 +153,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     names = [name for words in given.policy or ["default"] for name in words.split(",")]
     given.policy = list(dict.fromkeys(names))
-    if given.seeds < 1:
-        parser.error("--seeds must be at least 1")
+    given.crew = Crew(given.pickers, given.sharing if given.pickers > 1 else "nothing")
+    for name in ("seeds", "pickers"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name} must be at least 1")
     return given
 
 

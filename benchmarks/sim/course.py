@@ -15,7 +15,6 @@ from benchmarks.sim.member import Member
 from benchmarks.simulator.replica import StepResult
 from benchmarks.simulator.sequence import Job, Sequence
 from benchmarks.workloads.questions import answered_by
-from epp.director import Director
 from epp.domain import Usage
 from epp.outcome import Answered, Routed
 
@@ -25,7 +24,6 @@ class Course:
 
     def __init__(
         self,
-        director: Director,
         loop: VirtualLoop,
         members: Iterable[Member],
         over: Callable[[Flight], None],
@@ -33,7 +31,6 @@ class Course:
         shown: bool = True,
     ) -> None:
         self._shown = shown
-        self.director = director
         self._loop = loop
         self._members = {member.address: member for member in members}
         self._over = over
@@ -81,40 +78,42 @@ class Course:
     def _first_token(self, flight: Flight, sequence: Sequence) -> None:
         flight.first_token, flight.cached_tokens = self._loop.now, sequence.cached_tokens
         assert flight.routed is not None
-        self._begin_answer(flight.routed, 200)
+        self._begin_answer(flight, flight.routed, 200)
 
-    def _begin_answer(self, routed: Routed, status: int) -> None:
+    def _begin_answer(self, flight: Flight, routed: Routed, status: int) -> None:
         """Headers and the first piece of a body, whoever gives the answer."""
         now, receipt, lease = self._loop.now, routed.receipt, routed.lease
         assert lease is not None
-        self.director.served(routed, lease.endpoint.address)
+        assert flight.director is not None
+        flight.director.served(routed, lease.endpoint.address)
         receipt.status = status
         if self._shown:
             receipt.first_answer_s = now - receipt.time
             lease.prefilled(now)
-            self.director.answered(routed)
+            flight.director.answered(routed)
 
     def _finished(self, flight: Flight) -> None:
         ask, routed = flight.ask, flight.routed
         assert routed is not None
         routed.receipt.usage = Usage(ask.prompt_tokens, ask.output_tokens, flight.cached_tokens)
-        self._close(routed, "completed")
+        self._close(flight, routed, "completed")
         self._ended(flight, "done", "")
 
     def _fail(self, flight: Flight, status: int, reason: str) -> None:
         """An error in place of an answer, or (200) an answer that is cut off."""
         assert flight.routed is not None
         if status != 200:
-            self._begin_answer(flight.routed, status)
-        self._close(flight.routed, "completed" if status != 200 else "disconnected")
+            self._begin_answer(flight, flight.routed, status)
+        self._close(flight, flight.routed, "completed" if status != 200 else "disconnected")
         self._ended(flight, "error", reason)
 
-    def _close(self, routed: Routed, outcome: str) -> None:
+    def _close(self, flight: Flight, routed: Routed, outcome: str) -> None:
         receipt = routed.receipt
         receipt.outcome, receipt.ended_s = outcome, self._loop.now - receipt.time
-        self.director.ended(routed)
+        assert flight.director is not None
+        flight.director.ended(routed)
 
     def _ended(self, flight: Flight, end: End, reason: str) -> None:
         flight.end, flight.reason, flight.ended = end, reason, self._loop.now
-        flight.routed = flight.sequence = None  # a million of them stay until the run is over
+        flight.routed = flight.sequence = flight.director = None  # a million of them stay until the run is over
         self._over(flight)

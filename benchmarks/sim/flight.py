@@ -7,6 +7,7 @@ from typing import Literal
 
 from benchmarks.simulator.sequence import Sequence
 from benchmarks.workloads.workload import Ask
+from epp.director import Director
 from epp.outcome import Routed
 
 End = Literal["open", "done", "shed", "error"]
@@ -31,6 +32,8 @@ class Flight:
     ended: float | None = None
     cached_tokens: int = 0
     retry_after_s: int | None = None
+    director: Director | None = None
+    """Who decides about it, among several pickers."""
     routed: Routed | None = None
     sequence: Sequence | None = None
 

@@ -22,6 +22,4 @@ def own_gate(picking: Picking, flow: FlowSettings, now: Callable[[], float]) -> 
     reckoner = reckoner_of(picking.profile)
     if reckoner is None:
         raise ValueError(f"admission `onehop` needs a policy that reckons in seconds, not {picking.profile.name}")
-    gate = build.own_gate(build.Place(picking.pool, picking.eligible, now), flow, reckoner)
-    picking.pool.on_room = gate.wake
-    return gate
+    return build.own_gate(build.Place(picking.pool, picking.eligible, now), flow, reckoner)

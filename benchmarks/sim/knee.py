@@ -22,6 +22,7 @@ from statistics import fmean
 
 from benchmarks.sim import mix, runs
 from benchmarks.sim.fleet import ENGINE_BLOCK_TOKENS, work_s
+from benchmarks.sim.pickers import ALONE
 from benchmarks.sim.runs import Job
 from benchmarks.workloads.questions import ModelMix
 
@@ -41,7 +42,8 @@ class NoKnee(ValueError):
 
 def find(job: Job, processes: int, told: Callable[[str], object], cache: Path | None = None) -> float:
     """Requests a second; `cache` is the folder to keep it in. Raises NoKnee."""
-    probe = replace(job, policy=reference(job), admission="none", mix=(0.0, 1.0, 0.0), seed=SEED, shown=True)
+    standard = (0.0, 1.0, 0.0)
+    probe = replace(job, policy=reference(job), admission="none", mix=standard, seed=SEED, shown=True, crew=ALONE)
     file = (cache or cache_folder()) / f"{_key(probe)}.json"
     try:
         return float(json.loads(file.read_text())["rate"])

@@ -30,7 +30,8 @@ class Member:
         self.config = config
         self.serves = serves
         """The names it answers to, each with its base model."""
-        self.endpoint: Endpoint | None = None
+        self.endpoints: list[Endpoint] = []
+        """What stands for it in the pickers' pools, while it is listed."""
         self.replica = Replica(config)
         self.alive = True
         self.preemptions = 0

@@ -40,6 +40,7 @@ def report(job: Job, load: float | None, knee_rps: float | None, runs: Sequence[
         "mix": list(job.mix),
         "scrape_ms": round(job.scrape_s * 1e3, 3),
         "requests": job.requests,
+        "pickers": asdict(job.crew),
         "seeds": len(runs),
         "summary": combine([run.summary for run in runs]),
         "classes": {name: combine([run.classes.get(name, {}) for run in runs]) for name in CLASS_NAMES},

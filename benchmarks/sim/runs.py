@@ -21,6 +21,7 @@ from benchmarks.sim import mix
 from benchmarks.sim.fleet import FleetSpec, Isolated
 from benchmarks.sim.flight import Flight
 from benchmarks.sim.gates import flow_of
+from benchmarks.sim.pickers import ALONE, Crew
 from benchmarks.sim.policies import ADMISSIONS, OWN_GATE, maker
 from benchmarks.sim.progress import Counter
 from benchmarks.sim.site import CLASSES
@@ -50,6 +51,7 @@ class Job:
     slo: Slo
     requests: int | None = None
     shown: bool = True
+    crew: Crew = ALONE
 
 
 @dataclass(slots=True, frozen=True)
@@ -140,6 +142,7 @@ def _plan(job: Job, profile: Callable[[], Profile]) -> Plan:
         ADMISSIONS[job.admission],
         flow_of(job.slo) if job.admission == OWN_GATE else None,
         job.shown,
+        crew=job.crew,
     )
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.sim.loop import VirtualLoop
 from benchmarks.sim.member import Member
+from benchmarks.sim.pickers import Picker
 from benchmarks.workloads.workload import Happening, Shape
-from epp.datastore.pool import Listed, Pool
-from epp.scheduling.framework import Profile
+from epp.datastore.pool import Listed
 
 NAMESPACE, POOL, GROUP = "sim", "sim", "inference.networking.k8s.io"
 CLASSES = {"critical": 10, "standard": 0, "sheddable": -1}
@@ -24,15 +24,14 @@ class Site:
     def __init__(
         self,
         loop: VirtualLoop,
-        pool: Pool,
-        profile: Profile,
+        pickers: Sequence[Picker],
         members: Sequence[Member],
         *,
         lost: Callable[[Member], None],
     ) -> None:
         self._loop = loop
-        self._pool = pool
-        self._profile = profile
+        self._pools = list({id(picker.pool): picker.pool for picker in pickers}.values())
+        self._profiles = list({id(picker.profile): (picker.profile, picker.pool) for picker in pickers}.values())
         self._members = members
         self._lost = lost
 
@@ -47,13 +46,15 @@ class Site:
 
     def list(self) -> None:
         """Discovery takes note of who is there."""
-        self._pool.relist(
+        listed = [
             Listed(m.name, m.address, declared=m.serves, pod=f"{m.name}/{m.life}") for m in self._members if m.alive
-        )
-        endpoints = {e.address: e for e in self._pool.endpoints}
+        ]
+        for pool in self._pools:
+            pool.relist(listed)
         for member in self._members:
-            member.endpoint = endpoints.get(member.address)
-        self._profile.relisted(self._pool.endpoints)
+            member.endpoints = [e for pool in self._pools if (e := pool.at(member.address)) is not None]
+        for profile, pool in self._profiles:
+            profile.relisted(pool.endpoints)
 
     def happen(self, happening: Happening) -> None:
         """One of the things that may happen."""
@@ -72,8 +73,7 @@ class Site:
         """A visit to every listed replica."""
         now = self._loop.now
         for member in self._members:
-            endpoint = member.endpoint
-            if endpoint is not None:
+            for endpoint in member.endpoints:
                 endpoint.reachable = member.alive
                 if member.alive:
                     endpoint.load = member.sample(now)

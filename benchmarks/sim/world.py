@@ -17,11 +17,11 @@ from benchmarks.baselines.admission import Admission
 from benchmarks.sim.course import Course
 from benchmarks.sim.fleet import FleetSpec, names
 from benchmarks.sim.flight import Flight
-from benchmarks.sim.gates import own_gate
 from benchmarks.sim.loop import VirtualLoop
 from benchmarks.sim.member import Member
+from benchmarks.sim.pickers import ALONE, Crew, Parts, hire
 from benchmarks.sim.queues import Queues
-from benchmarks.sim.quiet import NoAliases, QuietTelemetry
+from benchmarks.sim.quiet import NoAliases
 from benchmarks.sim.site import CLASSES, GROUP, NAMESPACE, POOL, Site
 from benchmarks.simulator.replica import StepResult
 from benchmarks.workloads.questions import body as question_body
@@ -30,19 +30,14 @@ from benchmarks.workloads.workload import PLAIN, Arrival, Ask, Shape
 from epp.datastore.objects import Objective, PoolRef
 from epp.datastore.policies import Policies
 from epp.datastore.pool import Pool
-from epp.datastore.receipts import Keeping, Receipts
-from epp.director import Director
 from epp.domain import Chooser
 from epp.flow.settings import FlowSettings
-from epp.leaving import Leaving, outlook_of
-from epp.picking import Picking
 from epp.protocol.headers import FAIRNESS, OBJECTIVE
 from epp.protocol.messages import Decide
 from epp.scheduling.framework import Profile
-from epp.scheduling.spill import Spill, SpillRules
+from epp.scheduling.spill import SpillRules
 
 HEADERS = {":method": "POST", ":path": "/v1/chat/completions", "content-type": "application/json"}
-RECEIPTS_KEPT = 16
 
 
 @dataclass(slots=True, frozen=True)
@@ -67,6 +62,8 @@ class Plan:
     """Which model answers; by default the one that the request names."""
     spill: SpillRules | None = None
     """When a request leaves its model for another; None: never."""
+    crew: Crew = ALONE
+    """How many pickers the requests are dealt over."""
 
 
 class World:
@@ -78,12 +75,10 @@ class World:
         self.plan = plan
         self._enough = enough
         self.loop = VirtualLoop()
-        self.pool = Pool(POOL)
-        self.pool.policies = Policies(
-            (f"{NAMESPACE}/{POOL}",),
-            [Objective(NAMESPACE, name, PoolRef(GROUP, POOL), priority) for name, priority in CLASSES.items()],
+        self.pickers = hire(
+            plan.crew, Parts(_pool, plan.profile, plan.chooser, plan.flow, plan.spill, self.loop.time, plan.seed)
         )
-        self.profile = plan.profile()
+        self._deal = Random(f"deal {plan.seed}")
         replicas = plan.fleet.replicas
         self.members = [
             Member(
@@ -99,8 +94,8 @@ class World:
         self.flights: list[Flight] = []
         self.queues = Queues()
         self.left = len(arrivals)
-        self.course = Course(self._director(), self.loop, self.members, self._over, shown=plan.shown)
-        self.site = Site(self.loop, self.pool, self.profile, self.members, lost=self.course.lost)
+        self.course = Course(self.loop, self.members, self._over, shown=plan.shown)
+        self.site = Site(self.loop, self.pickers, self.members, lost=self.course.lost)
         self._admission = plan.admission()
         self._admission_rng = Random(f"admission {plan.seed}")
         self._arrivals = arrivals
@@ -127,23 +122,6 @@ class World:
             member.close()
         return self.flights
 
-    def _director(self) -> Director:
-        rng, now, flow = Random(f"picker {self.plan.seed}"), self.loop.time, self.plan.flow
-        spill = self.plan.spill
-        leaving = Leaving(Spill(spill), outlook_of(self.profile)) if spill is not None else None
-        picking = Picking(self.pool, self.profile, rng, leaving=leaving)
-        self._gate = own_gate(picking, flow, now) if flow is not None else None
-        return Director(
-            picking=picking,
-            gate=self._gate,
-            chooser=self.plan.chooser(self.pool, Random(f"models {self.plan.seed}")),
-            receipts=Receipts(keeping=Keeping(RECEIPTS_KEPT)),
-            telemetry=QuietTelemetry(self.pool),
-            now=now,
-            wall=now,
-            rng=rng,
-        )
-
     def _schedule_root(self) -> None:
         """The next arrival that waits for nobody; one at a time, as a heap of all of them would be slow."""
         if self._next < len(self._roots):
@@ -159,8 +137,9 @@ class World:
         ask, klass = self._arrivals[number].ask, self._classes[number]
         flight = Flight(number, ask, klass, self.loop.now)
         self.flights.append(flight)
+        picker = self.pickers[self._deal.randrange(len(self.pickers))]
         if self._admission is not None:
-            endpoints, priority = self.pool.endpoints, CLASSES[klass]
+            endpoints, priority = picker.pool.endpoints, CLASSES[klass]
             reason = self._admission.refuses(priority, endpoints, self.loop.now, self._admission_rng)
             if reason is not None:
                 flight.end, flight.reason, flight.ended = "shed", reason, self.loop.now
@@ -172,7 +151,8 @@ class World:
         if ask.tenant is not None:
             headers[FAIRNESS[0]] = ask.tenant
         decide = Decide(headers, self._body(ask), None, None, sees_answer=self.plan.shown)
-        self.loop.drive(self.course.director.decide(decide), partial(self.course.decided, flight))
+        flight.director = picker.director
+        self.loop.drive(picker.director.decide(decide), partial(self.course.decided, flight))
 
     def _body(self, ask: Ask) -> bytes:
         if ask.question is not None:
@@ -195,11 +175,21 @@ class World:
 
     def _scrape(self, _: None) -> None:
         self.site.scrape()
-        if self._gate is not None:
-            self._gate.wake()
-        self.queues.sample(self.loop.now, self.members, len(self._gate) if self._gate is not None else 0)
+        gates = [picker.gate for picker in self.pickers if picker.gate is not None]
+        for gate in gates:
+            gate.wake()
+        self.queues.sample(self.loop.now, self.members, sum(map(len, gates)))
         if self.left:
             self.loop.at(self.loop.now + self.plan.scrape_s, self._scrape)
+
+
+def _pool() -> Pool:
+    pool = Pool(POOL)
+    pool.policies = Policies(
+        (f"{NAMESPACE}/{POOL}",),
+        [Objective(NAMESPACE, name, PoolRef(GROUP, POOL), priority) for name, priority in CLASSES.items()],
+    )
+    return pool
 
 
 def _classes(plan: Plan, count: int) -> list[str]:

@@ -23,13 +23,13 @@ def run(arguments: list[str]) -> int:
     _instruct_grpc(settings)
     from epp import app  # noqa: PLC0415  # grpc reads its environment when it is first imported
 
-    _calm_collector()
+    calm_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(app.serve(settings))
     return 0
 
 
-def _calm_collector() -> None:
+def calm_collector() -> None:
     """What is imported by now stays: the collector need not look through it for as long as we serve.
 
     Requests leave next to no cycles, but thousands of receipts, each of which the collector would go through again and

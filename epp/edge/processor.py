@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from epp.edge.deciding import Counts
 from epp.edge.health import EXT_PROC
 from epp.edge.methods import DEFAULT_LIMITS, Methods, Read, Write
 from epp.edge.status import Code, Failed
 from epp.edge.stream import Defect, Stream
 from epp.protocol.codec import BadMessage
-from epp.telemetry import Telemetry
 
 
 class Processor:
     """Runs a `Stream` for each call. Messages stay bytes: the codec is ours."""
 
     def __init__(
-        self, new_stream: Callable[[], Stream], telemetry: Telemetry, streams_max: int = DEFAULT_LIMITS.streams_max
+        self, new_stream: Callable[[], Stream], telemetry: Counts, streams_max: int = DEFAULT_LIMITS.streams_max
     ) -> None:
         self._new_stream = new_stream
         self._telemetry = telemetry

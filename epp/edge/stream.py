@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from traceback import format_tb
 
-from epp.director import Director
 from epp.domain import Reason, Refused
+from epp.edge.deciding import Counts, Decides
 from epp.edge.methods import Disconnected, Read, Write
 from epp.edge.tracing import Trace, Tracer
 from epp.outcome import Routed
@@ -34,7 +34,6 @@ from epp.protocol.messages import (
     TrailersReply,
 )
 from epp.protocol.upstream import fault
-from epp.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class Shared:
 class Stream:
     """Runs one exchange between a reader (None at the end) and a writer of ext_proc messages."""
 
-    def __init__(self, director: Director, telemetry: Telemetry, now: Callable[[], float], shared: Shared) -> None:
+    def __init__(self, director: Decides, telemetry: Counts, now: Callable[[], float], shared: Shared) -> None:
         self._director = director
         self._telemetry = telemetry
         self._now = now

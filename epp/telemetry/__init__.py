@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from time import monotonic, perf_counter
-from traceback import walk_tb
 
 from prometheus_client import CollectorRegistry
 
@@ -19,8 +17,9 @@ from epp.flow.gate import Gate
 from epp.scheduling.framework import Pick, Point, Scheduler, Scorer
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.prefix import BYTES_PER_TOKEN
+from epp.seldom import Seldom
 from epp.telemetry.demand import Demand
-from epp.telemetry.families import AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
+from epp.telemetry.families import PACE_BOUNDS_S, AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
 from epp.telemetry.flow import FlowFamilies, GateMeter
 from epp.telemetry.labels import Labelling, Labels
 from epp.telemetry.pools import pool_gauges
@@ -80,7 +79,7 @@ class Telemetry:
         self._fleet = fleet
         self._labelling = Labelling(fleet.all)
         self._profiles: list[Scheduler] = []
-        self._surprises: Tally[tuple[type[BaseException], tuple[str, int]]] = Tally()
+        self._surprises = Seldom()
         self._request = RequestFamilies()
         self._pick = PickFamilies(self._prefix_blocks, self._scorers)
         self._answer = AnswerFamilies()
@@ -176,6 +175,12 @@ class Telemetry:
         """Where the seconds from piece to piece of a streamed answer go."""
         return self._answer.itl.child(*self._labelling.of(receipt)).observe
 
+    def paced(self, receipt: Receipt, counts: Sequence[int], total_s: float) -> None:
+        """The same for all pieces of an answer together: how many in each bucket of `PACE_BOUNDS_S`, and their sum."""
+        together = Distribution(PACE_BOUNDS_S)
+        together.counts, together.sum = [*counts], total_s
+        self._answer.itl.child(*self._labelling.of(receipt)).plus(together)
+
     def ended(self, receipt: Receipt) -> None:
         """A request's stream is over, or it was answered by ourselves."""
         self._process.outcomes.child(receipt.outcome).inc()
@@ -239,10 +244,7 @@ class Telemetry:
         request meets would else write a line for each.
         """
         self._process.surprises.child(type(error).__name__).inc()
-        place = next(((f.f_code.co_filename, line) for f, line in reversed([*walk_tb(error.__traceback__)])), ("", 0))
-        self._surprises[type(error), place] += 1
-        count = self._surprises[type(error), place]
-        return str(count).rstrip("0") == "1"
+        return self._surprises.worth_telling(error)
 
     def parts(self) -> Iterator[bytes]:
         """The exposition, family by family: let others have a turn in between."""

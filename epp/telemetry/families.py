@@ -23,7 +23,7 @@ _TTFT_S = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5
 _DURATION_S = (*_TTFT_S, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600)
 _NTPOT_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _TPOT_S = (0.0005, 0.00205, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 2)
-_ITL_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2)
+PACE_BOUNDS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2)
 _REQUEST_WORK_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _RESPONSE_WORK_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _STREAM_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -120,7 +120,7 @@ class AnswerFamilies:
         twins = [_by_model("tpot_seconds", "Likewise, by model.")]
         self.tpot = Histogram("llm_d_epp_request_streaming_tpot_seconds", text, _TPOT_S, REQUEST, twins)
         text = "From one piece of a streamed answer to the next."
-        self.itl = Histogram("llm_d_epp_request_streaming_itl_seconds", text, _ITL_S, REQUEST)
+        self.itl = Histogram("llm_d_epp_request_streaming_itl_seconds", text, PACE_BOUNDS_S, REQUEST)
         text = "Our own time for all messages of one answer."
         self.processing = Histogram("llm_d_epp_response_processing_duration_seconds", text, _RESPONSE_WORK_S)
 

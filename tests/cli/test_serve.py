@@ -113,6 +113,12 @@ def headers(side: str, end: bool = False) -> envoy.ProcessingRequest:
     return message
 
 
+@pytest.fixture(params=["1", "2"])
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holds with one process, and with workers that carry the streams."""
+    monkeypatch.setenv("ONEHOP_WORKERS", request.param)
+
+
 async def finish(opened: Any) -> None:
     await opened.write(headers("response_headers"))
     assert (await opened.read()).HasField("response_headers")
@@ -121,6 +127,7 @@ async def finish(opened: Any) -> None:
         pass
 
 
+@pytest.mark.usefixtures("workers")
 async def test_the_ext_proc_port_speaks_tls_when_told_and_the_health_port_does_not(tmp_path: Path) -> None:
     async with running(tmp_path, "--secure-serving", "--tls-names=picker.example") as onehop:
         address = "127.0.0.1", onehop.grpc_port
@@ -135,6 +142,7 @@ async def test_the_ext_proc_port_speaks_tls_when_told_and_the_health_port_does_n
     assert plaintext is None
 
 
+@pytest.mark.usefixtures("workers")
 async def test_a_given_pair_is_followed(tmp_path: Path) -> None:
     def write(pair: tls.Pair) -> None:
         (tmp_path / tls.CERTIFICATE).write_bytes(pair.chain)
@@ -156,6 +164,7 @@ async def test_a_given_pair_is_followed(tmp_path: Path) -> None:
     assert first == before.chain
 
 
+@pytest.mark.usefixtures("workers")
 async def test_sigterm_loses_nothing(tmp_path: Path) -> None:
     async with running(tmp_path, PLAIN, "--drain-notice=2s", "--drain-timeout=30s") as onehop:
         async with stream(onehop.grpc_port) as early:
@@ -176,6 +185,7 @@ async def test_sigterm_loses_nothing(tmp_path: Path) -> None:
     assert code == 0
 
 
+@pytest.mark.usefixtures("workers")
 async def test_what_outlasts_the_drain_timeout_is_cut_off(tmp_path: Path) -> None:
     flags = [PLAIN, "--drain-notice=0s", "--drain-timeout=300ms"]
     async with running(tmp_path, *flags) as onehop, stream(onehop.grpc_port) as opened:
@@ -188,6 +198,7 @@ async def test_what_outlasts_the_drain_timeout_is_cut_off(tmp_path: Path) -> Non
     assert "the drain timeout is over, 1 streams are cut off" in onehop.log.read_text()
 
 
+@pytest.mark.usefixtures("workers")
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_at_once(tmp_path: Path, second: signal.Signals) -> None:
     async with running(tmp_path, PLAIN, "--drain-timeout=10m") as onehop, stream(onehop.grpc_port):
@@ -199,6 +210,7 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path, second: signal.Signa
     assert code == 128 + second
 
 
+@pytest.mark.usefixtures("workers")
 async def test_a_watch_does_not_hold_up_the_end(tmp_path: Path) -> None:
     flags = [PLAIN, "--drain-notice=0s", "--drain-timeout=10m"]
     async with running(tmp_path, *flags) as onehop, connected(onehop.grpc_port) as channel:

@@ -29,11 +29,14 @@ def plan(folder: Path, **more: Any) -> StackPlan:
     return StackPlan(**{**parts, **more})
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["buffered", "duplex", "duplex, grpc"])
+WIRINGS = ["buffered", "duplex", "duplex, grpc", "buffered, native, 2", "duplex, native, 2"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=WIRINGS)
 async def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """One stack a wiring, shared by the tests of a module; over the other transport once."""
-    wiring, _, transport = request.param.partition(", ")
-    flags = ["--classify-deadline=5s", f"--transport={transport or 'native'}"]
+    """One stack a wiring, shared by the tests of a module; over the other transport once, and with workers."""
+    wiring, transport, workers = (*request.param.split(", "), *("native", "1")[request.param.count(", ") :])
+    flags = ["--classify-deadline=5s", f"--transport={transport}", f"--workers={workers}"]
     made = plan(tmp_path_factory.mktemp("stack"), wiring=wiring, serve_flags=flags)
     async with running(made) as stack, aiohttp.ClientSession() as http:
         yield Site(stack, http)

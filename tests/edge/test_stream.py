@@ -25,6 +25,8 @@ from epp.datastore.receipts import Receipts
 from epp.director import Rules
 from epp.domain import Choice, Endpoint, Request
 from epp.edge.stream import Defect, Disconnected, Shared, Stream
+from epp.edge.tracing import Tracer
+from epp.flow.gate import Gate
 from epp.protocol.codec import BadMessage
 from epp.protocol.exchange import Buffers
 from epp.protocol.identity import source
@@ -33,6 +35,7 @@ from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.telemetry import Telemetry
 from protos.gen import ext_proc_pb2 as pb
 from tests.make import FixedChooser, chat, director, fleet, pool
+from tests.workers.joined import Joined
 
 MODES = {"duplex": (4, 4, False), "one hop": (2, 0, False), "streamed": (1, 1, False), "eager": (1, 0, True)}
 LIMIT = 10_000
@@ -97,7 +100,12 @@ class SlowChooser(FixedChooser):
 
 
 class Peer:
-    """The gateway's end of one stream: what it sends is read, what is written is kept."""
+    """The gateway's end of one stream: what it sends is read, what is written is kept.
+
+    The director is in this process or, `apart`, reached as workers reach it.
+    """
+
+    where_apart: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -111,26 +119,32 @@ class Peer:
         now: Callable[[], float] = lambda: 0.0,
         rules: Rules | None = None,
         profile: Profile | None = None,
+        apart: bool | None = None,
+        gate: Gate | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
+        self.apart = Peer.where_apart if apart is None else apart
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.sent: list[pb.ProcessingResponse] = []
         self.gone = gone
         self.jam = jam
         self.telemetry = telemetry = Telemetry(fleet(over))
-        stream = Stream(
-            director(
-                over,
-                chooser,
-                profile=profile,
-                telemetry=telemetry,
-                receipts=receipts or Receipts(),
-                now=now,
-                rules=rules,
-            ),
-            telemetry,
-            now,
-            shared or Shared(Buffers(LIMIT, 10 * LIMIT)),
+        decides = director(
+            over,
+            chooser,
+            profile=profile,
+            telemetry=telemetry,
+            receipts=receipts or Receipts(),
+            now=now,
+            rules=rules,
+            gate=gate,
         )
+        shared = shared or Shared(Buffers(LIMIT, 10 * LIMIT))
+        self.joined = Joined(decides, telemetry, now, tracer) if self.apart else None
+        if self.joined is None:
+            stream = Stream(decides, telemetry, now, shared)
+        else:
+            stream = Stream(self.joined.far, self.joined.counts, now, shared)
         self.task = asyncio.get_running_loop().create_task(stream.run(self.inbox.get, self._write))
 
     async def _write(self, data: bytes) -> None:
@@ -154,7 +168,7 @@ class Peer:
     async def say(self, *messages: bytes | None) -> None:
         for message in messages:
             self.inbox.put_nowait(message)
-        for _ in range(12):
+        for _ in range(30 if self.apart else 12):
             await asyncio.sleep(0)
 
     async def end(self, cancel: bool = False) -> None:
@@ -163,6 +177,22 @@ class Peer:
         else:
             self.inbox.put_nowait(None)
         await asyncio.gather(self.task, return_exceptions=True)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """What workers say takes a moment to arrive."""
+        if self.joined is not None:
+            await self.joined.settle()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Everything here holds wherever the director is."""
+    metafunc.parametrize("where", ["here", "apart"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Peer, "where_apart", getattr(request, "param", "here") == "apart")
 
 
 async def test_a_request_is_counted_from_the_choice_to_the_end_of_its_stream() -> None:
@@ -570,6 +600,7 @@ async def test_the_promised_length_goes_only_where_the_answer_may_change(kind: s
 class Streams(RuleBasedStateMachine):
     """Many streams at once; the invariant is the ledger's."""
 
+    apart = False
     streams: Bundle[Peer] = Bundle("streams")
 
     def __init__(self) -> None:
@@ -585,7 +616,7 @@ class Streams(RuleBasedStateMachine):
     @rule(target=streams, modes=st.sampled_from(sorted(MODES)), end=st.booleans(), jam=st.booleans())
     def begin(self, modes: str, end: bool, jam: bool) -> Peer:
         async def start() -> Peer:
-            peer = Peer(self.over, jam=jam, shared=Shared(self.buffers, sample_every=2))
+            peer = Peer(self.over, jam=jam, shared=Shared(self.buffers, sample_every=2), apart=self.apart)
             await peer.say(opening(modes, end))
             return peer
 
@@ -660,8 +691,16 @@ def pool_list(names: set[str]) -> list[Any]:
     return [Listed(name, f"10.0.0.{ord(name) - ord('a')}:8000") for name in sorted(names)]
 
 
-Streams.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+class StreamsApart(Streams):
+    """The same over the messages of workers."""
+
+    apart = True
+
+
+for machine in (Streams, StreamsApart):
+    machine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestStreams = Streams.TestCase
+TestStreamsApart = StreamsApart.TestCase
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ SET_BY_THE_CHART = {
     "discovery-file", "pool-name", "pool", "pool-selector", "picker-service", "pool-namespace", "pool-group",
     "endpoint-selector", "endpoint-target-ports", "model-label", "serves", "kubeconfig", "events",
     "ha-enable-leader-election", "semantic-config-file", "semantic-port", "decision-key-file",
-    "grpc-port", "grpc-health-port", "metrics-port", "drain-timeout", "drain-notice",
+    "grpc-port", "grpc-health-port", "metrics-port", "drain-timeout", "drain-notice", "workers",
     "message-timeout", "max-message-timeout", "config-file",
     "secure-serving", "cert-path", "enable-cert-reload", "tls-names", "admin-token",
 }  # fmt: skip

@@ -350,6 +350,11 @@ def test_a_new_semantic_configuration_rolls_the_pods_and_a_new_list_does_not() -
     assert first != third
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_pod_has_as_many_workers_as_it_was_told(workers: int) -> None:
+    assert settings(render(minimal(workers=workers))).workers == workers
+
+
 @pytest.mark.parametrize("drain", [{"timeoutSeconds": 5}, {}, {"timeoutSeconds": 600, "preStopSeconds": 60}])
 def test_a_pod_is_not_killed_while_it_drains(drain: Object) -> None:
     rendered = render(minimal(drain=drain))
@@ -536,6 +541,8 @@ ISTIO: Object = {"provider": "istio", "parentRefs": [{"name": "g"}]}
             minimal(autoscaling={"create": True}, resources={"requests": {"cpu": None}}),
             ["autoscaling.create needs resources.requests.cpu"],
         ),
+        (minimal(workers=2, flags={"transport": "grpc"}), ["workers above 1 cannot go with flags.transport=grpc"]),
+        (minimal(workers=0), ["workers"]),
         (minimal(drain={"timeoutSeconds": 3}), ["drain.timeoutSeconds must be larger"]),
         (minimal(drain={"timeout": 3}), ["timeout"]),
         (minimal(flags={"unkown-model": "forward"}), ["unkown-model"]),

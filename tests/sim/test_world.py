@@ -39,11 +39,11 @@ def check(world: World) -> None:
         by_member[flight.member] += 1
     for member in world.members:
         assert member.replica.in_flight == by_member[member.name] or not member.alive
-        if member.endpoint is not None and member.alive:
+        if member.endpoints and member.alive:
             own = [f for f in flying.values() if f.member == member.name]
-            assert member.endpoint.inflight_requests == len(own)
+            assert sum(e.inflight_requests for e in member.endpoints) == len(own)
             waiting = [f for f in own if f.first_token is None]
-            assert (member.endpoint.inflight_tokens > 0) <= bool(waiting)
+            assert (sum(e.inflight_tokens for e in member.endpoints) > 0) <= bool(waiting)
             assert member.replica.scheduler.cache.pool.usage <= 1.0
 
 
@@ -54,7 +54,8 @@ def test_every_arrival_ends_once_and_the_ledger_is_right_after_every_event(polic
     flights = world.run()
 
     assert make.ends(flights) == {"done": 150}
-    assert all(e.inflight_requests == e.inflight_tokens == e.context_tokens == 0 for e in world.pool.endpoints)
+    endpoints = world.pickers[0].pool.endpoints
+    assert all(e.inflight_requests == e.inflight_tokens == e.context_tokens == 0 for e in endpoints)
     assert all(member.replica.in_flight == 0 for member in world.members)
 
 
@@ -68,7 +69,7 @@ def test_nothing_is_lost_when_replicas_die_and_come_back() -> None:
     assert {f.reason for f in flights if f.end == "error"} <= {"cut off", "no answer", "connection refused"}
     assert 0 < ended["error"] < 200
     assert {f.member for f in flights[-100:]} == {member.name for member in world.members}
-    assert all(e.inflight_requests == 0 for e in world.pool.endpoints)
+    assert all(e.inflight_requests == 0 for e in world.pickers[0].pool.endpoints)
 
 
 def test_a_pool_without_replicas_refuses_until_the_first_is_there() -> None:
@@ -155,7 +156,7 @@ def test_our_own_gate_lets_requests_wait_and_sheds_from_below() -> None:
     flights = world.run()
 
     assert waited > 0
-    assert all(e.inflight_requests == e.inflight_tokens == 0 for e in world.pool.endpoints)
+    assert all(e.inflight_requests == e.inflight_tokens == 0 for e in world.pickers[0].pool.endpoints)
     shed = {
         name: [f.end == "shed" for f in flights if f.klass == name] for name in ("critical", "standard", "sheddable")
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
+from functools import partial
 from random import Random
 
 from epp.edge.http2.limits import Http2Limits
@@ -20,11 +22,14 @@ CONNECTIONS_MAX = 10_000  # of one port; the kernel turns away who comes after t
 
 
 class NativeServer:
-    """Bound when made. Raises OSError when the address cannot be bound."""
+    """Bound when made. Raises OSError when the address cannot be bound.
+
+    Without an address it listens nowhere (its port is 0), and has only the connections that `adopt` is given.
+    """
 
     def __init__(
         self,
-        address: str,
+        address: str | None,
         methods: Methods,
         *,
         limits: Http2Limits,
@@ -34,8 +39,8 @@ class NativeServer:
         rng: Random | None = None,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
-        self._socket = _bound(address)
-        self.port: int = self._socket.getsockname()[1]
+        self._socket = None if address is None else bound(address)
+        self.port: int = 0 if self._socket is None else self._socket.getsockname()[1]
         self._served = Served(methods, limits, tally or NoTally(), contexts, detects)
         self._rng = rng or Random()
         self._connections_max = connections_max
@@ -44,15 +49,29 @@ class NativeServer:
 
     async def start(self) -> None:
         """Take connections."""
+        if self._socket is None:
+            return
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._link, sock=self._socket, backlog=BACKLOG)
+        self._listening = await loop.create_server(
+            partial(self._link, self._served), sock=self._socket, backlog=BACKLOG
+        )
+
+    async def adopt(self, accepted: socket.socket, methods: Methods) -> asyncio.BaseProtocol:
+        """Serve a connection that somebody else has accepted, with methods of its own."""
+        served = replace(self._served, methods=methods)
+        _, link = await asyncio.get_running_loop().connect_accepted_socket(partial(self._link, served), accepted)
+        return link
+
+    def has(self, link: Link) -> bool:
+        """Whether that connection is still there."""
+        return link in self._links
 
     async def stop(self, grace: float | None) -> None:
         """Take no more; open streams have `grace` seconds to end, and are cut off then. Again, with less, is fine."""
-        if self._listening is None:
-            self._socket.close()
-        else:
+        if self._listening is not None:
             self._listening.close()
+        elif self._socket is not None:
+            self._socket.close()
         if grace:
             await self._drain(grace)
         for link in [*self._links]:
@@ -72,13 +91,13 @@ class NativeServer:
         while any(link.streams or not idle for link in self._links) and clock() < ends:
             await asyncio.sleep(POLL_S)
 
-    def _link(self) -> asyncio.BaseProtocol:
+    def _link(self, served: Served) -> asyncio.BaseProtocol:
         if len(self._links) >= self._connections_max:
             self._served.tally.breached("connections_max")
             return _TurnedAway()
         limits = self._served.limits
         age_s = limits.age_s * (1 + limits.age_jitter * self._rng.uniform(-1, 1))
-        link = Link(self._served, asyncio.get_running_loop(), self._links.discard, age_s)
+        link = Link(served, asyncio.get_running_loop(), self._links.discard, age_s)
         self._links.add(link)
         return link
 
@@ -90,7 +109,8 @@ class _TurnedAway(asyncio.Protocol):
         transport.close()
 
 
-def _bound(address: str) -> socket.socket:
+def bound(address: str) -> socket.socket:
+    """A listening socket at `host:port`, IPv6 in brackets. Raises OSError."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

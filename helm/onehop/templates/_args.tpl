@@ -22,6 +22,9 @@
 - --message-timeout={{ $filter.messageTimeout }}
 - --max-message-timeout={{ $filter.maxMessageTimeout }}
 {{- end }}
+{{- if gt (int .Values.workers) 1 }}
+- --workers={{ .Values.workers }}
+{{- end }}
 - --drain-notice={{ .Values.drain.noticeSeconds }}s
 - --drain-timeout={{ .Values.drain.timeoutSeconds }}s
 - --secure-serving={{ include "onehop.secureServing" . }}

@@ -227,6 +227,9 @@
 {{- fail "autoscaling.create has no use with highAvailability=activePassive: only the leader works, so more pods change nothing" -}}
 {{- end -}}
 {{- end -}}
+{{- if and (gt (int .Values.workers) 1) (eq (get .Values.flags "transport" | default "native" | toString) "grpc") -}}
+{{- fail "workers above 1 cannot go with flags.transport=grpc, which takes no connections from another process; leave one of them out" -}}
+{{- end -}}
 {{- if and .Values.autoscaling.create (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
 {{- fail "autoscaling.minReplicas is larger than autoscaling.maxReplicas" -}}
 {{- end -}}

@@ -1,0 +1,1 @@
+"""What `--workers` costs and what it takes off the process that decides."""
