@@ -7,100 +7,42 @@ An expected refusal becomes an answer; a surprise becomes a plain pick, counted,
 from __future__ import annotations
 
 import logging
-import math
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import lru_cache, partial
-from http import HTTPStatus
 from random import Random
 from traceback import format_tb
 
-from epp import candidates, outcome
+from epp import candidates, handover, outcome, repeats
+from epp.afterwards import Afterwards
+from epp.arrival import DEFAULT_RULES, Rules, model_in, note, receipt_of, slo_s
 from epp.datastore import recent
 from epp.datastore.outages import Outages
 from epp.datastore.pool import Lease
 from epp.datastore.receipts import Receipts
-from epp.datastore.recent import Decided, Recent
+from epp.datastore.recent import Decided
 from epp.digest import Digest
-from epp.domain import (
-    DEFAULT_TENANT,
-    Candidate,
-    Choice,
-    Chooser,
-    Cost,
-    Endpoint,
-    Reason,
-    Receipt,
-    Refused,
-    Request,
-    Usage,
-)
-from epp.flow.eviction import Running
+from epp.domain import Candidate, Choice, Chooser, Cost, Endpoint, Reason, Receipt, Refused, Request
 from epp.flow.gate import Gate, Gone, Waits
 from epp.flow.ticket import Room, Ticket
 from epp.outcome import Answered, Routed
-from epp.picking import Picking, next_best, within
-from epp.protocol import decision, openai
-from epp.protocol.decision import Decision, Signer
-from epp.protocol.exchange import Route
-from epp.protocol.headers import (
-    DECISION,
-    FAIRNESS,
-    IF_AVAILABLE,
-    OBJECTIVE,
-    PREFER,
-    REQUEST_ID,
-    RETRY_ATTEMPT,
-    REWRITE,
-    SELECTED_MODEL,
-    SLO_TTFT,
-    first,
-)
-from epp.protocol.identity import Source
+from epp.picking import Chosen, Picking, next_best, within
+from epp.protocol import openai
+from epp.protocol.decision import Decision
+from epp.protocol.headers import IF_AVAILABLE, PREFER, REQUEST_ID, REWRITE, SELECTED_MODEL
 from epp.protocol.messages import Decide
-from epp.protocol.paths import PARSERS, path_of
-from epp.scheduling.framework import Answer, Extra, Metadata, Pick, Query
+from epp.repeats import Repeats
+from epp.scheduling.framework import Extra, Query
+from epp.scheduling.pick import Pick
 from epp.telemetry import Telemetry
 
+__all__ = ["Director", "Rules"]
 log = logging.getLogger(__name__)
-STREAMS_MAX = 16  # of one request: ai-gateway#2595 counted so many
-ID_LENGTH_MAX, PATH_LENGTH_MAX = 128, 1024  # in receipts, of which thousands are kept
 EXPLAINED_MAX = 100  # endpoints in a receipt: about 20 KB; of thousands each, the receipts would hold gigabytes
-FAIRNESS_HEADER = Source("headers", FAIRNESS)
-OBJECTIVE_HEADER = Source("headers", OBJECTIVE)
-NOWHERE = Source("none")
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the operator has settled for all requests.
-
-    With `scores` the gateway is told every endpoint's; without `subsets` its own hint at some of them is ignored.
-
-    `parsers` are whose bodies are understood. `tenant` and `objective` say where those names are looked for, `agent`
-    where the tenant's is where there is none. A destination lists up to `fallbacks` more endpoints
-    for the gateway's own retries. `signer` carries a decision from the first of two streams of a request
-    (`first_of_two`, which takes no lease) to the second (`second_of_two`, which refuses what did not pass the first).
-    """
-
-    unparsed: openai.Unparsed = "pass"
-    parsers: Collection[str] = PARSERS
-    tenant: Source = FAIRNESS_HEADER
-    agent: Source = NOWHERE
-    objective: Source = OBJECTIVE_HEADER
-    fallbacks: int = 0
-    scores: bool = False
-    subsets: bool = True
-    signer: Signer | None = None
-    first_of_two: bool = False
-    second_of_two: bool = False
-
-
-DEFAULT_RULES = Rules()
-
-
-class Director:
+class Director(Afterwards):
     """Decides one request at a time; all state is in the pool, the gate, the profile's plugins and the memories.
 
     Without a `gate` every request goes on at once. `now` is monotonic; `wall` is the time of day, for what other
@@ -120,18 +62,14 @@ class Director:
         rules: Rules = DEFAULT_RULES,
         gate: Gate | None = None,
     ) -> None:
+        super().__init__(picking, telemetry, now, gate)
         self._picking = picking
-        self._pool = picking.pool
-        self._profile = picking.profile
         self._chooser = chooser
         self._receipts = receipts
-        self._telemetry = telemetry
-        self._now = now
         self._wall = wall
         self._rng = rng
         self._rules = rules
-        self._gate = gate
-        self._recent = Recent()
+        self._repeats = Repeats()
         self._outages = Outages()
         self._digest = Digest(self._pool.name)
 
@@ -142,7 +80,7 @@ class Director:
 
         `waits` is called when the answer may take as many seconds.
         """
-        receipt = self._receipt(ask)
+        receipt = receipt_of(ask, self._rules, self._pool, self._now(), self._rng)
         try:
             result = await self._decide(ask, receipt, prefer, waits)
         except Refused as refused:
@@ -163,88 +101,15 @@ class Director:
 
     def refuse(self, ask: Decide, refused: Refused, named: str | None = None) -> Answered:
         """The answer to a request that the exchange itself gave up on; `named` is its receipt's id, if it has one."""
-        receipt = self._receipt(ask)
+        receipt = receipt_of(ask, self._rules, self._pool, self._now(), self._rng)
         receipt.id = named or receipt.id
         answered = self._refuse(refused, receipt)
         self._receipts.add(receipt)
         return answered
 
-    def may_evict(self, routed: Routed, evict: Callable[[], None]) -> None:
-        """The stream can cut the request off: `evict` is called when others need its place more, if ever."""
-        if self._gate is None or routed.lease is None or routed.lease.holders > 1:
-            return
-        running = Running(routed.receipt.priority, self._now(), routed.lease, evict)
-        if self._gate.control.evictions.add(running):
-            routed.running = running
-
     def evicted(self, routed: Routed) -> Answered:
         """What the client is told whose request was cut off."""
         return self._refuse(Refused(Reason.EVICTED, "request evicted by flow control"), routed.receipt)
-
-    def served(self, routed: Routed, address: str) -> None:
-        """The gateway says who answered: if it went elsewhere, the ledger and the scorers' memories follow."""
-        routed.receipt.served = address
-        extra = None if routed.query is None else routed.query.extra
-        if routed.lease is None or address in (routed.lease.endpoint.address, extra and extra.destination):
-            return
-        endpoint = self._pool.at(address)
-        if endpoint is None:
-            return
-        picked = routed.lease.endpoint
-        routed.lease.move(endpoint, self._now())
-        if routed.query is not None:
-            self._profile.moved(routed.query, picked, endpoint)
-
-    def heads(self, routed: Routed, served: str | None) -> None:
-        """The answer begins: who served it, if the gateway says so, and what plugins want the client to be told."""
-        if served is not None:
-            self.served(routed, served)
-        if routed.query is not None and routed.lease is not None:
-            more = self._profile.heads(routed.query, routed.lease.endpoint, served)
-            if more:
-                routed.route.response_headers = [*routed.route.response_headers, *more]
-
-    def reports(self, routed: Routed, usage: Usage | None) -> Metadata | None:
-        """What plugins want the gateway to be told with the last piece of the answer."""
-        return None if routed.query is None else self._profile.reports(routed.query, usage)
-
-    @property
-    def reporting(self) -> bool:
-        """Whether any plugin ever reports: then the usage must be known by the last piece."""
-        return self._profile.reporting
-
-    def answered(self, routed: Routed) -> None:
-        """The first piece of the answer is here; that of a stream is its first token."""
-        receipt = routed.receipt
-        if (receipt.status or 200) >= HTTPStatus.BAD_REQUEST:
-            return  # a refusal comes at once, and says nothing of how long a prompt takes
-        if receipt.stream and routed.query is not None and routed.lease is not None:
-            took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)
-            self._profile.answered(routed.query, routed.lease.endpoint, took)
-            self._telemetry.foretold(receipt, took)
-
-    def ended(self, routed: Routed) -> None:
-        """The stream is over, for whatever reason; the receipt says how. The lease is closed."""
-        lease, receipt = routed.lease, routed.receipt
-        if lease is None:
-            return
-        if self._gate is not None and routed.running is not None:
-            self._gate.control.evictions.remove(routed.running)
-        lease.close(self._now())
-        if self._gate is not None and receipt.usage is not None:
-            self._gate.control.generated(receipt.tenant, receipt.priority, receipt.usage, self._now())
-        if routed.query is not None and receipt.outcome != "superseded" and not lease.charged:
-            decided = receipt.decided_s or 0.0
-            first = receipt.first_answer_s if receipt.stream else None
-            answer = Answer(
-                seconds=(receipt.ended_s or 0.0) - decided,
-                first_s=None if first is None else first - decided,
-                status=receipt.status,
-                whole=receipt.outcome == "completed",
-                usage=receipt.usage,
-                fault=receipt.fault,
-            )
-            self._profile.ended(routed.query, lease.endpoint, answer)
 
     async def _decide(
         self,
@@ -253,24 +118,25 @@ class Director:
         prefer: Endpoint | None,
         waits: Callable[[float], Awaitable[None]] | None,
     ) -> Routed | Answered:
-        named = _model_in(ask.headers, REWRITE)
+        rules, headers = self._rules, ask.headers
+        named = model_in(headers, REWRITE)
         request = openai.read(
             receipt.request_id,
-            ask.headers,
+            headers,
             ask.body,
-            ask.subset if self._rules.subsets else None,
-            unparsed=self._rules.unparsed,
-            parsers=self._rules.parsers,
+            ask.subset if rules.subsets else None,
+            unparsed=rules.unparsed,
+            parsers=rules.parsers,
             model_required=named is None and not self._pool.policies.generic,
         )
         if ask.body is None:
-            request.model = _model_in(ask.headers, (SELECTED_MODEL,))
-        self._note(request, receipt)
+            request.model = model_in(headers, (SELECTED_MODEL,))
+        note(request, receipt)
         if request.method == "GET" and request.path.endswith("/v1/models"):
             return outcome.models(self._pool.names(), self._chooser.aliases, receipt)
-        told = self._told(ask, receipt.request_id)
-        about = _key(ask, ask.body) if ask.body and ask.headers.get(REQUEST_ID) else None
-        before = self._before(ask, about)
+        told = handover.told(ask, receipt.request_id, rules, self._wall)
+        about = repeats.key(ask, ask.body) if ask.body and headers.get(REQUEST_ID) else None
+        before = None if about is None else self._repeats.before(ask, about, receipt.time)
         receipt.choice = choice = before.choice if before else await self._choice(told, named, request, receipt)
         receipt.chosen_s = self._now() - receipt.time
         if choice.classification == "degraded":
@@ -282,41 +148,50 @@ class Director:
         choice = candidates.fitting(choice, request, receipt)
         if before is not None:
             choice = candidates.first(before.candidate, choice)
-        tried = before.tried if before else set()
+        tried: set[Endpoint] = before.tried if before else set()
         kept = before.endpoint if before and not tried else prefer
         # One that is in the ledger already, by its headers or by another stream, has been let through.
         room = await self._enter(ask, request, choice, receipt, waits) if kept is None else None
         # From here to the lease nothing awaits.
-        self._pool.settle(self._now())
+        now = self._now()
+        self._pool.settle(now)
         chosen = self._picking.choose(
-            request, choice, receipt, self._now(), prefer=kept, tried=tried, aliases=self._chooser.aliases, room=room
+            request, choice, receipt, now, prefer=kept, tried=tried, aliases=self._chooser.aliases, room=room
         )
-        pick = chosen.pick
-        receipt.pick, receipt.model = pick.best(EXPLAINED_MAX), chosen.candidate.model
-        receipt.pick.remember(chosen.query)
-        receipt.cached_tokens = chosen.query.cached.get(pick.endpoint, 0)
-        receipt.hashed_tokens = chosen.query.hashed
-        if self._rules.first_of_two:
-            return self._pass_on(ask, request, receipt, chosen.candidate, pick.endpoint)
-        if PREFER in ask.headers and not receipt.cached_tokens and IF_AVAILABLE in ask.headers[PREFER].lower():
+        return self._routed(chosen, ask, receipt, before=before, about=about)
+
+    def _routed(
+        self, chosen: Chosen, ask: Decide, receipt: Receipt, *, before: Decided | None, about: recent.Key | None
+    ) -> Routed:
+        """The endpoint is chosen: make the request's way there, and count it."""
+        pick, query, candidate = chosen.pick, chosen.query, chosen.candidate
+        endpoint, extra, request = pick.endpoint, query.extra, query.request
+        receipt.pick, receipt.model = pick.best(EXPLAINED_MAX), candidate.model
+        receipt.pick.remember(query)
+        receipt.cached_tokens, receipt.hashed_tokens = query.cached.get(endpoint, 0), query.hashed
+        rules, headers = self._rules, ask.headers
+        if rules.first_of_two:
+            passed = handover.pass_on(ask, request, receipt, candidate, endpoint)
+            handover.sign(passed, ask, rules, self._wall)
+            return passed
+        if PREFER in headers and not receipt.cached_tokens and IF_AVAILABLE in headers[PREFER].lower():
             raise Refused(Reason.NOT_CACHED, "no decode worker has the requested KV cache")
-        receipt.picked = pick.endpoint.address
-        extra = chosen.query.extra
-        destination = self._destination(pick, extra)
-        edits = chosen.candidate.edits_at(pick.endpoint)
-        way = outcome.route(ask.headers, request, destination, receipt.model, receipt, edits=edits)
-        way = outcome.with_headers(way, chosen.candidate.headers, ask.headers)
+        receipt.picked = endpoint.address
+        edits = candidate.edits_at(endpoint)
+        way = outcome.route(headers, request, self._destination(pick, extra), receipt.model, receipt, edits=edits)
+        way = outcome.with_headers(way, candidate.headers, headers)
         outcome.bring(way, extra)
-        way.scores = pick.scores() if self._rules.scores else None
-        if before and _joins(before.lease) and before.lease.endpoint is pick.endpoint:
+        way.scores = pick.scores() if rules.scores else None
+        now, tried = self._now(), before.tried if before else set()
+        if before and repeats.joins(before.lease) and before.lease.endpoint is endpoint:
             lease = before.lease.join()
         else:
-            chosen.query.blind = not (ask.sees_answer and request.stream)
-            lease = self._charge(chosen.query, pick.endpoint, receipt)  # last: what fails before it leaks nothing
-        decided = Decided(self._now(), receipt.choice, chosen.candidate, pick.endpoint, lease, tried)
-        self._remember(about, ask, way, decided)
+            query.blind = not (ask.sees_answer and request.stream)
+            lease = self._charge(query, endpoint, receipt, now)  # last: what fails before it leaks nothing
+        if about is not None and receipt.choice is not None:
+            self._repeats.remember(about, ask, way, Decided(now, receipt.choice, candidate, endpoint, lease, tried))
         request.body = request.prompt = b""  # a stream may last for minutes; what was decided needs no body
-        return Routed(way, lease, receipt, chosen.query)
+        return Routed(way, lease, receipt, query)
 
     def _destination(self, pick: Pick, extra: Extra | None) -> str:
         """The chosen endpoint, and further ones where these are asked for."""
@@ -325,25 +200,17 @@ class Director:
         further = next_best(pick, self._rules.fallbacks)
         return ",".join([pick.endpoint.address, *further]) if further else pick.endpoint.address
 
-    def _charge(self, query: Query, endpoint: Endpoint, receipt: Receipt) -> Lease:
+    def _charge(self, query: Query, endpoint: Endpoint, receipt: Receipt, now: float) -> Lease:
         """The choice is final: plugins note it, the ledger counts it."""
         self._profile.picked(query, endpoint)
-        cost, extra, now = _cost(query, endpoint), query.extra, self._now()
-        cost.critical = (
-            self._gate is not None and self._gate.control.settings.level(query.request.priority) == "critical"
-        )
+        cost, extra, gate = _cost(query, endpoint), query.extra, self._gate
+        cost.critical = gate is not None and gate.control.settings.level(query.request.priority) == "critical"
         receipt.predicted_ttft_s, receipt.work_s = cost.ttft_s, cost.work_s
         if extra is None or not extra.beside:
             return self._pool.lease(endpoint, cost, now=now)
         # Those who prefill for it have the prompt to compute.
         own = replace(cost, tokens=0, work_s=0.0)
         return self._pool.lease(endpoint, own, now=now, beside=[(e, cost) for e in extra.beside])
-
-    def _note(self, request: Request, receipt: Receipt) -> None:
-        """What the receipt says of the request, and the request of who asks."""
-        receipt.asked_model, receipt.prompt_tokens = request.model, request.prompt_tokens
-        receipt.stream, receipt.needs = request.stream, request.needs
-        request.tenant, request.priority = receipt.tenant, receipt.priority
 
     async def _choice(self, told: Decision | None, named: str | None, request: Request, receipt: Receipt) -> Choice:
         """The models that may answer: told by our first stream or the rewrite header, meant by an alias, or named.
@@ -380,79 +247,19 @@ class Director:
         if gate is None:
             return None
         timeouts = gate.control.settings.gateway
-        slo_s = _slo_s(ask.headers)
+        slo_due_s = slo_s(ask.headers)
         wait_s_max = timeouts.wait_s(now - receipt.time) if ask.timed else None
         tell: Waits | None = None
         if waits is not None and ask.timed and timeouts.extends:
             tell = partial(waits, timeouts.message_s_max)
         with self._picking.waiting(choice, request.subset, now) as key:
-            ticket = Ticket(request, key, now, slo_s=slo_s, wait_s_max=wait_s_max)
+            ticket = Ticket(request, key, now, slo_s=slo_due_s, wait_s_max=wait_s_max)
             try:
                 entry = await gate.enter(ticket, tell)
             finally:
                 receipt.waited_s = self._now() - now
                 receipt.slo_ttft_s = ticket.due_s
         return entry.room
-
-    def _told(self, ask: Decide, request_id: str) -> Decision | None:
-        """What the first stream decided about this request, if it said so. Raises Refused where it must have."""
-        rules = self._rules
-        if rules.signer is None or rules.first_of_two:
-            return None
-        found = rules.signer.verify(ask.headers, self._wall())
-        if found is None and rules.second_of_two:
-            # A client that names the model in this header makes Envoy take the second filter's settings for the first
-            # one, too; the answers of two full-duplex filters then come cut, or empty with a 200.
-            message = f"the header `{SELECTED_MODEL}` is not for clients to send; name the model in the body"
-            raise Refused(Reason.DECISION_MISSING, message)
-        same = found is not None and found.about == decision.about(request_id, ask.headers, ask.body or b"")
-        return found if same else None
-
-    def _pass_on(
-        self, ask: Decide, request: Request, receipt: Receipt, candidate: Candidate, likely: Endpoint
-    ) -> Routed:
-        """The model is chosen, the endpoint is for the second stream to choose; so nothing is leased."""
-        way = outcome.route(ask.headers, request, None, receipt.model, receipt, edits=candidate.edits_at(likely))
-        way = outcome.with_headers(way, candidate.headers, ask.headers)
-        signer, choice = self._rules.signer, receipt.choice
-        if signer is not None and choice is not None:
-            body = way.body if way.body is not None else ask.body or b""
-            value = signer.sign(
-                Decision(
-                    until=self._wall() + decision.LIFETIME_S,
-                    about=decision.about(receipt.request_id, ask.headers, body),
-                    receipt=receipt.id,
-                    asked=receipt.asked_model,
-                    model=receipt.model,
-                    decision=choice.decision,
-                    category=choice.category,
-                    confidence=choice.confidence,
-                    classification=choice.classification,
-                )
-            )
-            way.set_headers = [*way.set_headers, (DECISION, value)]
-            way.remove_headers = [name for name in way.remove_headers if name != DECISION]
-        return Routed(way, None, receipt, None)
-
-    def _before(self, ask: Decide, about: recent.Key | None) -> Decided | None:
-        """What we said to this very request while its other stream is open, or, for a retry, when it last failed."""
-        found = None if about is None else self._recent.find(about, self._now())
-        if found is None:
-            return None
-        if ask.headers.get(RETRY_ATTEMPT, "0") != "0":
-            found.tried.add(found.endpoint)
-            return found
-        return found if _joins(found.lease) else None
-
-    def _remember(self, about: recent.Key | None, ask: Decide, way: Route, decided: Decided) -> None:
-        """Under the body as it came and as it went on: a second filter sees what the first one made of it."""
-        if about is None:
-            return
-        self._recent.note(about, decided)
-        if way.body is not None:
-            # What was edited once is not edited again.
-            plain = replace(decided, choice=decided.choice.unedited(), candidate=decided.candidate.unedited())
-            self._recent.note(_key(ask, way.body), plain)
 
     def _fail_open(self, ask: Decide, receipt: Receipt, surprise: Exception) -> Routed | Answered:
         """A defect: send the request as it is to the least busy endpoint. Its text may hold a prompt: not logged."""
@@ -478,24 +285,6 @@ class Director:
         self._digest.refused(receipt)
         return answered
 
-    def _receipt(self, ask: Decide) -> Receipt:
-        made_up = f"{self._rng.getrandbits(128):032x}"
-        objective = self._rules.objective.find(ask.headers, ask.attributes)
-        return Receipt(
-            id=made_up[:16],
-            request_id=(ask.headers.get(REQUEST_ID) or made_up)[:ID_LENGTH_MAX],
-            time=self._now(),
-            path=path_of(ask.headers)[-PATH_LENGTH_MAX:],
-            asked_model=None,
-            pool=self._pool.name,
-            tenant=self._rules.tenant.find(ask.headers, ask.attributes)
-            or self._rules.agent.find(ask.headers, None)
-            or DEFAULT_TENANT,
-            objective=objective,
-            priority=self._pool.policies.priority(objective),
-            body_bytes=len(ask.body or b""),
-        )
-
 
 @lru_cache(1024)
 def _named(model: str | None) -> Choice:
@@ -509,33 +298,3 @@ def _cost(query: Query, endpoint: Endpoint) -> Cost:
     cost = query.cost or Cost(max(0, prompt - query.cached.get(endpoint, 0)), prompt)
     cost.blind = query.blind
     return cost
-
-
-def _joins(lease: Lease) -> bool:
-    """Whether one more may hold it: as many as one request can have streams, since clients may choose their ids."""
-    return lease.charged and lease.holders < STREAMS_MAX
-
-
-def _model_in(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    """The model that a header names, if one does. Raises Refused for what no body may name either."""
-    model = first(headers, names)
-    if model is not None and len(model) > openai.MODEL_LENGTH_MAX:
-        message = f"a model in the header `{names[0]}` must have at most {openai.MODEL_LENGTH_MAX} characters"
-        raise Refused(Reason.BAD_REQUEST, message)
-    return model
-
-
-def _slo_s(headers: Mapping[str, str]) -> float | None:
-    """The seconds within which the client wants its first token, if it says so."""
-    told = first(headers, SLO_TTFT)
-    if told is None:
-        return None
-    try:
-        slo_s = float(told) / 1000
-    except ValueError:
-        return None
-    return slo_s if 0 < slo_s < math.inf else None
-
-
-def _key(ask: Decide, body: bytes) -> recent.Key:
-    return recent.key(ask.headers[REQUEST_ID], ask.headers.get(":path", ""), body)

@@ -248,7 +248,8 @@ class Endpoint:
 
     def outstanding_s(self, now: float) -> float:
         """Predicted seconds of prefill that are still to be done here."""
-        return self.work_s - min(max(0.0, now - self.work_since), self.work_head_s)
+        done_s = max(0.0, now - self.work_since) if self.work_head_s else 0.0
+        return self.work_s - (done_s if done_s < self.work_head_s else self.work_head_s)
 
 
 @dataclass(slots=True)

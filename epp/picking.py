@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import Literal
 
 from epp.datastore.pool import Pool
+from epp.datastore.serving import Serving
 from epp.domain import Candidate, Choice, Endpoint, Exclusion, Reason, Receipt, Refused, Request, SpillReason
 from epp.flow.ticket import Key
 from epp.leaving import Leaving, note_forced
-from epp.scheduling.framework import Pick, Query, Scheduler
+from epp.scheduling.framework import Query, Scheduler
+from epp.scheduling.pick import Pick
 
 
 @dataclass(slots=True)
@@ -39,6 +42,7 @@ class Picking:
     rng: Random
     unknown_model: Literal["refuse", "forward"] = "refuse"
     leaving: Leaving | None = None
+    _serving: Serving = field(init=False, default_factory=Serving, repr=False, compare=False)
 
     def choose(
         self,
@@ -65,7 +69,7 @@ class Picking:
         drained = False
         for last_resort in (False, True):
             for place, candidate in enumerate(choice.candidates):
-                serving = _serving(candidate.model, endpoints)
+                serving = self._serving.of(candidate.model, endpoints)
                 able = _those_in(room, serving)
                 drained = drained or bool(able)
                 if last_resort or _any_usable(able, now):
@@ -93,7 +97,7 @@ class Picking:
 
     def waiting(self, choice: Choice, subset: frozenset[str] | None, now: float) -> AbstractContextManager[Key]:
         """What a request waits for room by: its models that may answer, unless nobody is there for these."""
-        every = Key(frozenset([c.model for c in choice.candidates]), subset)
+        every = _key(tuple([c.model for c in choice.candidates]), subset)
         if self.leaving is None or len(choice.candidates) == 1:
             return nullcontext(every)
         return self._near(self.leaving, choice, every, now)
@@ -110,8 +114,9 @@ class Picking:
         if not allowed:
             return None
         if len(key.models) == 1:
-            return _serving(next(iter(key.models)), allowed)
-        able = {id(e) for model in key.models for e in _serving(model, allowed)}
+            (model,) = key.models
+            return self._serving.of(model, allowed)
+        able = {id(e) for model in key.models for e in self._serving.of(model, allowed)}
         return [e for e in allowed if id(e) in able]
 
     def _or_instead(
@@ -129,7 +134,7 @@ class Picking:
 
         def others() -> Iterator[Chosen]:
             for candidate in rest:
-                able = [e for e in _those_in(room, _serving(candidate.model, endpoints)) if e.reachable]
+                able = [e for e in _those_in(room, self._serving.of(candidate.model, endpoints)) if e.reachable]
                 if leaving.near(candidate, first) and able:
                     other = self._run(found.query.request, candidate, found.query.now, able, able)
                     if other is not None:
@@ -164,6 +169,11 @@ class Picking:
         names = ", ".join(sorted({*self.pool.names(), *aliases}))
         message = f"the model {wanted} does not exist here; these do: {names}"
         return Refused(Reason.MODEL_NOT_FOUND, message, param="model")
+
+
+@lru_cache(1024)
+def _key(models: tuple[str | None, ...], subset: frozenset[str] | None) -> Key:
+    return Key(frozenset(models), subset)
 
 
 def within(subset: frozenset[str] | None, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
@@ -201,13 +211,3 @@ def _those_in(room: Sequence[Endpoint] | None, able: Sequence[Endpoint]) -> Sequ
         return able
     inside = {id(e) for e in room}
     return [e for e in able if id(e) in inside]
-
-
-def _serving(model: str | None, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
-    """Those that say they serve the model; if none says so, those of which nobody has told what they serve."""
-    if model is None:
-        return endpoints
-    told = [e for e in endpoints if (serves := e.declared if e.models is None else e.models) and model in serves]
-    if len(told) == len(endpoints):
-        return endpoints
-    return told or [e for e in endpoints if e.serves is None]

@@ -82,6 +82,22 @@ def test_attempts_forget_endpoints_that_left() -> None:
     assert value(telemetry, "llm_d_epp_scheduler_attempts_total", **FAILED) == 1
 
 
+def test_an_endpoint_that_comes_back_is_counted_where_it_is_scraped() -> None:
+    """The series of one that left is dropped; whoever holds on to it would count in vain."""
+    over = pool("ns/a")
+    telemetry = Telemetry(fleet(over))
+    for _ in range(2):
+        telemetry.decided(receipt(picked=over.endpoints[0].address))
+    listed = [Listed("ns/a", over.endpoints[0].address)]
+    over.relist([])
+    telemetry.text()
+    over.relist(listed)
+    telemetry.decided(receipt(picked=over.endpoints[0].address))
+
+    where = {"target_model_name": "m", "endpoint_name": "a", "namespace": "ns", "port": "8000"}
+    assert value(telemetry, "llm_d_epp_scheduler_attempts_total", status="success", **where) == 1
+
+
 def test_what_an_answer_took_is_observed_once(telemetry: Telemetry) -> None:
     telemetry.ended(receipt(status=200, first_answer_s=0.5, ended_s=2.0, stream=True, usage=Usage(7, 10, 3)))
 

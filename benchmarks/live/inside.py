@@ -1,7 +1,9 @@
 """`python -m benchmarks.live.inside [--against CHECKOUT]`: CPU of one request within the process, without sockets.
 
 The bytes that an Envoy sends go into one connection of our HTTP/2, and everything from there on is the service's own:
-stream, director, gate, default policy, receipts, metrics. `--against` measures another checkout in turn with this one,
+stream, director, gate, default policy, receipts, metrics. `deciding` is the director alone, from a request read by the
+gateway's filter to the end of its answer; `choice` the endpoint alone, once the request is through the gate, and what
+receipts keep of it. `--against` measures another checkout in turn with this one,
 so that what else the machine does falls on both; the least of many rounds is told, and the ratio of the two.
 """
 
@@ -26,11 +28,12 @@ from hpack import Encoder
 
 from epp.admission import gate_of
 from epp.chooser import DefaultModelChooser
+from epp.cli.serve import COLLECTOR_THRESHOLDS
 from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Listed
 from epp.datastore.receipts import Receipts
 from epp.director import Director
-from epp.domain import Load
+from epp.domain import Candidate, Choice, Load, Receipt
 from epp.edge.http2 import frames
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.link import Link, Served
@@ -38,8 +41,11 @@ from epp.edge.http2.tally import NoTally
 from epp.edge.processor import Processor
 from epp.edge.stream import Shared, Stream
 from epp.leaving import Leaving, outlook_of
+from epp.outcome import Routed
 from epp.picking import Picking
+from epp.protocol import openai
 from epp.protocol.exchange import Buffers
+from epp.protocol.messages import Decide
 from epp.scheduling.default import default_profile
 from epp.scheduling.spill import Spill, SpillRules
 from epp.settings import parse
@@ -47,10 +53,12 @@ from epp.telemetry import Telemetry
 from protos.gen import ext_proc_pb2 as pb
 
 ROOT = Path(__file__).parents[2]
-CASES = ("buffered", "buffered, 220 KB", "duplex", "chunk")
+STREAMED = ("buffered", "buffered, 220 KB", "duplex", "chunk")
+CASES = (*STREAMED, "deciding", "choice")
 ROUNDS, WARM = 8, 300
 CHUNKS, CHUNKED_MIN = 100, 30
 MODEL = "bench-model"
+CHOICE = Choice((Candidate(MODEL),))
 _DESTINATION = re.compile(rb"10\.0\.0\.\d\d:8000")
 _PLACE = b"10.0.0.00:8000"  # where the endpoint chosen belongs, of the same length
 _ID = "00000000-2f6e-420b-85ff-48dd20ea9145"
@@ -82,11 +90,23 @@ class _Socket:
     def close(self) -> None: ...
 
 
-def process(endpoints: int) -> Processor:
+class Service:
     """The service as it runs with no flag but the endpoints'."""
+
+    def __init__(self, endpoints: int) -> None:
+        self.picking, self.director, self.telemetry = _parts(endpoints)
+
+    def processor(self) -> Processor:
+        """What a transport serves."""
+        shared = Shared(Buffers(1 << 26, 1 << 29))
+        director, telemetry = self.director, self.telemetry
+        return Processor(lambda: Stream(director, telemetry, time.monotonic, shared), telemetry)
+
+
+def _parts(endpoints: int) -> tuple[Picking, Director, Telemetry]:
     fleet = Fleet("bench")
     pool = fleet.pool("bench")
-    pool.relist([Listed(f"pod-{n}", f"10.0.0.{10 + n}:8000") for n in range(endpoints)])
+    pool.relist([Listed(f"pod-{n}", f"10.0.{n // 90}.{10 + n % 90}:8000") for n in range(endpoints)])
     fleet.unite()
     for endpoint in fleet.all.endpoints:
         endpoint.models, endpoint.limited = {MODEL: MODEL}, False
@@ -105,15 +125,18 @@ def process(endpoints: int) -> Processor:
         rng=rng,
         gate=gate_of(settings, picking, time.monotonic, telemetry),
     )
-    shared = Shared(Buffers(1 << 26, 1 << 29))
-    return Processor(lambda: Stream(director, telemetry, time.monotonic, shared), telemetry)
+    return picking, director, telemetry
+
+
+def _prompt(count: int) -> bytes:
+    said = {"model": MODEL, "messages": [{"role": "user", "content": "The quick brown fox jumps. " * count}]}
+    return json.dumps(said).encode()
 
 
 def messages(case: str) -> list[list[bytes]]:
     """The ext_proc messages of one request, by the read that brings them."""
     count = 8200 if "220 KB" in case else 36
-    said = {"model": MODEL, "messages": [{"role": "user", "content": "The quick brown fox jumps. " * count}]}
-    body = json.dumps(said).encode()
+    body = _prompt(count)
     head, more, answer = pb.ProcessingRequest(), pb.ProcessingRequest(), pb.ProcessingRequest()
     names = {":authority": "bench", ":path": "/v1/chat/completions", ":method": "POST", ":scheme": "http"}
     names |= {"content-type": "application/json", "content-length": str(len(body)), "x-request-id": _ID}
@@ -147,7 +170,9 @@ class Run:
 
     def __init__(self, case: str, endpoints: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._link = Link(Served(process(endpoints).methods(), Http2Limits(), NoTally()), self._loop, lambda link: None)
+        self._link = Link(
+            Served(Service(endpoints).processor().methods(), Http2Limits(), NoTally()), self._loop, lambda link: None
+        )
         self._socket: Any = _Socket()
         self._link.connection_made(self._socket)
         self._encoder = Encoder()
@@ -203,12 +228,55 @@ def _frames(stream_id: int, data: bytes) -> bytes:
     return b"".join([frames.frame(frames.DATA, 0, stream_id, piece) for piece in pieces])
 
 
+class Deciding:
+    """The director alone, or of it the choice of an endpoint alone, for one request after the other."""
+
+    def __init__(self, case: str, endpoints: int) -> None:
+        self._service = Service(endpoints)
+        self._one = self._decide if case == "deciding" else self._choose
+        self._body, self._count = _prompt(36), 0
+        self._headers = {":path": "/v1/chat/completions", ":method": "POST", "content-type": "application/json"}
+        self._request = openai.read(_ID, self._headers, self._body)
+
+    async def round(self, count: int) -> float:
+        """CPU seconds of so many requests."""
+        gc.collect()
+        began = time.process_time()
+        for _ in range(count):
+            self._count += 1
+            await self._one(f"{self._count:08d}{_ID[8:]}")
+        return time.process_time() - began
+
+    async def _decide(self, request_id: str) -> None:
+        director, now = self._service.director, time.monotonic
+        routed = await director.decide(Decide({**self._headers, "x-request-id": request_id}, self._body, None))
+        assert isinstance(routed, Routed)
+        assert routed.lease is not None
+        receipt, routed.receipt.status = routed.receipt, 200
+        director.heads(routed, receipt.picked)
+        routed.lease.prefilled(now())
+        receipt.first_answer_s = receipt.ended_s = now() - receipt.time
+        receipt.outcome = "completed"
+        director.ended(routed)
+        self._service.telemetry.ended(receipt)
+
+    async def _choose(self, request_id: str) -> None:
+        request = self._request
+        request.memo.clear()  # a prompt that nobody has looked at
+        receipt = Receipt(request_id, request_id, time.monotonic(), request.path, MODEL)
+        choice = self._service.picking.choose(
+            request, CHOICE, receipt, receipt.time, prefer=None, tried=set(), aliases=frozenset()
+        )
+        choice.pick.best(100).remember(choice.query)
+
+
 async def measured(case: str, count: int, endpoints: int) -> list[float]:
     """Microseconds of CPU a request, or a chunk, round by round."""
     count = max(CHUNKED_MIN, count // CHUNKS) if case == "chunk" else count
-    run = Run(case, endpoints)
+    run = Run(case, endpoints) if case in STREAMED else Deciding(case, endpoints)
     await run.round(min(WARM, count))
     gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)  # as the service does
     each = CHUNKS * count if case == "chunk" else count
     return [1e6 * await run.round(count) / each for _ in range(ROUNDS)]
 
@@ -220,14 +288,15 @@ def main() -> None:
     )
     parser.add_argument("--against", type=Path, help="another checkout of this project, measured in turn with this one")
     parser.add_argument("--requests", type=int, default=400, help="in each round")
-    parser.add_argument("--endpoints", type=int, default=16, help="16; at most 90")
+    parser.add_argument("--endpoints", type=int, default=16, help="16; at most 90, but for the last two cases")
     parser.add_argument("--turns", type=int, default=3, help="of each checkout")
     parser.add_argument("--case", choices=CASES, help="this one alone, and print its rounds as JSON")
+    parser.add_argument("--only", choices=CASES, help="of the cases; all")
     args = parser.parse_args()
     if args.case is not None:
         sys.stdout.write(json.dumps(uvloop.run(measured(args.case, args.requests, args.endpoints))) + "\n")
         return
-    for case in CASES:
+    for case in CASES if args.only is None else [args.only]:
         found = {root: [0.0] for root in (ROOT, args.against) if root is not None}
         for _ in range(args.turns):
             for root in found:

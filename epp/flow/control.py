@@ -193,6 +193,8 @@ class Control:
 
     def _contested(self, ticket: Ticket) -> bool:
         """Whether one of its priority or a higher one waits for an endpoint that it accepts."""
+        if not self.queues.requests:
+            return False
         priority, key = ticket.request.priority, ticket.key
         return any(
             waited.meets(key)

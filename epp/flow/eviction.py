@@ -40,9 +40,13 @@ class Evictions:
         """How many have been told to end and have not yet."""
         return len(self._told)
 
+    def may(self, priority: int) -> bool:
+        """Whether requests of that priority may be cut off."""
+        return self._settings.evict and priority < self._settings.sheddable_below
+
     def add(self, running: Running) -> bool:
         """Whether the request may be cut off; it is remembered if so."""
-        if not self._settings.evict or running.priority >= self._settings.sheddable_below:
+        if not self.may(running.priority):
             return False
         self._running[running] = None
         return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from epp.domain import Endpoint, Reason, Refused, Request
@@ -55,6 +56,9 @@ class Reckoning(Protocol):
         with so many tokens more, 0 where it is easy and 1 where it is full; seconds from token to token of late, 0
         where they are not known."""
 
+    def calm(self, endpoints: Sequence[Endpoint], tokens: float, now: float, most: tuple[float, float, float]) -> bool:
+        """Whether every endpoint can be reached and has nothing in flight, or no more to meet than `most` of each."""
+
 
 @dataclass(slots=True)
 class OwnRule(Rule):
@@ -78,11 +82,16 @@ class OwnRule(Rule):
         critical, ceiling = level == "critical", settings.limits(level).ceiling
         beside = ceiling if critical else ceiling * settings.beside_critical
         latest_s = ticket.deadline - now - ticket.own_s
-        seen: Sequence[Endpoint] = [e for e in endpoints if e.reachable] or endpoints
         pressure_s, tpot_s = settings.pressure_s, settings.slo_tpot_s
         easy = self._easy(ticket.own_s)
+        tokens = ticket.wants.tokens if ticket.wants else 0.0
+        least = min(beside, ceiling)
+        pace_s = inf if critical else max(least, easy) * tpot_s
+        if self.reckoning.calm(endpoints, tokens, now, (min(least * pressure_s, latest_s), least, pace_s)):
+            return None  # as nearly always: whatever else is asked below, everybody takes it
+        seen: Sequence[Endpoint] = [e for e in endpoints if e.reachable] or endpoints
         open_ = []
-        meets = self.reckoning.meets(seen, ticket.wants.tokens if ticket.wants else 0.0, now)
+        meets = self.reckoning.meets(seen, tokens, now)
         for e, (waits_s, full, pace_s) in zip(seen, meets, strict=True):
             most = beside if e.inflight_critical else ceiling
             if e.inflight_requests == 0 or (

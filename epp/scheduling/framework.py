@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import nlargest
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
-from epp.domain import Candidate, Cost, Endpoint, Fault, Load, Request, Usage
+from epp.domain import Candidate, Cost, Endpoint, Fault, Request, Usage
 from epp.plugin import Plugin, Setting
+from epp.scheduling.pick import Pick
 
 __all__ = ["Plugin", "Setting"]
 Metadata = Mapping[str, Mapping[str, str | float]]  # dynamic metadata, by namespace
@@ -89,13 +89,10 @@ class Query:
 Point = Literal["DataProducer", "Admitter", "Filter", "Scorer", "Picker", "PreRequest"]
 
 
-LOAD_INPUTS = ("waiting", "running", "kv_usage", "block_size", "num_blocks")  # of a sample, in receipts
-
-
 HOOKS = ("picked", "moved", "heads", "answered", "reports", "ended", "relisted")
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Answer:
     """How a request went: seconds since the choice, seconds to the first token, HTTP status, tokens; None: not seen.
 
@@ -168,8 +165,11 @@ class Filter(Memory, ABC):
     """Narrows the endpoints."""
 
     @abstractmethod
-    def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-        """The endpoints that may go on, in the given order; an empty list means none may."""
+    def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        """The endpoints that may go on, in the given order; an empty list means none may.
+
+        Never the list that was given; a tuple, which nobody can change, may be given back.
+        """
 
     def why(self, query: Query, endpoint: Endpoint) -> str:
         """Why it left that one out, for the receipt."""
@@ -177,9 +177,13 @@ class Filter(Memory, ABC):
 
 
 class Scorer(Memory, ABC):
-    """Rates the endpoints. `inputs` are the fields of `Load` without which it could only read zeros."""
+    """Rates the endpoints. `inputs` are the fields of `Load` without which it could only read zeros.
+
+    `bounded` says that no score is ever below 0 or above 1, so that nobody need look.
+    """
 
     inputs: ClassVar[tuple[str, ...]] = ()
+    bounded: ClassVar[bool] = False
 
     @abstractmethod
     def score(self, query: Query, endpoints: Sequence[Endpoint]) -> Sequence[float]:
@@ -202,129 +206,6 @@ class Picker(Memory, ABC):
         while left and len(found) < self.max_num_of_endpoints - 1:
             found.append(left.pop(self.pick(query, [totals[i] for i in left])))
         return found
-
-
-@dataclass(slots=True, frozen=True)
-class Inputs:
-    """What scorers go by, at the moment of a choice: a number for each endpoint that it was made among.
-
-    Columns and not rows, since a request pays for them; a sample is a value that never changes, and is not copied.
-    """
-
-    now: float
-    cached: Mapping[Endpoint, int]
-    inflight_requests: Sequence[float]
-    inflight_tokens: Sequence[int]
-    work_s: Sequence[float]
-    work_prompts: Sequence[int]
-    loads: Sequence[Load | None]
-
-    def row(self, place: int, endpoint: Endpoint) -> dict[str, Any]:
-        """JSON-ready; what is not known is null."""
-        load = self.loads[place]
-        return {
-            "inflight_requests": self.inflight_requests[place],
-            "inflight_tokens": self.inflight_tokens[place],
-            "work_s": round(self.work_s[place], 6),
-            "work_prompts": self.work_prompts[place],
-            "cached_tokens": self.cached.get(endpoint, 0),
-            "age_s": None if load is None else round(self.now - load.at, 3),
-            **{name: None if load is None else getattr(load, name) for name in LOAD_INPUTS},
-        }
-
-
-@dataclass(slots=True)
-class Pick:
-    """A choice among endpoints, by its place among them, and how it came about (rendered only when asked).
-
-    `unused` are scorers that were not asked, with the reason; `details` what scores rest on, by name, a number each.
-    """
-
-    place: int
-    endpoints: Sequence[Endpoint]
-    totals: Sequence[float]
-    columns: Sequence[tuple[str, float, Sequence[float]]]
-    dropped: Sequence[tuple[Endpoint, str]] = ()
-    further: Sequence[Endpoint] = ()
-    unused: Mapping[str, str] = field(default_factory=dict)
-    details: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    inputs: Inputs | None = None
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The one chosen."""
-        return self.endpoints[self.place]
-
-    def score(self, scorer_type: str) -> float | None:
-        """What one scorer said of the choice; None where it was not asked."""
-        return next((scores[self.place] for name, _, scores in self.columns if name == scorer_type), None)
-
-    def best(self, count: int) -> Pick:
-        """The same choice, with only the best rows to explain it by; as it is where there are no more."""
-        if len(self.endpoints) <= count and len(self.dropped) <= count:
-            return self
-        places = nlargest(count, range(len(self.endpoints)), self.totals.__getitem__)
-        if self.place not in places:
-            places[-1] = self.place
-        return Pick(
-            places.index(self.place),
-            [self.endpoints[place] for place in places],
-            [self.totals[place] for place in places],
-            [(name, weight, [scores[place] for place in places]) for name, weight, scores in self.columns],
-            self.dropped[:count],
-            unused=self.unused,
-            details={name: [values[place] for place in places] for name, values in self.details.items()},
-        )
-
-    def remember(self, query: Query) -> None:
-        """What was known of each endpoint, before the lease changes it: enough to choose again by other rules."""
-        kept, now, told = self.endpoints, query.now, self.details
-        requests, work = told.get("in_flight"), told.get("wait_s")
-        if requests is None or work is None:  # else the scorer has written them down already
-            requests = [e.inflight_requests for e in kept]
-            work = [e.outstanding_s(now) if e.work_s else 0.0 for e in kept]
-        tokens, loads = [e.inflight_tokens for e in kept], [e.load for e in kept]
-        prompts = [e.work_prompts for e in kept]
-        self.inputs = Inputs(now, query.cached, requests, tokens, work, prompts, loads)
-
-    def size(self) -> tuple[int, int]:
-        """Rows and numbers in each, of what `explain` tells."""
-        inputs = 5 if self.inputs is not None else 0
-        return len(self.endpoints) + len(self.dropped), len(self.columns) + len(self.details) + inputs
-
-    def scores(self) -> dict[str, float]:
-        """The weighted total of every endpoint that was scored, by its address."""
-        return {e.address: total for e, total in zip(self.endpoints, self.totals, strict=True)}
-
-    def explain(self) -> list[dict[str, Any]]:
-        """One row an endpoint: address, score per scorer, weighted total, and by which filter it was excluded."""
-        kept = [
-            {
-                "address": e.address,
-                "name": e.name,
-                "scores": {name: round(scores[i], 4) for name, _, scores in self.columns},
-                "details": {name: round(values[i], 6) for name, values in self.details.items()},
-                "total": round(self.totals[i], 4),
-                "excluded": False,
-                "reason": "picked" if i == self.place else "",
-                "inputs": self.inputs.row(i, e) if self.inputs else None,
-            }
-            for i, e in enumerate(self.endpoints)
-        ]
-        gone: list[dict[str, Any]] = [
-            {
-                "address": e.address,
-                "name": e.name,
-                "scores": {},
-                "details": {},
-                "total": None,
-                "excluded": True,
-                "reason": why,
-                "inputs": None,
-            }
-            for e, why in self.dropped
-        ]
-        return kept + gone
 
 
 class Unmetered:
@@ -364,25 +245,27 @@ class Scheduler(ABC):
     def prepare(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
         """What comes before all profiles."""
         clock, took = self.meter.clock, self.meter.took
+        began = clock()
         for producer in self.producers:
-            began = clock()
             producer.produce(query, endpoints)
-            took("DataProducer", producer.type, clock() - began)
+            took("DataProducer", producer.type, (ended := clock()) - began)
+            began = ended
         for admitter in self.admitters:
-            began = clock()
             admitter.admit(query, endpoints)
-            took("Admitter", admitter.type, clock() - began)
+            took("Admitter", admitter.type, (ended := clock()) - began)
+            began = ended
 
     def picked(self, query: Query, endpoint: Endpoint) -> None:
         """The choice is final: let plugins with a memory note it, and before it whoever works for it."""
         clock, took = self.meter.clock, self.meter.took
         beside = () if query.extra is None else query.extra.beside
+        began = clock()
         for plugin in self._told["picked"]:
-            began = clock()
             for other in beside:
                 plugin.picked(query, other)
             plugin.picked(query, endpoint)
-            took("PreRequest", plugin.type, clock() - began)
+            took("PreRequest", plugin.type, (ended := clock()) - began)
+            began = ended
 
     def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
         """The request was served elsewhere: let plugins with a memory correct it."""
@@ -463,31 +346,31 @@ class Profile(Scheduler):
         clock, took = self.meter.clock, self.meter.took
         kept: Sequence[Endpoint] = endpoints
         dropped: list[tuple[Endpoint, str]] = []
+        began = clock()
         for step in self.filters:
-            began = clock()
             left = step.keep(query, kept)
-            took("Filter", step.type, clock() - began)
             if len(left) != len(kept):
                 stay = set(map(id, left))
                 dropped += [(e, step.why(query, e)) for e in kept if id(e) not in stay]
             kept = left
+            took("Filter", step.type, (ended := clock()) - began)
+            began = ended
         if not kept:
             return None
-        totals: list[float] = []
+        totals: Sequence[float] = ()
         columns = []
         for scorer, weight in self._asked:
-            began = clock()
             raw = scorer.score(query, kept)
-            took("Scorer", scorer.type, clock() - began)
-            scores = [s if 0.0 <= s <= 1.0 else min(1.0, max(0.0, s)) for s in raw]
+            scores = raw if scorer.bounded else [s if 0.0 <= s <= 1.0 else min(1.0, max(0.0, s)) for s in raw]
             assert len(scores) == len(kept)
             columns.append((scorer.type, weight, scores))
             if totals:
                 totals = [total + weight * s for total, s in zip(totals, scores, strict=True)]
             else:
                 totals = scores if weight == 1.0 else [weight * s for s in scores]
+            took("Scorer", scorer.type, (ended := clock()) - began)
+            began = ended
         totals = totals or [0.0] * len(kept)
-        began = clock()
         place = self.picker.pick(query, totals)
         more: Sequence[Endpoint] = ()
         if self.picker.max_num_of_endpoints > 1:

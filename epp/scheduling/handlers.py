@@ -15,7 +15,6 @@ from epp.scheduling.framework import (
     Admitter,
     Memory,
     Meter,
-    Pick,
     Producer,
     Profile,
     Query,
@@ -24,6 +23,7 @@ from epp.scheduling.framework import (
     told,
     unique,
 )
+from epp.scheduling.pick import Pick
 
 
 class ProfileHandler(Memory, ABC):

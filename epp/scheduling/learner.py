@@ -23,20 +23,20 @@ class Learner(Memory):
         hit = query.cached.get(endpoint, 0)
         sent = query.notes[id(self)] = Sent(query.now, shape_of(prompt, hit))
         work_s = speed.seconds(sent.shape_s)
+        adapter = adapter_of(query.candidate.model, (endpoint,))
         query.cost = Cost(
             tokens=max(0, prompt - hit),
             context=prompt,
             work_s=work_s,
-            ttft_s=self.begins_s(query, endpoint) + work_s,
-            adapter=adapter_of(query.candidate.model, (endpoint,)),
+            ttft_s=_begins_s(query, endpoint, adapter) + work_s,
+            adapter=adapter,
         )
         if query.blind:
             speed.send(sent)
 
     def begins_s(self, query: Query, endpoint: Endpoint) -> float:
         """Predicted seconds until the endpoint begins with this prompt."""
-        adapter = adapter_of(query.candidate.model, (endpoint,))
-        return endpoint.outstanding_s(query.now) + (slot_wait_s(adapter, endpoint) if adapter is not None else 0.0)
+        return _begins_s(query, endpoint, adapter_of(query.candidate.model, (endpoint,)))
 
     def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
         """It is computed elsewhere."""
@@ -60,3 +60,8 @@ class Learner(Memory):
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """Forget the endpoints that left."""
         self.reckoner.keep(endpoints)
+
+
+def _begins_s(query: Query, endpoint: Endpoint, adapter: str | None) -> float:
+    waits_s = endpoint.outstanding_s(query.now)
+    return waits_s if adapter is None else waits_s + slot_wait_s(adapter, endpoint)

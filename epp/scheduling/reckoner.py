@@ -23,6 +23,7 @@ KV_DEAR = 0.75  # the part of the KV cache from which on a request costs more
 PAUSE_S = 0.1  # for so long the next token of an answer may fail to come, and no usual SLO is missed by it
 BEHIND_MAX = 2  # prompts before one's own that count; in a burst all have many, and then the seconds decide
 KV_EASY, KV_FULL = 0.85, 0.99  # parts of the KV cache: below the first there is no pressure, at the second it is 1
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ Meets = tuple[float, float, float]
 would be, 0 where it is easy and 1 where it is full; seconds from token to token of late, 0 where they are not known."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wants:
     """Predicted seconds of a request's prefill where most of it is cached, and where nothing is; the prompt tokens for
     which room must be found in a KV cache; by endpoint, and at all others, how much more is to be computed there than
@@ -66,6 +67,8 @@ class Reckoner:
         self.prefixes = prefixes
         self._typical = Typical()
         self._speeds: dict[Endpoint, Speed] = {}
+        self._listed: Sequence[Endpoint] = ()  # a tuple that was asked about last, and what is known of its endpoints
+        self._known: Sequence[Speed] = ()
 
     def costs(
         self,
@@ -78,30 +81,32 @@ class Reckoner:
         """In seconds at each endpoint: what a prompt of so many tokens costs, its wait there, and its own prefill."""
         prices = self.prices
         own, decodes, full, behind = 1.0 + prices.arrivals, prices.decodes, prices.full, prices.behind
-        known_of, oldest, typical = self._speeds.get, now - FRESH_S, self._typical
+        oldest, typical = now - FRESH_S, self._typical
         start, k, cold = typical.a * typical.level, typical.k * typical.level, typical.usual(shape(prompt, 0))
         costs, waits, works = [], [], []
-        for e in endpoints:  # a hundred of them a request: no calls here
-            known = known_of(e)
-            if known is None or known.load is not e.load:
-                known = self.speed(e)
-            hit = cached.get(e, 0) if cached else 0
+        for e, known in zip(endpoints, self._of(endpoints), strict=True):  # a hundred of them a request: no calls here
+            if known.load is not e.load:
+                known.look(e.load, e.inflight_requests)
+            computed, work = prompt, cold
+            if cached and (hit := cached.get(e, 0)):
+                computed, work = prompt - hit, start + k * shape_of(prompt, hit)
             waiting = e.work_s
             if waiting:
                 elapsed = now - e.work_since
                 waiting -= elapsed if elapsed < e.work_head_s else e.work_head_s
             if adapter is not None:
                 waiting += slot_wait_s(adapter, e)
-            requests, others = float(e.inflight_requests), 1.0
+            requests: float = e.inflight_requests
+            others = 1.0
             if known.sampled_at >= oldest:
                 if known.others:
                     requests += known.others - known.others_waiting
                     waiting += known.others_waiting * start * known.ratio
-                held = known.held + (e.inflight_tokens + prompt - hit) * known.per_token
+                held = known.held + (e.inflight_tokens + computed) * known.per_token
                 others += KV_SLOWS * held
                 if held > KV_DEAR:
                     others += full * (held - KV_DEAR) / (KV_FULL - KV_DEAR)
-            work = known.ratio * (start + k * shape_of(prompt, hit) if hit else cold)
+            work *= known.ratio
             cost = (waiting + own * work) * (others + decodes * requests)
             if work > PAUSE_S and e.work_prompts:
                 cost += behind * (work - PAUSE_S) * min(e.work_prompts, BEHIND_MAX)
@@ -119,8 +124,19 @@ class Reckoner:
             found.look(endpoint.load, endpoint.inflight_requests)
         return found
 
+    def _of(self, endpoints: Sequence[Endpoint]) -> Sequence[Speed]:
+        """What is known of each, whether or not its last sample was looked at."""
+        if endpoints is self._listed:
+            return self._known
+        speeds, typical = self._speeds, self._typical
+        known = [speeds.get(e) or speeds.setdefault(e, Speed(typical)) for e in endpoints]
+        if isinstance(endpoints, tuple):  # a list may change
+            self._listed, self._known = endpoints, known
+        return known
+
     def keep(self, endpoints: Iterable[Endpoint]) -> None:
         """Forget all endpoints but these."""
+        self._listed = self._known = ()
         stay = set(endpoints)
         for endpoint in [e for e in self._speeds if e not in stay]:
             del self._speeds[endpoint]
@@ -131,23 +147,22 @@ class Reckoner:
         """What a request takes, wherever it goes."""
         cached = self._cached(request, endpoints)
         prompt = request.prompt_tokens
-        hit = min(max(cached.values(), default=0), max(0, prompt - 1))
         alone_s = self._typical.usual(shape(prompt, 0))
-        own_s = self._typical.usual(shape_of(prompt, hit)) if hit else alone_s
         if not cached:
-            return Wants(own_s, alone_s, prompt)
+            return Wants(alone_s, alone_s, prompt)
+        hit = min(max(cached.values()), max(0, prompt - 1))
+        own_s = self._typical.usual(shape_of(prompt, hit)) if hit else alone_s
         k, least = self._typical.k * self._typical.level, shape_of(prompt, hit)
         extra = {e: k * (shape_of(prompt, tokens) - least) for e, tokens in cached.items()}
         return Wants(own_s, alone_s, prompt - hit, extra, k * (shape(prompt, 0) - least))
 
     def meets(self, endpoints: Sequence[Endpoint], tokens: float, now: float) -> list[Meets]:
         """What a request that needs room for so many tokens would meet at each endpoint."""
-        known_of, oldest = self._speeds.get, now - FRESH_S
+        oldest = now - FRESH_S
         start, found = self._typical.usual(0.0), []
-        for e in endpoints:
-            known = known_of(e)
-            if known is None or known.load is not e.load:
-                known = self.speed(e)
+        for e, known in zip(endpoints, self._of(endpoints), strict=True):
+            if known.load is not e.load:
+                known.look(e.load, e.inflight_requests)
             waits_s = e.work_s
             if waits_s:
                 elapsed = now - e.work_since
@@ -162,6 +177,38 @@ class Reckoner:
             found.append((waits_s, (held - KV_EASY) / (KV_FULL - KV_EASY), known.pace_s))
         return found
 
+    def calm(self, endpoints: Sequence[Endpoint], tokens: float, now: float, most: Meets) -> bool:
+        """Whether every endpoint can be reached and has nothing in flight, or no more to meet than `most` of each.
+
+        By the numbers of `meets`, without making them: where nothing is near a limit, which is nearly always, no more
+        is asked. In doubt it is not calm.
+        """
+        wait_s, full, pace_s = most
+        if wait_s < 0:
+            return False
+        oldest, start = now - FRESH_S, self._typical.usual(0.0)
+        held_max = KV_EASY + full * (KV_FULL - KV_EASY) - ROUNDING
+        for e, known in zip(endpoints, self._of(endpoints), strict=True):
+            if not e.reachable:
+                return False
+            if known.load is not e.load:
+                known.look(e.load, e.inflight_requests)
+            if not e.inflight_requests:
+                continue
+            waits_s = e.work_s
+            if waits_s:
+                elapsed = now - e.work_since
+                waits_s -= elapsed if elapsed < e.work_head_s else e.work_head_s
+            if known.sampled_at >= oldest:
+                if known.waiting:
+                    a = start * known.ratio
+                    waits_s = max(waits_s + known.others_waiting * a, known.waiting * a)
+                if known.held + (e.inflight_tokens + tokens) * known.per_token > held_max or known.pace_s > pace_s:
+                    return False
+            if waits_s > wait_s:
+                return False
+        return True
+
     def _cached(self, request: Request, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, int]:
         """By the model that will answer, or the one it names while that is not known."""
         if self.prefixes is None:
@@ -171,5 +218,6 @@ class Reckoner:
 
 def shape_of(prompt: int, hit: int) -> float:
     """At least one token is always computed: the next one is sampled from its output."""
-    hit = min(hit, max(0, prompt - 1))
+    if hit:
+        hit = min(hit, max(0, prompt - 1))
     return shape(prompt - hit, hit)

@@ -86,7 +86,7 @@ class Typical(Fit):
 
     def usual(self, shape_s: float) -> float:
         """What a prompt of this shape takes at an endpoint of which nothing is known."""
-        return self.level * self.seconds(shape_s)
+        return self.level * (self.a + self.k * shape_s)
 
     def compare(self, ratio: float) -> None:
         """What all samples of an endpoint say by now."""

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from epp.domain import Endpoint
-from epp.scheduling.framework import Pick, Profile, Query
+from epp.scheduling.framework import Profile, Query
 from epp.scheduling.handlers import Decider
+from epp.scheduling.pick import Pick
 
 PREFILL_HEADER = "x-prefiller-host-port"
 ENCODE_HEADER = "x-encoder-hosts-ports"

@@ -14,7 +14,8 @@ from epp.datastore.fleet import Fleet
 from epp.datastore.receipts import Fate
 from epp.domain import Reason, Receipt
 from epp.flow.gate import Gate
-from epp.scheduling.framework import Pick, Point, Scheduler, Scorer
+from epp.scheduling.framework import Point, Scheduler, Scorer
+from epp.scheduling.pick import Pick
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
 from epp.scheduling.prefix import BYTES_PER_TOKEN
 from epp.seldom import Seldom
@@ -23,7 +24,7 @@ from epp.telemetry.families import PACE_BOUNDS_S, AnswerFamilies, PickFamilies, 
 from epp.telemetry.flow import FlowFamilies, GateMeter
 from epp.telemetry.labels import Labelling, Labels
 from epp.telemetry.pools import pool_gauges
-from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Rows
+from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Number, Rows
 from epp.telemetry.vsr import SemanticFamilies
 
 ERROR_CODES = {  # HTTP status of a refusal -> the Go picker's code for it
@@ -87,8 +88,14 @@ class Telemetry:
         self._semantic = SemanticFamilies(self._answer, self._texts)
         self._demand = Demand(fleet, now, slo_ttft_s)
         self._phase = {phase: self._process.phases.child(phase).observe for phase in PHASES}
+        # Series of a request's labels, found at once: each look for one costs half of what it counts.
+        self._sent: dict[Labels, tuple[Number, Distribution, Number]] = {}
+        self._first: dict[tuple[Labels, bool], Distribution] = {}
+        self._tried: dict[tuple[str, str, str], Number] = {}
         self._decided_s = self._request.processing.child().observe
         self._picked_s = self._pick.seconds.child().observe
+        self._responded_s = self._answer.processing.child().observe
+        self._stream_s = self._process.stream_seconds.child().observe
         self.streams = self._process.open.child()
         build = build or Build(ref=package_version())
         self._process.info.child(build.commit, build.ref).value = 1.0
@@ -131,9 +138,10 @@ class Telemetry:
                 self._phase["wait"](waited_s)
                 self._phase["pick"](picked_s)
         if receipt.picked is not None:
-            self._request.routed.at(labels).inc()
-            self._request.bytes.at(labels).observe(receipt.body_bytes)
-            self._request.running.at(labels).inc()
+            routed, sizes, running = self._sent.get(labels) or self._first_sent(labels)
+            routed.value += 1.0
+            running.value += 1.0
+            sizes.observe(receipt.body_bytes)
             self._picked(receipt, receipt.picked, labels[1])
             self._demand.sent(labels[1], receipt)
         elif receipt.outcome in UNPLACED:
@@ -158,7 +166,7 @@ class Telemetry:
 
     def receipt(self, fate: Fate) -> None:
         """What became of a receipt."""
-        self._process.receipts.child(fate).inc()
+        self._process.receipts.at((fate,)).value += 1.0
 
     def foretold(self, receipt: Receipt, seconds: float) -> None:
         """The first token of a stream came, so many seconds after the decision."""
@@ -183,7 +191,7 @@ class Telemetry:
 
     def ended(self, receipt: Receipt) -> None:
         """A request's stream is over, or it was answered by ourselves."""
-        self._process.outcomes.child(receipt.outcome).inc()
+        self._process.outcomes.at((receipt.outcome,)).value += 1.0
         labels = self._labelling.of(receipt)
         status = receipt.status or 0
         if status >= 400:
@@ -193,17 +201,17 @@ class Telemetry:
         if receipt.outcome == Reason.EVICTED.code:
             self._flow.sheds.child(receipt.outcome, *labels[2:]).inc()
         if receipt.picked is not None:
-            self._request.running.at(labels).dec()
+            self._request.running.at(labels).value -= 1.0
             self._answered(receipt, labels)
 
     def responded(self, seconds: float) -> None:
         """An answer has passed, and took this much of our own time."""
-        self._answer.processing.child().observe(seconds)
+        self._responded_s(seconds)
 
     def stream_ended(self, code: str, seconds: float) -> None:
         """An ext_proc stream is over, with this gRPC code in Go's spelling."""
-        self._process.streams.child(code).inc()
-        self._process.stream_seconds.child().observe(seconds)
+        self._process.streams.at((code,)).value += 1.0
+        self._stream_s(seconds)
 
     def connected(self) -> None:
         """A gateway opened a connection."""
@@ -250,6 +258,7 @@ class Telemetry:
         """The exposition, family by family: let others have a turn in between."""
         listed = {"", *(e.name.rpartition("/")[2] for e in self._fleet.all.endpoints)}
         self._pick.attempts.forget(lambda key: key[2] not in listed)
+        self._tried.clear()
         for family in self.families:
             yield "".join(family.render()).encode()
 
@@ -260,18 +269,32 @@ class Telemetry:
     def _picked(self, receipt: Receipt, address: str, target: str) -> None:
         pick = receipt.pick if isinstance(receipt.pick, Pick) else None
         endpoint = pick.endpoint if pick is not None else self._fleet.all.at(address)
-        namespace, _, name = endpoint.name.rpartition("/") if endpoint else ("", "", "")
-        self._pick.attempts.child("success", target, name, namespace, address.rpartition(":")[2]).inc()
+        about = endpoint.name if endpoint else "", address, target
+        tried = self._tried.get(about)
+        if tried is None:
+            namespace, _, name = about[0].rpartition("/")
+            port = address.rpartition(":")[2]
+            tried = self._tried[about] = self._pick.attempts.child("success", target, name, namespace, port)
+        tried.value += 1.0
         if receipt.hashed_tokens:
             self._pick.hit_ratio.at(_PREFIX).observe(receipt.cached_tokens / receipt.hashed_tokens)
             self._pick.hit_bytes.at(_PREFIX).observe(receipt.cached_tokens * BYTES_PER_TOKEN)
+
+    def _first_sent(self, labels: Labels) -> tuple[Number, Distribution, Number]:
+        request = self._request
+        found = self._sent[labels] = request.routed.at(labels), request.bytes.at(labels), request.running.at(labels)
+        return found
+
+    def _first_first(self, labels: Labels, stream: bool) -> Distribution:
+        found = self._first[labels, stream] = self._answer.ttft.child(*labels, str(stream).lower())
+        return found
 
     def _answered(self, receipt: Receipt, labels: Labels) -> None:
         first, ended = receipt.first_answer_s, receipt.ended_s
         if receipt.answer_bytes is not None:
             self._answer.bytes.at(labels).observe(receipt.answer_bytes)
         if first is not None:
-            self._answer.ttft.child(*labels, str(receipt.stream).lower()).observe(first)
+            (self._first.get((labels, receipt.stream)) or self._first_first(labels, receipt.stream)).observe(first)
         if ended is not None:
             self._answer.seconds.at(labels).observe(ended)
         if first is not None and ended is not None and receipt.decided_s is not None:

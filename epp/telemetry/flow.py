@@ -13,7 +13,7 @@ from epp.flow.gate import DISPATCHED, GONE, Gate
 from epp.flow.ticket import Ticket
 from epp.telemetry.demand import Demand
 from epp.telemetry.labels import Labelling, Labels
-from epp.telemetry.series import Counter, Gauge, Histogram, Rows, Twin
+from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Number, Rows, Twin
 
 _WAIT_S = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 _CYCLE_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -73,35 +73,17 @@ class FlowFamilies:
         self._gates.append((pool, gate))
         self._demand.watch(pool, gate)
 
-    def passed(self, pool: str, ticket: Ticket, outcome: str, waited_s: float) -> None:
-        """What became of a request."""
-        name = OUTCOMES.get(outcome, REJECTED)
-        model, target, tenant, priority = self._labels(ticket)
-        self.requests.child(name, priority, pool).inc()
-        self.waits.at((tenant, priority, name, pool, model, target)).observe(waited_s)
-        if outcome not in (DISPATCHED, GONE):
-            self.sheds.child(outcome, tenant, priority).inc()
-            wanted = self._labelling.model(ticket.request.target, routed=False)
-            self._demand.asked(wanted, ticket.own_s)
-
-    def judged(self, ticket: Ticket, outcome: str, seconds: float) -> None:
-        """A request was judged on its arrival."""
-        _, _, tenant, priority = self._labels(ticket)
-        self.enqueues.child(tenant, priority, OUTCOMES.get(outcome, outcome)).observe(seconds)
-
-    def looked(self, seconds: float) -> None:
-        """The queues were looked through."""
-        self.cycles.child().observe(seconds)
-
-    def evicted(self, pool: str, priority: int) -> None:
-        """One in flight was told to end."""
-        self.revoked.child(str(priority), pool).inc()
+    def shed(self, ticket: Ticket, outcome: str) -> None:
+        """A request was refused."""
+        _, _, tenant, priority = self.labels(ticket)
+        self.sheds.child(outcome, tenant, priority).inc()
+        self._demand.asked(self._labelling.model(ticket.request.target, routed=False), ticket.own_s)
 
     def families(self) -> Iterator[Counter | Gauge | Histogram]:
         """All of them."""
         yield from (one for one in vars(self).values() if isinstance(one, (Counter, Gauge, Histogram)))
 
-    def _labels(self, ticket: Ticket) -> Labels:
+    def labels(self, ticket: Ticket) -> Labels:
         """The model that may answer is named where it is the only one."""
         if ticket.labels is None:
             request, models = ticket.request, ticket.key.models
@@ -113,7 +95,7 @@ class FlowFamilies:
         sums: Tally[tuple[str, ...]] = Tally()
         for pool, gate in self._gates:
             for ticket in gate.control.queues:
-                model, target, tenant, priority = self._labels(ticket)
+                model, target, tenant, priority = self.labels(ticket)
                 sums[tenant, priority, pool, model, target] += value(ticket)
         return ((key, float(total)) for key, total in sums.items())
 
@@ -150,22 +132,40 @@ class GateMeter:
     def __init__(self, families: FlowFamilies, pool: str) -> None:
         self._families = families
         self._pool = pool
+        self._judged: dict[tuple[Labels, str], Distribution] = {}
+        self._passed: dict[tuple[Labels, str], tuple[Number, Distribution]] = {}
 
     def judged(self, ticket: Ticket, outcome: str, seconds: float) -> None:
         """A request was judged on its arrival."""
-        self._families.judged(ticket, outcome, seconds)
+        about = ticket.labels or self._families.labels(ticket), outcome
+        found = self._judged.get(about)
+        if found is None:
+            (_, _, tenant, priority), name = about[0], OUTCOMES.get(outcome, outcome)
+            found = self._judged[about] = self._families.enqueues.child(tenant, priority, name)
+        found.observe(seconds)
 
     def looked(self, seconds: float) -> None:
         """The queues were looked through."""
-        self._families.looked(seconds)
+        self._families.cycles.child().observe(seconds)
 
     def passed(self, ticket: Ticket, outcome: str, waited_s: float) -> None:
         """What became of a request."""
-        self._families.passed(self._pool, ticket, outcome, waited_s)
+        about = ticket.labels or self._families.labels(ticket), outcome
+        found = self._passed.get(about)
+        if found is None:
+            families, (model, target, tenant, priority) = self._families, about[0]
+            name = OUTCOMES.get(outcome, REJECTED)
+            waits = families.waits.child(tenant, priority, name, self._pool, model, target)
+            found = self._passed[about] = families.requests.child(name, priority, self._pool), waits
+        requests, waits = found
+        requests.value += 1.0
+        waits.observe(waited_s)
+        if outcome not in (DISPATCHED, GONE):
+            self._families.shed(ticket, outcome)
 
     def evicted(self, priority: int) -> None:
         """A request in flight was told to end."""
-        self._families.evicted(self._pool, priority)
+        self._families.revoked.child(str(priority), self._pool).inc()
 
 
 def _twins(name: str, labels: tuple[str, ...]) -> list[Twin]:

@@ -9,7 +9,7 @@ import pytest
 from epp.cli.receipt_table import lines
 from epp.datastore.receipts import Receipts
 from epp.domain import Candidate, Choice, Exclusion, Receipt, Spilled, SpillReason, Usage
-from epp.scheduling.framework import Pick
+from epp.scheduling.pick import Pick
 from tests.scheduling.make import endpoint
 
 

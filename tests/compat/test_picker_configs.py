@@ -11,7 +11,8 @@ import pytest
 from epp.domain import Candidate, Endpoint, Load, Request
 from epp.options.flow import SoftReflectiveCeilingPolicy, Utilization
 from epp.scheduling.assembly import Assembly, examine, load
-from epp.scheduling.framework import Pick, Query
+from epp.scheduling.framework import Query
+from epp.scheduling.pick import Pick
 
 FOLDER = os.environ.get("ONEHOP_COMPAT_DIR")
 pytestmark = pytest.mark.skipif(FOLDER is None, reason="ONEHOP_COMPAT_DIR is unset: the Go picker's files are not read")

@@ -11,7 +11,8 @@ import pytest
 
 from epp.datastore.receipts import Fate, Keeping, Receipts, weight
 from epp.domain import Candidate, Choice, Exclusion, Load, Receipt, Spilled, SpillReason
-from epp.scheduling.framework import Pick, Query
+from epp.scheduling.framework import Query
+from epp.scheduling.pick import Pick
 from tests.make import request
 from tests.scheduling.make import endpoints
 

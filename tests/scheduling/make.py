@@ -7,7 +7,8 @@ from random import Random
 
 from epp.datastore.pool import Lease, Pool
 from epp.domain import Candidate, Endpoint, Load, Lora, Request
-from epp.scheduling.framework import Pick, Profile, Query
+from epp.scheduling.framework import Profile, Query
+from epp.scheduling.pick import Pick
 
 NOW = 100.0
 

@@ -21,6 +21,7 @@ from epp.scheduling.plugins.max_score import MaxScorePicker
 from epp.scheduling.plugins.prefix_cache import PrefixCacheScorer
 from epp.scheduling.plugins.queue import QueueScorer
 from epp.scheduling.plugins.token_load import TokenLoadScorer
+from epp.scheduling.reckoner import Reckoner
 
 from . import make, replicas
 
@@ -281,3 +282,24 @@ def test_the_default_is_no_worse_than_a_simpler_rule_and_has_a_shorter_tail(load
 
     assert mean <= 1.05 * other_mean
     assert p99 <= 0.95 * other_p99
+
+
+def test_the_reckoner_follows_the_list_it_is_asked_about() -> None:
+    """What it knows of a pool's endpoints it looks up once, until the list changes or some are to be forgotten."""
+    reckoner, known = Reckoner(), tuple(make.endpoints(3))
+    reckoner.speed(known[2]).ratio = 4.0
+
+    def works(endpoints: Sequence[Endpoint]) -> list[float]:
+        _, _, found = reckoner.costs(1000, {}, endpoints, make.NOW)
+        return [round(work / found[0], 6) for work in found]
+
+    assert works(known) == works(known) == [1.0, 1.0, 4.0]
+    assert works((known[0], known[2])) == [1.0, 4.0]
+    assert works(known) == [1.0, 1.0, 4.0]
+    reckoner.keep(known[:2])  # it left, and came back as one that nothing is known of
+    assert works(known) == [1.0, 1.0, 1.0]
+    mutable = list(known[:1])
+    assert works(mutable) == [1.0]
+    reckoner.speed(known[1]).ratio = 2.0
+    mutable.append(known[1])
+    assert works(mutable) == [1.0, 2.0]

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import pytest
 
 from epp.domain import Endpoint
-from epp.scheduling.framework import Pick, Point, Producer, Profile, Query, Scheduler
+from epp.scheduling.framework import Point, Producer, Profile, Query, Scheduler
 from epp.scheduling.handlers import Handled
+from epp.scheduling.pick import Pick
 from epp.scheduling.plugins.data_parallel import DataParallelProfileHandler
 from epp.scheduling.plugins.disagg_profile import DisaggProfileHandler
 from epp.scheduling.plugins.max_score import MaxScorePicker

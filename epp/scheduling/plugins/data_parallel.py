@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from epp.domain import Endpoint
 from epp.plugin import Stage
-from epp.scheduling.framework import Pick, Profile, Query
+from epp.scheduling.framework import Profile, Query
 from epp.scheduling.handlers import ProfileHandler
+from epp.scheduling.pick import Pick
 from epp.scheduling.stages import through_primary_port
 
 

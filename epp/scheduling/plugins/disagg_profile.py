@@ -10,8 +10,9 @@ import msgspec
 
 from epp.domain import Endpoint
 from epp.plugin import Plugin
-from epp.scheduling.framework import Pick, Profile, Query
+from epp.scheduling.framework import Profile, Query
 from epp.scheduling.handlers import Decider, ProfileHandler
+from epp.scheduling.pick import Pick
 from epp.scheduling.stages import Stages
 
 

@@ -45,12 +45,12 @@ class HealthFilter(Filter):
         self.on_eject = _unheard
         self._ejection = standing.Ejection(self.eject_seconds, self.eject_seconds_max)
 
-    def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
         """Those that may go on; never none of them."""
         for endpoint in endpoints:
             if endpoint.limited:
                 return self._keep(query.now, endpoints)
-        return list(endpoints)
+        return endpoints if isinstance(endpoints, tuple) else list(endpoints)
 
     def why(self, query: Query, endpoint: Endpoint) -> str:
         """Ejected, warming up, or busier than others while too many are ejected."""

@@ -34,6 +34,7 @@ class LeastWorkScorer(Learner, Scorer):
     type: ClassVar[str] = "least-work-scorer"
     stage: ClassVar[Stage] = "ours"
     needs: ClassVar[tuple[str, ...]] = ("prefix",)
+    bounded: ClassVar[bool] = True
     arrivals: float = 3.0
     decodes: float = 0.2
     full: float = 4.0
@@ -60,6 +61,8 @@ class LeastWorkScorer(Learner, Scorer):
             "in_flight": [e.inflight_requests for e in endpoints],
         }
         least = min(costs)
+        if least > 0:
+            return [least / cost for cost in costs]
         return [least / cost if cost > 0 else 1.0 for cost in costs]
 
     def wait_s(self, query: Query, endpoint: Endpoint) -> float:

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from epp.domain import Endpoint
 from epp.plugin import Plugin, Setting, Stage
-from epp.scheduling.framework import Pick, Profile, Query
+from epp.scheduling.framework import Profile, Query
 from epp.scheduling.handlers import Decider, ProfileHandler
+from epp.scheduling.pick import Pick
 from epp.scheduling.prefix import BYTES_PER_TOKEN
 from epp.scheduling.stages import Stages, through_primary_port
 

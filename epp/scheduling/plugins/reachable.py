@@ -18,9 +18,9 @@ class ReachableFilter(Filter):
     type: ClassVar[str] = "reachable-filter"
     stage: ClassVar[Stage] = "ours"
 
-    def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    def keep(self, query: Query, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
         """The reachable endpoints, or all of them."""
         for endpoint in endpoints:
             if not endpoint.reachable:
                 return [e for e in endpoints if e.reachable] or list(endpoints)
-        return list(endpoints)
+        return endpoints if isinstance(endpoints, tuple) else list(endpoints)

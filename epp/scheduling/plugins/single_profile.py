@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from epp.domain import Endpoint
-from epp.scheduling.framework import Pick, Profile, Query
+from epp.scheduling.framework import Profile, Query
 from epp.scheduling.handlers import ProfileHandler
+from epp.scheduling.pick import Pick
 
 
 @dataclass(slots=True)
