@@ -90,7 +90,7 @@ class Telemetry:
         self._phase = {phase: self._process.phases.child(phase).observe for phase in PHASES}
         # Series of a request's labels, found at once: each look for one costs half of what it counts.
         self._sent: dict[Labels, tuple[Number, Distribution, Number]] = {}
-        self._first: dict[tuple[Labels, bool], Distribution] = {}
+        self._ttft: dict[tuple[Labels, bool], Distribution] = {}
         self._tried: dict[tuple[str, str, str], Number] = {}
         self._decided_s = self._request.processing.child().observe
         self._picked_s = self._pick.seconds.child().observe
@@ -138,7 +138,7 @@ class Telemetry:
                 self._phase["wait"](waited_s)
                 self._phase["pick"](picked_s)
         if receipt.picked is not None:
-            routed, sizes, running = self._sent.get(labels) or self._first_sent(labels)
+            routed, sizes, running = self._sent.get(labels) or self._new_sent(labels)
             routed.value += 1.0
             running.value += 1.0
             sizes.observe(receipt.body_bytes)
@@ -280,13 +280,13 @@ class Telemetry:
             self._pick.hit_ratio.at(_PREFIX).observe(receipt.cached_tokens / receipt.hashed_tokens)
             self._pick.hit_bytes.at(_PREFIX).observe(receipt.cached_tokens * BYTES_PER_TOKEN)
 
-    def _first_sent(self, labels: Labels) -> tuple[Number, Distribution, Number]:
+    def _new_sent(self, labels: Labels) -> tuple[Number, Distribution, Number]:
         request = self._request
         found = self._sent[labels] = request.routed.at(labels), request.bytes.at(labels), request.running.at(labels)
         return found
 
-    def _first_first(self, labels: Labels, stream: bool) -> Distribution:
-        found = self._first[labels, stream] = self._answer.ttft.child(*labels, str(stream).lower())
+    def _new_ttft(self, labels: Labels, stream: bool) -> Distribution:
+        found = self._ttft[labels, stream] = self._answer.ttft.child(*labels, str(stream).lower())
         return found
 
     def _answered(self, receipt: Receipt, labels: Labels) -> None:
@@ -294,7 +294,7 @@ class Telemetry:
         if receipt.answer_bytes is not None:
             self._answer.bytes.at(labels).observe(receipt.answer_bytes)
         if first is not None:
-            (self._first.get((labels, receipt.stream)) or self._first_first(labels, receipt.stream)).observe(first)
+            (self._ttft.get((labels, receipt.stream)) or self._new_ttft(labels, receipt.stream)).observe(first)
         if ended is not None:
             self._answer.seconds.at(labels).observe(ended)
         if first is not None and ended is not None and receipt.decided_s is not None:
