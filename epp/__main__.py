@@ -49,8 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         return int(import_module(COMMANDS[name]).run(rest))
-    except (ConfigError, OSError) as mistake:
+    except ConfigError as mistake:
         print(f"onehop {name}: {mistake}", file=sys.stderr)
+        return 1
+    except OSError as mistake:
+        named = mistake.filename is not None and mistake.strerror
+        print(f"onehop {name}: {f'{mistake.filename}: {mistake.strerror}' if named else mistake}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

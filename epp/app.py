@@ -343,7 +343,7 @@ class App:
             await self._kubernetes.step_down()
 
 
-def _reloads(file: DiscoveryFile | WatchedFile[Any] | tls.PairFolder) -> tuple[int, int]:
+def _reloads(file: WatchedFile[Any]) -> tuple[int, int]:
     return file.reloads, file.failures
 
 

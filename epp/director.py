@@ -142,7 +142,8 @@ class Director(Afterwards):
         if choice.classification == "degraded":
             self._digest.degraded(receipt)
         if choice.refusal is not None:
-            raise choice.refusal
+            # Not raised: the receipt keeps it, and its traceback would keep this frame with the body, and the stream.
+            return self._refuse(choice.refusal, receipt)
         if choice.answer is not None:
             return outcome.answered(choice.answer, request, receipt, int(self._wall()))
         choice = candidates.fitting(choice, request, receipt)

@@ -30,8 +30,11 @@ def run_classify(path: str, tier: Ask, out: IO[str]) -> int:
     except ConfigError as broken:
         sys.stderr.write(f"onehop classify: {broken}\n")
         return 1
-    except (OSError, UnicodeDecodeError) as unreadable:
-        sys.stderr.write(f"onehop classify: {path}: {unreadable}\n")
+    except OSError as unreadable:
+        sys.stderr.write(f"onehop classify: {path}: {unreadable.strerror or unreadable}\n")
+        return 1
+    except UnicodeDecodeError:
+        sys.stderr.write(f"onehop classify: {path}: is not UTF-8 text\n")
         return 1
     except BadRow as bad:
         sys.stderr.write(f"onehop classify: {path}: {bad}\n")

@@ -222,6 +222,16 @@ async def test_where_no_text_is_expected_a_fast_response_is_a_refusal() -> None:
     assert (found.immediate.status, found.receipt.outcome) == (400, "bad_request")
 
 
+async def test_a_refusal_that_its_receipt_keeps_keeps_nothing_of_the_request() -> None:
+    found = await answered(stage(edited(onehop={"guards": GUARDS})), ask(chat("auto", "a jailbreak about math")))
+    choice = found.receipt.choice
+
+    assert found.immediate.status == 403
+    assert choice is not None
+    assert choice.refusal is not None
+    assert choice.refusal.__traceback__ is None  # whose frames would hold the body, and the stream
+
+
 @pytest.mark.parametrize(("waiting", "thinking"), [(0, True), (3, True), (4, False)])
 async def test_effort_is_lowered_before_the_model_is_changed(waiting: int, thinking: bool) -> None:
     router = stage(edited(onehop={"effort_under_load": [{"decision": "physics", "waiting_requests": 3}]}))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from epp.domain import ConfigError
 from epp.semantic_stage import SemanticStage
 from semantic.config import ConfigError as SemanticConfigError
+from tests.edge.until import running as kept_running
 from tests.edge.until import until
 from tests.semantic.fakes import LONG_S, Told, chat
 from tests.semantic.onnx_files import classifier
@@ -29,13 +29,10 @@ def path(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def running(path: Path, told: Told | None = None) -> AsyncIterator[SemanticStage]:
     stage = SemanticStage(path, signals=told or Told(), poll_s=0.02, settle_s=0.01)
-    task = asyncio.create_task(stage.watch())
     try:
-        yield stage
+        async with kept_running(stage.watch()):
+            yield stage
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
         stage.close()
 
 

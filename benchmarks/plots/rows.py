@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,4 +57,7 @@ def _lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         packed = file.read(2) == GZIP
     with gzip.open(path, "rt") if packed else path.open() as lines:
-        yield from lines
+        try:
+            yield from lines
+        except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile) as broken:
+            raise ValueError(f"{path}: is no text, plain or gzipped") from broken

@@ -16,7 +16,7 @@ from benchmarks.shedding.contenders import CONTENDERS, chosen
 from benchmarks.shedding.measure import Measured, measure
 from benchmarks.shedding.pictures import draw
 from benchmarks.sim import batch, knee
-from benchmarks.sim.command import loads
+from benchmarks.sim.command import count, loads, positive
 from benchmarks.sim.fleet import FleetSpec
 from benchmarks.sim.runs import Job, processes_default
 from benchmarks.sim.summary import Slo
@@ -93,15 +93,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--contenders", type=chosen, default=CONTENDERS, metavar="NAME,...", help="all")
     parser.add_argument("--loads", type=loads, metavar="X,...", help="in parts of the knee (0.5,1,1.5,2,3)")
-    parser.add_argument("--seeds", type=int, metavar="K", help="5")
-    parser.add_argument("--replicas", type=int, help="8")
+    parser.add_argument("--seeds", type=count, metavar="K", help="5")
+    parser.add_argument("--replicas", type=count, help="8")
     parser.add_argument("--gpu", default="h100")
     parser.add_argument("--model", default="llama3-8b", choices=sorted(PROFILES))
-    parser.add_argument("--requests", type=int, metavar="N", help="at most so many of the workload, at each load")
-    parser.add_argument("--step-seconds", type=float, metavar="S", help="how long the step lasts")
-    parser.add_argument("--knee", type=float, metavar="R", help="requests a second of load 1, instead of finding it")
+    parser.add_argument("--requests", type=count, metavar="N", help="at most so many of the workload, at each load")
+    parser.add_argument("--step-seconds", type=positive, metavar="S", help="how long the step lasts")
+    parser.add_argument("--knee", type=positive, metavar="R", help="requests a second of load 1, instead of finding it")
     parser.add_argument("--quick", action="store_true", help="a small fleet and two seeds: a minute or two")
-    parser.add_argument("--processes", type=int, default=processes_default())
+    parser.add_argument("--processes", type=count, default=processes_default())
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the report, shedding.md, and its pictures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, for `bench compare` and `bench plot`")
     parser.add_argument("--requests-out", type=Path, metavar="FILE", help="every request, a line of JSON; .gz or not")
@@ -110,6 +110,4 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     for name, value in usual.items():
         if getattr(given, name) is None:
             setattr(given, name, value)
-    if given.seeds < 1:
-        parser.error("--seeds must be at least 1")
     return given

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 from benchmarks.sim import batch, knee, mix, policies
@@ -120,32 +121,32 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--mix", type=_mix, metavar="C,S,L", help="shares of critical, standard, sheddable; all standard by default"
     )
     pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--rate", type=_positive, metavar="R", help="requests a second")
+    pace.add_argument("--rate", type=positive, metavar="R", help="requests a second")
     pace.add_argument(
         "--load", type=loads, default=[1.0], metavar="X", help="in parts of the knee; several with commas"
     )
-    parser.add_argument("--replicas", type=int, default=8)
+    parser.add_argument("--replicas", type=count, default=8)
     parser.add_argument(
         "--gpu",
         default=None,
         help="h100 (default), a100, l4, or kinds with numbers, h100:4,a100:4, and models, llama3-70b@h100x4:2",
     )
     parser.add_argument("--model", default="llama3-8b", choices=sorted(PROFILES))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--requests", type=int, metavar="N", help="so many; of a trace at most what it has")
+    parser.add_argument("--seeds", type=count, default=1)
+    parser.add_argument("--requests", type=count, metavar="N", help="so many; of a trace at most what it has")
     parser.add_argument(
         "--wiring",
         choices=("duplex", "buffered"),
         default="duplex",
         help="whether the gateway shows us answers (full duplex), or their headers only",
     )
-    parser.add_argument("--pickers", type=int, default=1, metavar="K", help="pickers that requests are dealt over")
+    parser.add_argument("--pickers", type=count, default=1, metavar="K", help="pickers that requests are dealt over")
     parser.add_argument("--sharing", choices=SHARINGS, default="nothing", help="what several pickers have in common")
-    parser.add_argument("--scrape-ms", type=_positive, default=50.0)
+    parser.add_argument("--scrape-ms", type=positive, default=50.0)
     parser.add_argument("--slo-ttft", type=float, default=2.0, metavar="S")
     parser.add_argument("--slo-prefill-factor", type=float, default=2.0, metavar="F")
     parser.add_argument("--slo-tpot", type=float, default=0.1, metavar="S")
-    parser.add_argument("--processes", type=int, default=processes_default())
+    parser.add_argument("--processes", type=count, default=processes_default())
     parser.add_argument("--json", type=Path, metavar="FILE", help="summaries, by class and by seed")
     parser.add_argument(
         "--requests-out", type=Path, metavar="FILE", help="every request, a line of JSON each; .gz or not"
@@ -154,9 +155,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     names = [name for words in given.policy or ["default"] for name in words.split(",")]
     given.policy = list(dict.fromkeys(names))
     given.crew = Crew(given.pickers, given.sharing if given.pickers > 1 else "nothing")
-    for name in ("seeds", "pickers"):
-        if getattr(given, name) < 1:
-            parser.error(f"--{name} must be at least 1")
     return given
 
 
@@ -170,11 +168,20 @@ def _mix(text: str) -> tuple[float, float, float]:
 
 def loads(text: str) -> list[float]:
     """Numbers with commas, each above 0."""
-    return [_positive(part) for part in text.split(",")]
+    return [positive(part) for part in text.split(",")]
 
 
-def _positive(text: str) -> float:
+def count(text: str) -> int:
+    """How many, 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
     value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("must be above 0")
+    if not 0 < value < inf:
+        raise argparse.ArgumentTypeError("must be above 0, and finite")
     return value

@@ -13,6 +13,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -37,7 +38,10 @@ def read(path: Path, name: str | None = None) -> Workload:
     """The workload in a file, plain or gzipped. Raises ValueError for what is no trace we know."""
     data = path.read_bytes()
     identity = sha256(data).hexdigest()
-    text = (gzip.decompress(data) if data[:2] == GZIP else data).decode()
+    try:
+        text = (gzip.decompress(data) if data[:2] == GZIP else data).decode()
+    except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile) as broken:
+        raise ValueError(f"{path}: is no text, plain or gzipped") from broken
     named = name or path.name.removesuffix(".gz").rpartition(".")[0] or path.name
     try:
         return _parse(text, named, identity)

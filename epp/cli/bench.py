@@ -26,7 +26,10 @@ onehop bench COMMAND --help says more.
 
 def run(arguments: list[str]) -> int:
     """The exit code of the benchmark that the first word names."""
-    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if not arguments:
+        print(USAGE, end="", file=sys.stderr)
+        return 2
+    name, rest = arguments[0], arguments[1:]
     if name in ("-h", "--help"):
         print(USAGE, end="")
         return 0

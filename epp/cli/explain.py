@@ -70,7 +70,7 @@ def _receipt(given: argparse.Namespace) -> dict[str, Any]:
 
 async def _dry_run(given: argparse.Namespace) -> dict[str, Any]:
     if (given.prompt is None) == (given.request is None):
-        raise ConfigError("onehop explain", "takes one of PROMPT, --request FILE and --receipt ID")
+        raise ConfigError("arguments", "takes one of PROMPT, --request FILE and --receipt ID")
     if given.semantic_config_file is not None and given.default_model is not None:
         raise ConfigError("--default-model", "has no effect with --semantic-config-file: that names its own")
     if given.discovery_file is not None and given.admin is not None:

@@ -25,7 +25,10 @@ def run(arguments: list[str]) -> int:
     try:
         with given.file.open("rb") as file:
             done = migrate(file.read(READABLE_BYTES_MAX).decode())
-    except (ConfigError, UnicodeDecodeError) as mistake:
+    except UnicodeDecodeError:
+        print(f"{given.file}: is not UTF-8 text", file=sys.stderr)
+        return 1
+    except ConfigError as mistake:
         print(f"{given.file}: {mistake}", file=sys.stderr)
         return 1
     text = yaml.safe_dump(done.document, sort_keys=False, allow_unicode=True, width=120)

@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
     """0 when it could be told what would change; ConfigError for a wrong file or address."""
     given = _parser().parse_args(arguments)
     if given.config_file is None and given.semantic_config_file is None:
-        raise ConfigError("onehop replay", "takes --config-file, --semantic-config-file or both: what is to change")
+        raise ConfigError("arguments", "takes --config-file, --semantic-config-file or both: what is to change")
     rules, notes = _rules(given)
     router = _router(given, notes)
     told = _receipts(given)

@@ -6,12 +6,11 @@ is reported once; a good one later is taken up by itself. Connections keep the p
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 import os
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,17 +31,15 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from epp.domain import ConfigError
+from epp.edge.watched_file import WatchedFile, identity
 from epp.flag_values import is_address
 
 log = logging.getLogger(__name__)
 
 CERTIFICATE, KEY = "tls.crt", "tls.key"
 FILE_BYTES_MAX = 1 << 20
-SETTLE_LOOKS_MAX = 10
 TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # what HTTP/2 does not forbid (RFC 9113, appendix A)
 SELF_SIGNED_FOR = timedelta(days=3650)  # as the Go picker's; a restart makes a new one
-
-_Identity = tuple[tuple[int, int, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,69 +97,24 @@ def load(folder: Path) -> Pair:
     return Pair(chain, secret, expires)
 
 
-class PairFolder:
-    """The pair in a folder, as it was when it was last good.
-
-    `last_error` says why the files on disk are not the ones in use, None when they are; `reloads` and `failures` only
-    grow.
-    """
+class PairFolder(WatchedFile[Pair]):
+    """The pair in a folder, as it was when it was last good; both files are followed as one."""
 
     def __init__(self, folder: Path, *, poll_s: float = 0.5, settle_s: float = 0.1) -> None:
-        self.folder = folder
-        self.poll_s = poll_s
-        self.settle_s = settle_s
-        self.last_error: str | None = None
-        self.reloads = 0
-        self.failures = 0
-        self._seen = self._identity()
-        self.pair = load(folder)
-        self._report()
+        super().__init__(folder, lambda: load(folder), self._take, what="TLS pair", poll_s=poll_s, settle_s=settle_s)
+        self._take(load(folder))
+        log.info("TLS pair of %s in use%s", folder, self._said(self.pair))
 
-    async def watch(self) -> None:
-        """Follow the files until cancelled."""
-        while True:
-            await asyncio.sleep(self.poll_s)
-            if self._identity() != self._seen:
-                await self._settle()
-                self._reload()
+    def _take(self, pair: Pair) -> None:
+        self.pair = pair
+        if pair.expires < datetime.now(UTC):
+            log.warning("the TLS pair of %s has expired", self.path)
 
-    async def _settle(self) -> None:
-        """Wait until two looks agree: who renews a pair writes one file after the other."""
-        for _ in range(SETTLE_LOOKS_MAX):
-            self._seen = self._identity()
-            await asyncio.sleep(self.settle_s)
-            if self._identity() == self._seen:
-                return
+    def _said(self, built: Pair) -> str:
+        return f", valid until {built.expires.isoformat()}"
 
-    def _reload(self) -> None:
-        try:
-            self.pair = load(self.folder)
-        except ConfigError as mistake:
-            if str(mistake) != self.last_error:
-                log.warning("the TLS pair is not used, the one before stays: %s", mistake)
-            self.last_error = str(mistake)
-            self.failures += 1
-            return
-        self.last_error = None
-        self.reloads += 1
-        self._report()
-
-    def _report(self) -> None:
-        expired = self.pair.expires < datetime.now(UTC)
-        say = log.warning if expired else log.info
-        until = self.pair.expires.isoformat()
-        say("TLS pair of %s in use, valid until %s%s", self.folder, until, ": it is expired" if expired else "")
-
-    def _identity(self) -> _Identity:
-        """What changes when a file does; nothing for one that cannot be looked at."""
-        found = []
-        for name in (CERTIFICATE, KEY):
-            try:
-                status = (self.folder / name).stat()
-            except OSError:
-                continue
-            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-        return tuple(found)
+    def _identity(self) -> Hashable:
+        return tuple(identity(self.path / name) for name in (CERTIFICATE, KEY))
 
 
 class Contexts:

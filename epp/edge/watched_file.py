@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 SETTLE_LOOKS_MAX = 10
 
 T = TypeVar("T")
-_Identity = tuple[int, int, int, int, int]
 
 
 class WatchedFile(Generic[T]):
@@ -98,13 +97,18 @@ class WatchedFile(Generic[T]):
         """What the log says of it besides; for others to fill."""
         return ""
 
-    def _identity(self) -> _Identity | None:
-        """What changes when the file does; None while it cannot be looked at."""
-        try:
-            status = self.path.stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    def _identity(self) -> Hashable:
+        """What changes when what is followed does; None while it cannot be looked at."""
+        return identity(self.path)
+
+
+def identity(path: Path) -> Hashable:
+    """What changes when a file does; None while it cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def unreadable(error: OSError) -> str:

@@ -108,7 +108,9 @@ def read(told: Iterable[Any]) -> list[Recorded]:
     for number, each in enumerate(told):
         try:
             found.append(_recorded(each))
-        except (KeyError, TypeError, ValueError, AttributeError) as wrong:
+        except KeyError as lacks:
+            raise ConfigError(f"receipt {number + 1}", f"is none: it has no {lacks}") from lacks
+        except (TypeError, ValueError, AttributeError) as wrong:
             raise ConfigError(f"receipt {number + 1}", f"is none: {type(wrong).__name__}: {wrong}") from wrong
     return sorted(found, key=lambda each: each.at)
 

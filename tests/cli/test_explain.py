@@ -24,7 +24,7 @@ from epp.datastore.receipts import Keeping, Receipts
 from epp.domain import Receipt
 from epp.edge.admin import admin_app
 from tests.cli.listening import listening
-from tests.cli.test_serve import PLAIN, Running, connected, running
+from tests.cli.test_serve import PLAIN, UNHURRIED, Running, connected, running
 from tests.make import fleet, pool
 
 QUICKSTART = Path(epp.cli.__file__).parent / "data" / "quickstart.yaml"
@@ -138,6 +138,7 @@ async def test_receipts_of_a_live_process_are_explained_and_hold_no_prompt(tmp_p
             tmp_path,
             PLAIN,
             f"--semantic-config-file={cards}",
+            *UNHURRIED,
             source=f"--discovery-file={discovery(tmp_path, one=first, two=second)}",
         ) as onehop,
     ):

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 import epp.cli
-from tests.cli.test_serve import PLAIN, running
+from tests.cli.test_serve import PLAIN, UNHURRIED, running
 from tests.make import chat
 
 QUICKSTART = Path(epp.cli.__file__).parent / "data" / "quickstart.yaml"
@@ -39,7 +39,7 @@ async def counts(http: aiohttp.ClientSession, port: int) -> list[str]:
 
 async def test_a_prompt_that_is_tried_is_decided_by_the_files_in_use_and_leaves_no_trace(tmp_path: Path) -> None:
     async with (
-        running(tmp_path, PLAIN, f"--semantic-config-file={QUICKSTART}", "-v=5") as onehop,
+        running(tmp_path, PLAIN, f"--semantic-config-file={QUICKSTART}", "-v=5", *UNHURRIED) as onehop,
         aiohttp.ClientSession() as http,
     ):
         url = f"http://127.0.0.1:{onehop.admin_port}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from itertools import pairwise
 from random import Random
 
@@ -14,6 +13,7 @@ from epp.domain import Endpoint
 from epp.edge.fetch import NoAnswer, Patience
 from epp.edge.scrape import Scraper
 from epp.edge.visit import ScrapeLimits
+from tests.edge.until import running
 from tests.kubeapi import virtual
 
 INTERVAL_S = 0.1
@@ -73,11 +73,8 @@ def play(story: Story, interval_s: float = INTERVAL_S, seed: int = 1) -> Imagine
         pool.relist([Listed("a", "10.0.0.1:8000")])
         now = asyncio.get_running_loop().time
         scraper = Scraper(pool, now=now, interval_s=interval_s, limits=LIMITS, rng=Random(seed), dial=dial)
-        task = asyncio.create_task(scraper.run())
-        await story(server, pool.endpoints[0])
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        async with running(scraper.run()):
+            await story(server, pool.endpoints[0])
 
     virtual.run(main())
     assert server.most_open <= 1
@@ -200,13 +197,9 @@ def test_endpoints_that_start_together_spread_over_the_interval_and_drift_apart(
         pool = Pool()
         pool.relist([Listed(f"e{n}", f"10.0.0.{n}:8000") for n in range(100)])
         now = asyncio.get_running_loop().time
-        task = asyncio.create_task(
-            Scraper(pool, now=now, interval_s=INTERVAL_S, limits=LIMITS, rng=Random(1), dial=dial).run()
-        )
-        await asyncio.sleep(5.0)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        scraper = Scraper(pool, now=now, interval_s=INTERVAL_S, limits=LIMITS, rng=Random(1), dial=dial)
+        async with running(scraper.run()):
+            await asyncio.sleep(5.0)
 
     virtual.run(main())
     second = sorted(server.at[1] for server in servers.values())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -20,7 +19,7 @@ from epp.edge.kube.client import Resource
 from epp.edge.members import PODS
 from epp.edge.notices import Notice
 from epp.edge.wanted import Wanted
-from tests.edge.until import until
+from tests.edge.until import running, until
 from tests.kubeapi.server import ApiServer, Hang, Refuse
 
 POOLS = Resource("inference.networking.k8s.io", "v1", "inferencepools", "InferencePool")
@@ -78,14 +77,10 @@ async def following(api: ApiServer, wanted: Wanted, naming: Naming | None = None
     notices: list[Notice] = []
     seen = Seen(fleet, Cluster(kube, fleet, wanted, naming or Naming(), notice=notices.append), notices=notices)
     seen.cluster.on_ready = seen.ready.append
-    task = asyncio.create_task(seen.cluster.run())
     try:
-        yield seen
-        assert not task.done()
+        async with running(seen.cluster.run()):
+            yield seen
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
         await kube.close()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from epp.datastore.selectors import parse
 from epp.domain import ConfigError
 from epp.edge.discovery_file import DiscoveryFile
 
-from .until import until
+from .until import running, until
 
 POLL_S = 0.02
 
@@ -64,13 +64,8 @@ async def watching(path: Path) -> AsyncIterator[DiscoveryFile]:
     """A file that is loaded and watched with short pauses."""
     file = DiscoveryFile(path, Pool(), poll_s=POLL_S, settle_s=0.01, on_reload=Reloads())
     file.load()
-    task = asyncio.create_task(file.watch())
-    try:
+    async with running(file.watch()):
         yield file
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def test_the_first_load_fills_the_pool(path: Path) -> None:

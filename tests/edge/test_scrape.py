@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from random import Random
 
 from epp.datastore.pool import Listed, Pool
@@ -12,7 +12,7 @@ from epp.edge.scrape import Scraper, pace
 from epp.edge.visit import ScrapeLimits
 
 from .model_server import METRICS, ModelServer
-from .until import until
+from .until import running, until
 
 BRISK_S = 0.02
 
@@ -24,14 +24,9 @@ async def scraping(
     """A running scraper; at the end it is cancelled, and nothing of it may be left."""
     now = asyncio.get_running_loop().time
     scraper = Scraper(pool, now=now, interval_s=interval_s, limits=limits, rng=Random(1))
-    task = asyncio.create_task(scraper.run())
-    try:
+    async with running(scraper.run()):
         yield scraper
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        assert not [name for name in _names() if name.startswith("scrape ")]
+    assert not [name for name in _names() if name.startswith("scrape ")]
 
 
 def listed(*servers: ModelServer) -> list[Listed]:

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -296,3 +296,15 @@ def test_every_suite_that_can_be_chosen_is_known_to_openssl_by_its_own_name(suit
     chosen = [cipher for cipher in context.get_ciphers() if cipher["protocol"] == "TLSv1.2"]
 
     assert len(chosen) == 1
+
+
+async def test_a_pair_that_has_expired_is_used_and_said_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "SELF_SIGNED_FOR", timedelta(seconds=-1))
+    pair = tls.self_signed([])
+    write(tmp_path, pair)
+    folder = tls.PairFolder(tmp_path)
+
+    assert folder.pair.chain == pair.chain
+    assert f"the TLS pair of {tmp_path} has expired" in caplog.messages

@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from epp.domain import ConfigError
 from epp.edge.watched_file import WatchedFile
 
-from .until import until
+from .until import running, until
 
 
 class Owner:
@@ -54,13 +54,8 @@ def move(path: Path, to: Path) -> None:
 async def watching(path: Path) -> AsyncIterator[tuple[WatchedFile[str], Owner]]:
     owner = Owner(path)
     file = WatchedFile(path, owner.build, owner.used.append, poll_s=0.02, settle_s=0.01)
-    task = asyncio.create_task(file.watch())
-    try:
+    async with running(file.watch()):
         yield file, owner
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from epp.domain import Cost, Reason, Refused
 from epp.flow.queues import Queues
-from epp.flow.settings import FlowSettings
+from epp.flow.settings import BandSettings, FlowSettings
 from epp.flow.ticket import Key, Ticket
 from tests.flow import make
 from tests.make import pool
@@ -73,6 +73,59 @@ def test_before_a_request_is_what_goes_first_for_sure(new: Ticket, before_s: flo
     queues.add(waiting("lower", "m", own_s=0.1, priority=-5), 0.0)
 
     assert queues.before_s(new) == pytest.approx(before_s)
+
+
+def test_what_waits_no_more_is_before_nobody() -> None:
+    queues = Queues(FlowSettings())
+    long, short = waiting("long", "m", own_s=3.0), waiting("short", "m", own_s=0.5)
+    for ticket in (long, short):
+        queues.add(ticket, 0.0)
+    before = queues.ahead_s(waiting("new", "m", own_s=9.0))
+    queues.remove(long, 0.0)
+
+    assert (before, queues.ahead_s(waiting("new", "m", own_s=9.0))) == (3.5, 0.5)
+
+
+def test_a_tenant_whose_last_request_is_gone_waits_no_more() -> None:
+    queues = Queues(FlowSettings())
+    tickets = [waiting(name, "m", own_s=1.0) for name in ("first", "second")]
+    seen = []
+    for ticket in tickets:
+        queues.add(ticket, 0.0)
+    for ticket in tickets:
+        seen.append(queues.band(0).tenants())
+        queues.remove(ticket, 0.0)
+
+    assert seen == [{"t": 2}, {"t": 1}]
+    assert queues.band(0).tenants() == {}
+
+
+def test_the_last_place_of_a_band_is_a_place() -> None:
+    queues = Queues(FlowSettings(band=BandSettings(requests_max=2)))
+    queues.add(waiting("first", "m", own_s=1.0), 0.0)
+    last = waiting("last", "m", own_s=1.0)
+    room = queues.has_room(last)
+    queues.add(last, 0.0)
+
+    assert room
+    assert not queues.has_room(waiting("one more", "m", own_s=1.0))
+
+
+def test_a_band_in_which_nothing_waits_is_remembered_for_what_its_tenants_had() -> None:
+    queues = Queues(FlowSettings())
+    idle = queues.band(1)
+    queues.band(0)
+
+    assert queues.band(1) is idle
+
+
+def test_who_asks_again_keeps_its_turn_among_tenants() -> None:
+    queues = Queues(FlowSettings(band=BandSettings(share="round-robin")))
+    for name, tenant in (("first", "a"), ("second", "b"), ("third", "a")):
+        queues.add(waiting(name, "m", own_s=1.0, tenant=tenant), 0.0)
+    (line,) = queues.band(0).lines.values()
+
+    assert line.next()[1].request.id == "first"
 
 
 @pytest.mark.parametrize(

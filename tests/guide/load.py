@@ -50,8 +50,8 @@ class Load:
             self.answers.append((number, await self._site.ask(chat("auto", text))))
 
 
-async def one_is_killed(site: Site) -> None:
-    """Of two OneHops one dies under load: no request fails, and those that begin later are all decided."""
+async def one_is_killed(site: Site) -> list[Answer]:
+    """Of two OneHops one dies under load: no request fails; those that begin later are all decided, and returned."""
     load = Load(site)
     async with load.running():
         await load.until(40)
@@ -63,3 +63,4 @@ async def one_is_killed(site: Site) -> None:
     assert later
     assert Counter(answer.status for _, answer in load.answers) == {200: len(load.answers)}
     assert Counter("x-onehop-receipt" in answer.headers for answer in later) == {True: len(later)}
+    return later

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from epp.edge.kube import events
 from epp.edge.kube.client import ApiError, Kube, Object, Resource
 from epp.edge.kube.events import EVENTS, Allowance, ObjectRef, Recorder
-from tests.edge.until import until
+from tests.edge.until import running, until
 from tests.kubeapi import virtual
 from tests.kubeapi.server import ApiServer, Drop, Refuse, Unheard
 from tests.kubeapi.view import PODS
@@ -67,14 +67,10 @@ def on_virtual_time(story: Callable[[Recorder, Board], Coroutine[Any, Any, None]
         loop = asyncio.get_running_loop()
         board = Board()
         recorder = Recorder(board, now=loop.time, wall=lambda: BEGIN + timedelta(seconds=loop.time()))
-        task = asyncio.create_task(recorder.run())
         try:
-            await story(recorder, board)
-            assert not task.done()
+            async with running(recorder.run()):
+                await story(recorder, board)
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             await board.close()
 
     virtual.run(told())
@@ -349,14 +345,10 @@ def test_an_allowance_fills_up_to_its_bound() -> None:
 async def recording(api: ApiServer) -> AsyncIterator[Recorder]:
     kube = api.connect()
     recorder = Recorder(kube)
-    task = asyncio.create_task(recorder.run())
     try:
-        yield recorder
-        assert not task.done()
+        async with running(recorder.run()):
+            yield recorder
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
         await kube.close()
 
 

@@ -60,22 +60,29 @@ async def test_a_stall_is_in_the_latency_of_all_who_would_have_asked_meanwhile()
     assert sum((s.e2e_s or 0.0) > stall_s / 2 for s in stalled) >= 8
 
 
-async def test_open_loop_does_not_wait_for_answers() -> None:
-    under_way = most = 0
+class Crowd:
+    """Answers after a while; `most` are the requests it had at once."""
 
-    async def slow(writer: asyncio.StreamWriter, number: int) -> None:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        await asyncio.sleep(0.2)
-        under_way -= 1
+    def __init__(self, seconds: float) -> None:
+        self.most = 0
+        self._seconds = seconds
+        self._under_way = 0
+
+    async def __call__(self, writer: asyncio.StreamWriter, number: int) -> None:
+        self._under_way += 1
+        self.most = max(self.most, self._under_way)
+        await asyncio.sleep(self._seconds)
+        self._under_way -= 1
         writer.write(ANSWER)
 
-    async with serving(slow) as address:
+
+async def test_open_loop_does_not_wait_for_answers() -> None:
+    crowd = Crowd(0.2)
+    async with serving(crowd) as address:
         samples = await played(OpenLoop, plan(address, every(0.01, 20)))
 
     assert len(samples) == 20
-    assert most > 10
+    assert crowd.most > 10
 
 
 async def closing(writer: asyncio.StreamWriter, number: int) -> None:
@@ -162,20 +169,11 @@ async def test_followers_of_one_that_is_given_up_end_too() -> None:
 
 
 async def test_a_closed_loop_has_as_many_under_way_as_connections() -> None:
-    under_way = most = 0
-
-    async def counted(writer: asyncio.StreamWriter, number: int) -> None:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        await asyncio.sleep(0.005)
-        under_way -= 1
-        writer.write(ANSWER)
-
-    async with serving(counted) as address:
+    crowd = Crowd(0.005)
+    async with serving(crowd) as address:
         samples = await played(ClosedLoop, plan(address, every(0.0, 2), connections=3, seconds=0.3))
 
-    assert most == 3
+    assert crowd.most == 3
     assert len(samples) > 6
     assert {s.status for s in samples} == {"200"}
 

@@ -41,11 +41,12 @@ def test_set_adds_beside_what_is_there() -> None:
 
 
 def test_insert_puts_an_element_before_another_or_at_the_end() -> None:
-    body = b'{"messages": [ 1, 2 ], "none": [ ]}'
+    body = b'{"messages": [ 1, 2 ], "none": [ ], "one": [1]}'
 
     assert after(body, Edit("insert", ("messages", 0), b"0"))["messages"] == [0, 1, 2]
     assert after(body, Edit("insert", ("messages", 9), b"3"))["messages"] == [1, 2, 3]
     assert after(body, Edit("insert", ("none", 0), b"3"))["none"] == [3]
+    assert after(body, Edit("insert", ("one", 1), b"2"))["one"] == [1, 2]
 
 
 def test_prefix_leaves_the_clients_escapes_as_they_are() -> None:
@@ -73,6 +74,16 @@ def test_remove_takes_out_a_member_however_often_it_is_there() -> None:
     body = b'{"logprobs": 5, "n": 1, "logprobs": 6, "x": {"a": 1}, "logprobs": 7}'
 
     assert after(body, Edit("remove", ("logprobs",))) == {"n": 1, "x": {"a": 1}}
+
+
+def test_a_member_that_is_there_again_deep_inside_is_taken_out_there_and_what_follows_keeps_its_bytes() -> None:
+    body = b'{"x": {"a": 1, "b": [2], "a": {"c": 3}}, "y": [ 4 ], "a": 5 }'
+
+    assert edited(body, [Edit("remove", ("x", "a"))]) == b'{"x": {"b":[2]}, "y": [ 4 ], "a": 5 }'
+
+
+def test_remove_leaves_every_other_byte_as_it_was() -> None:
+    assert edited(BODY, [Edit("remove", ("n",))]) == BODY.replace(b'"n":\t1,', b"")
 
 
 def test_of_a_member_that_is_there_twice_the_last_is_set() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from epp.scheduling import prefix
-from epp.scheduling.prefix import BLOCKS_MAX, PrefixIndex, block_hashes, covered_bytes
+from epp.scheduling.prefix import BLOCKS_MAX, PrefixIndex, block_hashes, blocks_in, covered_bytes
 
 from . import make
 from .naive import NaiveIndex, prefixes
@@ -120,6 +120,31 @@ def test_another_model_shares_nothing() -> None:
 def test_only_full_blocks_count(size: int, blocks: int) -> None:
     assert len(block_hashes(b"a" * size, "m")) == blocks
     assert covered_bytes(blocks) <= size
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, prefix.COARSE_BLOCK_BYTES - 1, prefix.COARSE_BLOCK_BYTES])
+@pytest.mark.parametrize("size", [0, prefix.BLOCK_BYTES, 5 * prefix.BLOCK_BYTES, prefix.FINE_BYTES])
+def test_so_many_blocks_are_in_a_prompt_of_a_size(size: int, more: int) -> None:
+    prompt = bytes(max(0, size + more))
+
+    assert blocks_in(len(prompt)) == len(block_hashes(prompt, "m"))
+
+
+def test_what_is_taken_back_is_held_there_no_more_and_elsewhere_still() -> None:
+    index, (one, other) = PrefixIndex(64_000), make.endpoints(2)
+    hashes = block_hashes(Random(1).randbytes(10 * prefix.BLOCK_BYTES), "m")
+    for endpoint in (one, other):
+        index.insert(hashes, endpoint)
+    changes = index.changes
+    index.remove(hashes[4:], one)
+    index.remove(hashes, make.endpoint("stranger"))
+
+    assert index.match(hashes, [one, other]) == [4, 10]
+    assert (index.used_blocks(one), index.used_blocks(other)) == (4, 10)
+    assert index.changes == changes + 1
+    index.remove(hashes, one)
+    index.remove(hashes, other)
+    assert len(index) == 0
 
 
 def test_a_growing_chat_keeps_its_blocks() -> None:

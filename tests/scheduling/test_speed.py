@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import exp, log
 from random import Random
 
 import pytest
@@ -97,5 +98,52 @@ def test_a_few_slow_samples_do_not_make_an_endpoint_slow_and_many_do() -> None:
 
     equal.look(None, 0)
 
-    assert few < 1.6
+    assert 1.0 < few < 1.6
     assert odd.seconds(work) / equal.seconds(work) == pytest.approx(3.0, rel=0.15)
+
+
+def test_how_endpoints_differ_is_their_mean_square_around_the_mean_of_their_logarithms() -> None:
+    typical = Typical()
+    typical.compare(2.0)
+    first = (typical.mean, typical.spread, typical.level)
+    typical.compare(8.0)
+
+    assert first == pytest.approx((log(2), 0.0, 2.0))
+    assert typical.mean == pytest.approx(log(2) + log(4) / 1.995)  # the first fades to 0.995
+    assert typical.spread == pytest.approx(log(4) ** 2 / 1.995)
+
+
+def test_how_samples_differ_is_their_mean_square_around_what_was_known() -> None:
+    typical = Typical()
+    typical.surprise(2 * exp(1), 2.0)
+    first = typical.noise
+    typical.surprise(2.0, 2.0)
+
+    assert (first, typical.noise) == pytest.approx((1.0, 1.0 - 1.0 / 1.995))
+
+
+@pytest.mark.parametrize(
+    ("spread", "noise", "believed"),
+    [
+        (0.04, 0.16, exp(0.5 * 0.5 * 2)),  # chance makes half of what they differ by; eight samples count for half
+        (0.04, 0.0, exp(0.5 * 2)),
+        (0.02, 0.16, 1.0),  # all of it may be chance
+    ],
+)
+def test_an_endpoint_is_believed_as_far_as_endpoints_differ_by_more_than_chance(
+    spread: float, noise: float, believed: float
+) -> None:
+    typical = Typical()
+    typical.spread, typical.noise = spread, noise
+
+    assert typical.believed(exp(2), 8.0) == pytest.approx(believed)
+
+
+@pytest.mark.parametrize(("blocks", "size", "part"), [(100, 16, 1 / 1600), (100, None, 0.0), (None, 16, 0.0)])
+def test_a_tokens_part_of_the_cache_is_known_where_its_size_is(
+    blocks: int | None, size: int | None, part: float
+) -> None:
+    speed = Speed(Typical())
+    speed.look(Load(at=0.0, num_blocks=blocks, block_size=size), 0)
+
+    assert speed.per_token == part

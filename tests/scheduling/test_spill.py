@@ -193,6 +193,44 @@ def test_sessions_are_remembered_up_to_a_bound_the_oldest_first_forgotten(
     assert [taken(spill, IDLE, warm, session=name, now=20.0) for name in "abc"] == ["big", "small", "small"]
 
 
+def test_each_session_is_forgotten_in_its_own_time() -> None:
+    spill = Spill(RULES)
+    judge(spill, BUSY, OTHER, session="old", now=0.0)
+    judge(spill, BUSY, OTHER, session="young", now=SESSION_IDLE_S / 2)
+    for n in range(1, 20):
+        judge(spill, IDLE, OTHER, now=SESSION_IDLE_S / 2 + n)
+    warm, now = Option("small", 0.0, 0.1, cached=500), SESSION_IDLE_S + 1
+
+    assert taken(spill, IDLE, warm, session="young", now=now) == "small"
+    assert taken(spill, IDLE, warm, session="old", now=now) == "big"
+
+
+def test_a_session_that_comes_again_is_not_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SESSIONS_MAX", 2)
+    spill = Spill(RULES)
+    for name in ("a", "b", "a", "c"):
+        judge(spill, BUSY, OTHER, session=name)
+    for n in range(1, 20):
+        judge(spill, IDLE, OTHER, now=n)
+    warm = Option("small", 0.0, 0.1, cached=500)
+
+    assert [taken(spill, IDLE, warm, session=name, now=20.0) for name in "abc"] == ["small", "big", "small"]
+
+
+def test_the_window_slides() -> None:
+    """What came in it a while ago goes slot by slot, not all at once."""
+    spill = Spill(SpillRules(wait_s=1.0, share_max=0.5))
+    for n in range(int(WINDOW_S)):
+        judge(spill, IDLE, OTHER, now=n)
+    at_once = [taken(spill, BUSY, OTHER, now=WINDOW_S + 1) for _ in range(10)]
+
+    assert at_once == ["small"] * 10
+
+
+def test_a_wait_just_beyond_the_bound_is_too_long() -> None:
+    assert taken(Spill(RULES), Option("big", 1.01, 1.2), OTHER) == "small"
+
+
 def test_models_are_judged_each_by_its_own_wait() -> None:
     spill = Spill(RULES)
     judge(spill, BUSY, OTHER)

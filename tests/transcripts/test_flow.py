@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -92,17 +92,19 @@ async def test_case_55_a_complete_answer_is_not_cut_off(epp: Picker) -> None:
 class Unprepared(QueueScorer):
     """Cannot do what it does when the choice is made."""
 
-    error: Exception = ValueError()
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: Callable[[], Exception] = ValueError  # made when it is raised: a kept one keeps the whole stream
 
     def picked(self, query: Query, endpoint: Any) -> None:
-        raise self.error
+        raise self.error()
 
 
 async def test_case_66_a_plugin_that_refuses_the_choice_is_heard_and_one_that_fails_is_passed_by(epp: Picker) -> None:
     scorer = Unprepared()
     epp.serves(P(0), profile=Profile("unprepared", scorers=[(scorer, 1.0)], picker=MaxScorePicker()))
     await epp.transcript((RH(),), (RB(HI), H(A), B(HI)))
-    scorer.error = Refused(Reason.NO_ENDPOINTS, "the prefill worker is gone")
+    scorer.error = lambda: Refused(Reason.NO_ENDPOINTS, "the prefill worker is gone")
 
     refused = IR(503, "the prefill worker is gone", "no_endpoints", "rejected-no-endpoints", "1")
     await epp.transcript((RH(),), (RB(HI), refused))

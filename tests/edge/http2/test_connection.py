@@ -207,6 +207,21 @@ def test_streams_that_share_a_window_take_turns() -> None:
     assert [f.stream_id for f in peer.frames(frames.DATA)][:4] == [1, 3, 1, 3]
 
 
+def test_small_messages_of_all_streams_together_keep_to_the_connections_window() -> None:
+    """RFC 9113, 5.2.1: 65,535 bytes to begin with, whatever the streams' own windows are."""
+    peer = RawPeer({frames.INITIAL_WINDOW_SIZE: 1 << 20})
+    streams = [peer.open(number) for number in range(1, 21, 2)]
+    for _ in range(10):
+        for stream in streams:
+            peer.connection.send(stream, bytes(995))
+        peer.listen()
+    before = sum(len(f.payload) for f in peer.frames(frames.DATA))
+    peer.say(frames.window_update(0, 1 << 20))
+
+    assert before == 65_535
+    assert sum(len(f.payload) for f in peer.frames(frames.DATA)) == 10 * 10 * 1000
+
+
 def test_a_window_can_be_taken_back_to_less_than_nothing() -> None:
     peer = RawPeer({frames.INITIAL_WINDOW_SIZE: 30})
     stream = peer.open()
