@@ -81,6 +81,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, nargs="*", default=TOKENS, help="only these lengths")
+    parser.add_argument("--concurrency", type=int, nargs="*", default=CONCURRENCY, help="only these")
     args = parser.parse_args()
     began = time.perf_counter()
     engine = Engine(threads=args.threads)
@@ -88,7 +90,7 @@ def main() -> None:
     load_s = time.perf_counter() - began
     loads = [os.getloadavg()[0]]
     plan: tuple[tuple[Ask, int, int], ...] = tuple(
-        (t, n, c) for t in ("1", "auto") for n in TOKENS for c in CONCURRENCY
+        (t, n, c) for t in ("1", "auto") for n in args.tokens for c in args.concurrency
     )
     cells = [asyncio.run(measure(engine, tier, tokens, concurrency)) for tier, tokens, concurrency in plan]
     glance_s = [glance(engine, texts_of(tokens, 60)) for tokens in TOKENS]
