@@ -7,7 +7,8 @@ holds hashes.
 
 import asyncio
 import hashlib
-from collections import OrderedDict, deque
+from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ BATCH_CHARACTERS_MAX = 12_000
 WAITING_TEXTS_MAX = 1024
 """Pieces that wait at most, those of all requests together."""
 RANKS = 3
-"""A lower rank goes first: the ends of each text before the middle of any."""
+"""A lower rank goes first: the ends of each text before the middle of any. Inside a rank the nearest deadline does."""
 CACHE_ENTRIES_MAX = 4096
 
 
@@ -52,7 +53,40 @@ class _Ticket(Generic[Answer]):
     text: str
     key: bytes
     deadline: float
+    number: int
     answer: asyncio.Future[Answer | None]
+
+    @property
+    def place(self) -> tuple[float, int]:
+        """Who is in a hurry goes before who has time, whoever came first."""
+        return self.deadline, self.number
+
+
+class _Waiting(Generic[Answer]):
+    """The tickets of one rank, the nearest deadline first."""
+
+    def __init__(self) -> None:
+        self._tickets: list[_Ticket[Answer]] = []
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    @property
+    def first(self) -> _Ticket[Answer]:
+        return self._tickets[0]
+
+    @property
+    def last(self) -> _Ticket[Answer]:
+        return self._tickets[-1]
+
+    def add(self, ticket: _Ticket[Answer]) -> None:
+        insort(self._tickets, ticket, key=lambda t: t.place)
+
+    def drop(self, ticket: _Ticket[Answer]) -> None:
+        """Takes it out; nothing happens when it is not there."""
+        at = bisect_left(self._tickets, ticket.place, key=lambda t: t.place)
+        if at < len(self._tickets) and self._tickets[at] is ticket:
+            del self._tickets[at]
 
 
 @dataclass(slots=True)
@@ -91,7 +125,8 @@ class Classifier(Generic[Answer]):
         self._model = model
         self._batch_texts_max = batch_texts_max
         self._waiting_texts_max = waiting_texts_max
-        self._waiting: tuple[deque[_Ticket[Answer]], ...] = tuple(deque() for _ in range(RANKS))
+        self._waiting: tuple[_Waiting[Answer], ...] = tuple(_Waiting() for _ in range(RANKS))
+        self._tickets = 0
         self._cache: _Cache[Answer] = _Cache(cache_entries_max)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="semantic")
         self._running = False
@@ -100,7 +135,8 @@ class Classifier(Generic[Answer]):
     async def classify(self, text: str, deadline: float, rank: int = 0) -> Answer | None:
         """The model's answer, or None after `deadline` (the event loop's clock), on overflow or on failure.
 
-        What waits with a lower `rank` goes first.
+        What waits with a lower `rank` goes first. Where no place is left, the last in line gives up its own to who
+        would stand before it: calls that have time cannot keep requests out.
         """
         loop = asyncio.get_running_loop()
         key = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
@@ -111,12 +147,14 @@ class Classifier(Generic[Answer]):
         if self._closed or loop.time() >= deadline:
             self.counts.late += 1
             return None
-        if sum(map(len, self._waiting)) >= self._waiting_texts_max:
+        rank = min(rank, RANKS - 1)
+        self._tickets += 1
+        ticket: _Ticket[Answer] = _Ticket(text, key, deadline, self._tickets, loop.create_future())
+        if not self._has_room(rank, ticket):
             self.counts.overflowed += 1
             return None
-        ticket: _Ticket[Answer] = _Ticket(text, key, deadline, loop.create_future())
-        waiting = self._waiting[min(rank, RANKS - 1)]
-        waiting.append(ticket)
+        waiting = self._waiting[rank]
+        waiting.add(ticket)
         self._start(loop)
         try:
             async with asyncio.timeout_at(deadline):
@@ -126,8 +164,7 @@ class Classifier(Generic[Answer]):
             return None
         finally:
             # A waiter that timed out or was cancelled leaves the queue at once, so that it holds no place.
-            if ticket in waiting:
-                waiting.remove(ticket)
+            waiting.drop(ticket)
 
     def close(self) -> None:
         """Answers whoever waits with None and lets the worker go. Closing twice is harmless."""
@@ -136,8 +173,23 @@ class Classifier(Generic[Answer]):
         self._closed = True
         for waiting in self._waiting:
             while waiting:
-                _answer(waiting.popleft(), None)
+                ticket = waiting.first
+                waiting.drop(ticket)
+                _answer(ticket, None)
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _has_room(self, rank: int, ticket: _Ticket[Answer]) -> bool:
+        """Whether the ticket may wait; the last in line is sent away for it if that stands behind it."""
+        if sum(map(len, self._waiting)) < self._waiting_texts_max:
+            return True
+        behind = max((n for n, waiting in enumerate(self._waiting) if waiting), default=-1)
+        if behind < rank or (behind == rank and self._waiting[behind].last.place <= ticket.place):
+            return False
+        last = self._waiting[behind].last
+        self._waiting[behind].drop(last)
+        self.counts.overflowed += 1
+        _answer(last, None)
+        return True
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Sends the next batch to the worker, unless one is there already."""
@@ -158,11 +210,11 @@ class Classifier(Generic[Answer]):
             waiting = next((queue for queue in self._waiting if queue), None)
             if waiting is None:
                 break
-            ticket = waiting[0]
+            ticket = waiting.first
             longest = max(longest, len(ticket.text))
             if batch and longest * (len(batch) + 1) > BATCH_CHARACTERS_MAX:
                 break
-            waiting.popleft()
+            waiting.drop(ticket)
             # Nobody waits for these any more; the model must not either.
             if ticket.deadline > now and not ticket.answer.done():
                 batch.append(ticket)

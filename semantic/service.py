@@ -16,13 +16,14 @@ from semantic.config_names import KINDS
 from semantic.judges.heads import ATTACKS, Guard
 from semantic.router import SemanticRouter
 from semantic.rules import Decision, Facts, Truth, leaves
-from semantic.signals.api import BENIGN, DOMAIN, NOTHING, PII, SAFETY, Seen, Span
+from semantic.signals.api import BENIGN, DOMAIN, NOTHING, PII, SAFETY, Coverage, Seen, Span
 from semantic.signals.api import Answer as SeenAnswer
 from semantic.watch import settle
 
 TEXTS_MAX = 100
 DEADLINE_S = 5.0
-"""For one text: nobody waits for these answers but the one who asks."""
+"""For one call, or one text of a batch: nobody waits for these answers but the one who asks. What could not be read by
+then is left out, and `coverage` says how much was."""
 LOW_CONFIDENCE = 0.7
 STAND_INS: Mapping[str, str] = {DOMAIN: "domain", SAFETY: "prompt_guard", PII: "pii"}
 """The modules of the configuration whose folder takes a shipped head's place."""
@@ -59,10 +60,13 @@ class ClassificationService:
 
     async def intent(self, given: Mapping[str, Any]) -> Answer:
         """The category, and where it would lead."""
+        return await self._intent(given, self._deadline())
+
+    async def _intent(self, given: Mapping[str, Any], deadline: float) -> Answer:
         text, began = _text(given), time.perf_counter()
         router = self._router()
-        answer = await self._answer(text, DOMAIN)
-        weighed = await router.weigh(Asked(turns=[("user", text)]), self._deadline_s)
+        answer, coverage = await self._answer(text, DOMAIN, deadline)
+        weighed = await router.weigh(Asked(turns=[("user", text)]), max(0.0, deadline - _now()))
         category = settle(answer, router.config.threshold, router.config.fallback_category)
         said: Answer = {
             "classification": {
@@ -73,6 +77,7 @@ class ClassificationService:
             "recommended_model": next(iter(weighed.choice.models), ""),
             "routing_decision": weighed.choice.decision or "",
             "matched_signals": _grouped(weighed.facts, Truth.YES),
+            "coverage": coverage,
         }
         if _options(given).get("return_probabilities"):
             said["probabilities"] = {label: round(value, 4) for label, value in answer.probabilities.items()}
@@ -80,9 +85,13 @@ class ClassificationService:
 
     async def pii(self, given: Mapping[str, Any]) -> Answer:
         """What is personal in the text, and the text without it."""
+        return await self._pii(given, self._deadline())
+
+    async def _pii(self, given: Mapping[str, Any], deadline: float) -> Answer:
         text, began = _text(given), time.perf_counter()
         options = _options(given)
-        spans = (await self._see(text, PII))[1].spans
+        _, seen = await self._see(text, PII, deadline)
+        spans = seen.spans
         if spans is None:
             raise NotAvailable("the text could not be looked through in time")
         wanted = options.get("entity_types")
@@ -98,13 +107,17 @@ class ClassificationService:
             "entities": [_entity(text, span) for span in kept],
             "masked_text": _masked(text, kept),
             "security_recommendation": "block" if kept else "allow",
+            "coverage": _coverage(seen.coverage),
             "processing_time_ms": _ms(began),
         }
 
     async def security(self, given: Mapping[str, Any]) -> Answer:
         """Whether the text attacks the model."""
+        return await self._security(given, self._deadline())
+
+    async def _security(self, given: Mapping[str, Any], deadline: float) -> Answer:
         text, began = _text(given), time.perf_counter()
-        answer = await self._answer(text, SAFETY)
+        answer, coverage = await self._answer(text, SAFETY, deadline)
         guards = [judge for judge in self._router().config.plan.judges if isinstance(judge, Guard) and judge.model]
         attacks = guards[0].labels if guards else ATTACKS
         harmful = attacks if guards else tuple(label for label in answer.probabilities if label != BENIGN)
@@ -119,13 +132,19 @@ class ClassificationService:
             "recommendation": "block" if attack else "allow",
             "reasoning": f"the safety head says {answer.label}" + (", and is not sure" if answer.abstained else ""),
             "patterns_detected": types,
+            "coverage": coverage,
             "processing_time_ms": _ms(began),
         }
 
     async def combined(self, given: Mapping[str, Any]) -> Answer:
-        """All three; null for what nothing here can tell."""
-        began = time.perf_counter()
-        parts = {name: await _or_none(call(given)) for name, call in self._tasks.items()}
+        """All three in the time of one; null for what nothing here can tell."""
+        began, deadline = time.perf_counter(), self._deadline()
+        # One pass of the encoder answers all heads, and the three find its answers kept.
+        parts = {
+            "intent": await _or_none(self._intent(given, deadline)),
+            "pii": await _or_none(self._pii(given, deadline)),
+            "security": await _or_none(self._security(given, deadline)),
+        }
         return {**parts, "processing_time_ms": _ms(began)}
 
     async def batch(self, given: Mapping[str, Any]) -> Answer:
@@ -178,7 +197,7 @@ class ClassificationService:
             "probabilities": {label: round(value, 4) for label, value in choice.probabilities},
             "signal_confidences": dict(choice.matched),
             "reason": choice.reason,
-            "coverage": {"scanned_bytes": choice.coverage.scanned_bytes, "total_bytes": choice.coverage.total_bytes},
+            "coverage": _coverage(choice.coverage),
             "processing_time_ms": _ms(began),
         }
         if given.get("trace"):
@@ -189,23 +208,34 @@ class ClassificationService:
     def _tasks(self) -> Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Answer]]]:
         return {"intent": self.intent, "pii": self.pii, "security": self.security}
 
-    async def _answer(self, text: str, head: str) -> SeenAnswer:
-        name, seen = await self._see(text, head)
+    def _deadline(self) -> float:
+        return _now() + self._deadline_s
+
+    async def _answer(self, text: str, head: str, deadline: float) -> tuple[SeenAnswer, Answer]:
+        name, seen = await self._see(text, head, deadline)
         answer = seen.answers.get(name)
         if answer is None:
             raise NotAvailable("the text could not be judged in time")
-        return answer
+        return answer, _coverage(seen.coverage)
 
-    async def _see(self, text: str, head: str) -> tuple[str, Seen]:
+    async def _see(self, text: str, head: str, deadline: float) -> tuple[str, Seen]:
         """By the user's model that stands in for the head, or the shipped one; and the name it answers under."""
         router = self._router()
-        deadline = asyncio.get_running_loop().time() + self._deadline_s
         own = STAND_INS[head]
         if own in router.config.own:
             return own, (await router.own.see([own], text, deadline)).get(own, NOTHING)
         if head not in router.signals.provides:
             raise NotAvailable(f"nothing here computes {head}")
         return head, await router.signals.see(text, frozenset({head}), deadline)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _coverage(coverage: Coverage) -> Answer:
+    """How much was read, in bytes of UTF-8; nothing of nothing where a model of the user's own answered."""
+    return {"scanned_bytes": coverage.scanned_bytes, "total_bytes": coverage.total_bytes}
 
 
 def _text(given: Mapping[str, Any]) -> str:
@@ -259,9 +289,12 @@ def _entity(text: str, span: Span) -> Answer:
 
 
 def _masked(text: str, spans: list[Span]) -> str:
-    for span in sorted(spans, key=lambda s: -s.start):
-        text = f"{text[: span.start]}[{span.type}]{text[span.end :]}"
-    return text
+    parts: list[str] = []
+    at = 0
+    for span in sorted(spans, key=lambda s: s.start):
+        parts += [text[at : span.start], f"[{span.type}]"]
+        at = span.end
+    return "".join([*parts, text[at:]])
 
 
 def _grouped(facts: Facts, truth: Truth) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ the encoder for every request, all heads from one pass; `auto` asks it where tie
 import argparse
 import asyncio
 import json
+import os
 import platform
 import resource
 import time
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from semantic.classifier import Classifier
 from semantic.signals.engine import Ask, Engine
@@ -24,6 +26,13 @@ from semantic.signals.reader import SignalReader
 TOKENS = (32, 128, 512, 2048)
 CONCURRENCY = (1, 8, 32, 128)
 REQUESTS_MIN = 8
+TURN_BYTES = 1024
+TURN = 4 * (
+    "I have a small shop and I would like to know how the interest rates that the central bank sets change what my "
+    "customers can pay for a new kitchen, and whether I should lower my prices now or wait until spring. My "
+    "accountant, who has been with us for ten years, says that we should keep them, but the numbers of the last "
+    "quarter do not look good at all. "
+)
 LONG_S = 600.0
 PUBLISHED = (
     "vSR's own figure, from its pull request 2281 (machine with an RTX 4090; domain, jailbreak and PII classifiers, "
@@ -72,20 +81,27 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, nargs="*", default=TOKENS, help="only these lengths")
+    parser.add_argument("--concurrency", type=int, nargs="*", default=CONCURRENCY, help="only these")
     args = parser.parse_args()
     began = time.perf_counter()
     engine = Engine(threads=args.threads)
     engine.read(["warm up"], "1")
     load_s = time.perf_counter() - began
+    loads = [os.getloadavg()[0]]
     plan: tuple[tuple[Ask, int, int], ...] = tuple(
-        (t, n, c) for t in ("1", "auto") for n in TOKENS for c in CONCURRENCY
+        (t, n, c) for t in ("1", "auto") for n in args.tokens for c in args.concurrency
     )
     cells = [asyncio.run(measure(engine, tier, tokens, concurrency)) for tier, tokens, concurrency in plan]
-    glance_s = [glance(engine, tokens) for tokens in TOKENS]
+    glance_s = [glance(engine, texts_of(tokens, 60)) for tokens in TOKENS]
+    loads.append(os.getloadavg()[0])
     about = {
         "machine": f"{platform.machine()}, {args.threads} threads for the encoder",
         "load_s": round(load_s, 3),
         "memory_max_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "load_average": [round(load, 1) for load in loads],
+        "cores": os.cpu_count(),
+        "tier0_turn_s": glance(engine, [TURN[n : n + TURN_BYTES] for n in range(60)]),
         "tier0_s": dict(zip(map(str, TOKENS), glance_s, strict=True)),
         "published": PUBLISHED,
     }
@@ -124,23 +140,25 @@ def texts_of(tokens: int, count: int) -> Sequence[str]:
     return [" ".join(rng.choices(WORDS, k=tokens - 2)) for _ in range(count)]
 
 
-def glance(engine: Engine, tokens: int) -> float:
+def glance(engine: Engine, texts: Sequence[str]) -> float:
     """Median seconds of tier 0 alone for one text."""
     took = []
-    for text in texts_of(tokens, 60):
+    for text in texts:
         start = time.perf_counter()
         engine.glance(text)
         took.append(time.perf_counter() - start)
     return round(sorted(took)[len(took) // 2], 6)
 
 
-def table(cells: Sequence[Cell], about: dict[str, object], glance_s: Sequence[float]) -> str:
+def table(cells: Sequence[Cell], about: dict[str, Any], glance_s: Sequence[float]) -> str:
     """The Markdown page."""
     lines = [
         "# How fast the semantic stage reads",
         "",
-        f"Every signal of every request, one process; {about['machine']}, on two cores that other work shared",
-        "while this ran: ratios inside the table carry over, absolute times are pessimistic by an unknown factor.",
+        f"Every signal of every request, one process; {about['machine']}, on {about['cores']} cores that other work",
+        f"shared (load average {about['load_average'][0]} at the start, {about['load_average'][1]} at the end): ratios "
+        "inside the table",
+        "carry over, absolute times are pessimistic by an unknown factor.",
         "Texts are random words, of which tier 0 is rarely sure. 128 texts of 2,048 tokens are more pieces than may",
         "wait at once: part of each is then left unread, and its coverage says so.",
         "Made by `python -m benchmarks.classifier`.",
@@ -150,7 +168,7 @@ def table(cells: Sequence[Cell], about: dict[str, object], glance_s: Sequence[fl
         "",
         "Tier 0 alone, median per text: "
         + ", ".join(f"{n} tokens {1e3 * s:.2f} ms" for n, s in zip(TOKENS, glance_s, strict=True))
-        + ".",
+        + f"; a user's turn of {TURN_BYTES} bytes {1e3 * about['tier0_turn_s']:.2f} ms.",
         "",
         "| tier | tokens | in flight | requests/s | p50 ms | p99 ms | encoder ran for |",
         "|---|---|---|---|---|---|---|",

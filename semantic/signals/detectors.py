@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from semantic.signals.checksums import IBAN_LENGTHS, is_card, is_iban, is_ssn
-from semantic.signals.values import PiiSpan
+from semantic.signals.values import PiiSpan, touching
 
 CONTEXT_CHARACTERS = 40
 SURE, FORM, UNCHECKED = 1.0, 0.9, 0.6
@@ -27,7 +27,9 @@ class Detector:
     check: Callable[[str], bool] | None = None
     context: re.Pattern[str] | None = None
     hint: re.Pattern[str] = re.compile("")
-    """Cheaper to look for than the pattern, and there whenever the pattern is."""
+    """Cheaper to look for than the pattern, and there whenever the pattern is; looked for once a text."""
+    marks: tuple[str, ...] = ("",)
+    """Likewise plain strings, of which the text must hold one."""
 
 
 def _digits(text: str) -> str:
@@ -59,6 +61,7 @@ def _is_marked_telephone(text: str) -> bool:
     return _is_telephone(text) and (not text[:2].isdigit() or len(re.findall(r"\d+", text)) >= 3)
 
 
+_ANY_DIGIT = re.compile(r"\d")
 _EXTENSION = re.compile(r"\s?(?:x|ext\.?)\s?\d{1,5}$")
 _MANY_DIGITS = re.compile(r"\d(?:[ ./()-]{0,2}\d){6}")
 _DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}")
@@ -93,34 +96,47 @@ DETECTORS: tuple[Detector, ...] = (
             r"|eyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000})(?![\w])"
         ),
         SURE,
+        marks=(
+            *("sk-", "k_live_", "k_test_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "AKIA"),
+            *("ASIA", "AIza", "xox", "hf_", "SG.", "npm_", "pypi-", "eyJ"),
+        ),
     ),
-    Detector("IBAN_CODE", re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"), SURE),
+    Detector(
+        "IBAN_CODE",
+        re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"),
+        SURE,
+        hint=_ANY_DIGIT,
+    ),
     Detector(
         "MAC_ADDRESS",
         re.compile(
             r"(?<![\w:-])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![\w:-])|(?<![\w-])(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}(?![\w-])"
         ),
         SURE,
+        hint=re.compile(r"[:-][0-9A-Fa-f]{2}[:-]"),
     ),
     Detector(
         "IP_ADDRESS",
         re.compile(r"(?<![\w.:])(?:(?:\d{1,3}\.){3}\d{1,3}|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4})(?![\w:]|\.\d)"),
         SURE,
         lambda found: _is_address(found) and len(found) > 4,
+        hint=re.compile(r"\.\d|:[0-9A-Fa-f]{0,4}:"),
     ),
     Detector(
         "CREDIT_CARD",
         re.compile(r"(?<![\w.+-])\d(?:[ -]?\d){11,18}(?![\w-]|\.\d)"),
         SURE,
         lambda found: is_card(_digits(found)),
+        hint=_MANY_DIGITS,
     ),
     Detector(
         "US_SSN",
         re.compile(r"(?<![\w.+-])\d{3}([- ])\d{2}\1\d{4}(?![\w-]|\.\d)"),
         FORM,
         lambda found: is_ssn(_digits(found)),
+        hint=_MANY_DIGITS,
     ),
-    Detector("US_SSN", re.compile(r"(?<![\w.+-])\d{9}(?![\w-]|\.\d)"), FORM, is_ssn, _SSN_WORDS),
+    Detector("US_SSN", re.compile(r"(?<![\w.+-])\d{9}(?![\w-]|\.\d)"), FORM, is_ssn, _SSN_WORDS, _MANY_DIGITS),
     Detector(
         "DOMAIN_NAME",
         re.compile(
@@ -148,22 +164,25 @@ DETECTORS: tuple[Detector, ...] = (
         hint=_MANY_DIGITS,
     ),
 )
+_HINTS = tuple({detector.hint for detector in DETECTORS})
 DETERMINISTIC = tuple(dict.fromkeys(detector.type for detector in DETECTORS))
 
 
 def detect(text: str) -> list[PiiSpan]:
     """The spans, by place; none overlaps another."""
     found: list[PiiSpan] = []
+    hinted = {hint for hint in _HINTS if hint.search(text)}
     for detector in DETECTORS:
+        if detector.hint not in hinted or not any(map(text.__contains__, detector.marks)):
+            continue
         for span in _matches(detector, text):
-            if not any(span.start < other.end and other.start < span.end for other in found):
-                found.append(span)
-    return sorted(found, key=lambda span: span.start)
+            place = touching(found, span.start, span.end)
+            if place.start == place.stop:
+                found.insert(place.start, span)
+    return found
 
 
 def _matches(detector: Detector, text: str) -> Iterator[PiiSpan]:
-    if not detector.hint.search(text):
-        return
     for match in detector.pattern.finditer(text):
         start, end = match.span()
         matched = match[0]

@@ -17,8 +17,9 @@ from semantic.reading import ConfigError
 from semantic.signals.detectors import detect
 from semantic.signals.encoder import MODEL, THREADS, Encoded, Encoder, pooled
 from semantic.signals.late import LateEncoder
-from semantic.signals.ngrams import kept_bytes
+from semantic.signals.ngrams import bytes_of, kept_bytes
 from semantic.signals.pii import has_capital_inside, merged, shifted
+from semantic.signals.script import hedged, is_latin
 from semantic.signals.settings import SHIPPED, Settings, read_settings
 from semantic.signals.tier0 import NAMES, Tier0
 from semantic.signals.values import Coverage, Head, Level, PiiSpan, TextSignals, Tier
@@ -27,6 +28,8 @@ from semantic.windows import pieces_of
 Ask = Literal["auto", "0", "1"]
 ENCODED = ("domain", "safety", "difficulty", "code")
 ENGLISH = "en"
+CODE_BY_DOMAIN = 0.3
+"""How much the category says of whether a prompt is about code: titles without a word of code are known by it."""
 LETTERS_MIN = 12
 """Fewer letters do not tell a language."""
 Array = npt.NDArray[np.float32]
@@ -43,6 +46,7 @@ class Glance:
     coverage: Coverage
     words: Mapping[str, Array] = field(default_factory=dict)
     """Logits of tier 0, which count beside the encoder's."""
+    is_latin: bool = True
 
 
 class Engine:
@@ -65,13 +69,17 @@ class Engine:
     def glance(self, text: str) -> Glance:
         """Tier 0 alone: rules, words and letters."""
         words, likely = self.tier0.words(text)
+        latin = is_latin(text)
+        if not latin:
+            heat = self.settings.tier0_temperatures["safety"]
+            likely["safety"] = hedged(likely["safety"], self.settings.attacks, heat)
         languages = self.tier0.language(text)
         spoken = dict(zip(self.tier0.languages, languages.tolist(), strict=True))
         is_english = spoken[ENGLISH] >= self.settings.english_min or _is_too_short_to_tell(text)
-        heads = {name: self._head(name, likely_of(name, likely), is_english, 0) for name in ENCODED}
+        heads = {name: self._head(name, self._likely_of(name, likely), is_english, 0) for name in ENCODED}
         best = max(spoken, key=spoken.__getitem__)
         heads["language"] = Head(best, spoken, spoken[best] < self.settings.language_threshold, 0)
-        total = len(text.encode(errors="replace"))
+        total = bytes_of(text)
         scanned = min(total, kept_bytes(text))
         left = {name for name in ENCODED if not self._is_sure(name, heads[name], is_english)}
         if "\n" in text.strip():
@@ -80,7 +88,7 @@ class Engine:
             left.add("pii")
         if scanned < total:
             left |= {*ENCODED, "pii"}
-        return Glance(heads, tuple(detect(text)), frozenset(left), is_english, Coverage(scanned, total), words)
+        return Glance(heads, tuple(detect(text)), frozenset(left), is_english, Coverage(scanned, total), words, latin)
 
     def signals(
         self,
@@ -103,9 +111,12 @@ class Engine:
             name: joined(whole.likely[name], glance.words[name], head.blend, head.temperature)
             for name, head in self.settings.encoder.items()
         }
+        if not glance.is_latin:
+            heat = self.settings.encoder["safety"].temperature
+            likely["safety"] = hedged(likely["safety"], self.settings.attacks, heat)
         heads = dict(glance.heads)
         for name in ENCODED if everything else sorted(glance.open.intersection(ENCODED)):
-            heads[name] = self._head(name, likely_of(name, likely), glance.is_english, 1)
+            heads[name] = self._head(name, self._likely_of(name, likely), glance.is_english, 1)
         tagged = {span for (start, _), answer in had for span in shifted(answer.spans, start)}
         coverage = Coverage(_bytes_of(text, [piece for piece, _ in had]), glance.coverage.total_bytes)
         complete = coverage.scanned_bytes == coverage.total_bytes
@@ -137,15 +148,19 @@ class Engine:
 
     def _head(self, name: str, likely: Array, is_english: bool, tier: Tier) -> Head:
         head = self.settings.encoder[name]
-        named = dict(zip(head.labels, likely.tolist(), strict=True))
-        label = head.labels[int(likely.argmax())]
+        values = likely.tolist()
+        named = dict(zip(head.labels, values, strict=True))
+        label = head.labels[values.index(max(values))]
         if name == "safety":
-            risk = float(self.settings.risk(likely))
+            risk = named["injection"] + named["jailbreak"]
             # A look-alike is acted upon only where one benign text in twenty would be.
             abstained = label in ("injection", "jailbreak") and risk < self.settings.risk_threshold
         else:
             abstained = named[label] < head.threshold or (name != "code" and not is_english)
         return Head(label, named, abstained, tier)
+
+    def _likely_of(self, name: str, likely: Mapping[str, Array]) -> Array:
+        return likely_of(name, likely, self.settings.computer_science)
 
     def _is_sure(self, name: str, head: Head, is_english: bool) -> bool:
         if not is_english and name in ("domain", "difficulty"):
@@ -167,10 +182,17 @@ def joined(encoded: Array, words: Array, blend: float, temperature: float) -> Ar
     return np.asarray(powers / powers.sum(), dtype=np.float32)
 
 
-def likely_of(name: str, likely: Mapping[str, Array]) -> Array:
-    """A head's probabilities. Hard is what small models fail at or what takes steps: the mean of the two heads."""
+def likely_of(name: str, likely: Mapping[str, Array], computer_science: int) -> Array:
+    """A head's probabilities, for one text or for rows; `computer_science` is that category's place.
+
+    Hard is what small models fail at or what takes steps: the mean of the two heads. Code is in part the category.
+    """
     if name == "difficulty":
         return np.asarray((likely["difficulty"] + likely["reasoning"]) / 2, dtype=np.float32)
+    if name == "code":
+        by_domain = likely["domain"][..., computer_science, None]
+        both = np.concatenate([1 - by_domain, by_domain], axis=-1)
+        return np.asarray((1 - CODE_BY_DOMAIN) * likely["code"] + CODE_BY_DOMAIN * both, dtype=np.float32)
     return likely[name]
 
 
@@ -184,6 +206,6 @@ def _bytes_of(text: str, pieces: Sequence[tuple[int, int]]) -> int:
     count = at = 0
     for start, end in sorted(pieces):
         if end > at:
-            count += len(text[max(start, at) : end].encode(errors="replace"))
+            count += bytes_of(text[max(start, at) : end])
             at = end
     return count

@@ -4,7 +4,6 @@ Pure arithmetic on what is given: no state, the same hash on every machine. Work
 """
 
 import re
-from collections.abc import Sequence
 from itertools import pairwise
 from zlib import crc32
 
@@ -15,9 +14,7 @@ WORD_BUCKETS = 1 << 16
 CHARACTER_BUCKETS = 1 << 15
 WORDS_MAX = 160
 """Words looked at: half from the head, half from the tail of the text. Costs about a quarter of a microsecond each."""
-PIECES_MAX = 256
-"""Word pieces looked at, half from each end."""
-LETTERS_MAX = 400
+LETTERS_MAX = 256
 """Characters looked at for the language, from the head of the text."""
 STEM_CHARACTERS = 5
 _WORD_CHARACTERS_KEPT = 12 * WORDS_MAX
@@ -30,26 +27,39 @@ Buckets = npt.NDArray[np.int64]
 
 def kept_bytes(text: str) -> int:
     """How much of the text, in bytes of UTF-8, the word features can have seen."""
-    return len(kept_text(text).encode(errors="replace"))
+    return bytes_of(kept_text(text))
 
 
-def kept_pieces(pieces: Sequence[int]) -> Buckets:
-    """The word pieces looked at: all, or half of PIECES_MAX from each end."""
-    if len(pieces) > PIECES_MAX:
-        pieces = [*pieces[: PIECES_MAX // 2], *pieces[-PIECES_MAX // 2 :]]
-    return np.array(pieces, dtype=np.int64)
+def bytes_of(text: str) -> int:
+    """The length in bytes of UTF-8; half a surrogate pair counts as the question mark that stands in for it."""
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
+
+
+def kept_words(text: str) -> list[str]:
+    """The words and marks looked at, in lower case: all, or half of WORDS_MAX from each end."""
+    words = _WORD.findall(kept_text(text).lower())
+    if len(words) > WORDS_MAX:
+        return words[: WORDS_MAX // 2] + words[-WORDS_MAX // 2 :]
+    return words
 
 
 def word_buckets(text: str) -> Buckets:
-    """One bucket for each word, pair of words, and beginning of a word, in lower case; numbers count by length."""
-    words = _WORD.findall(kept_text(text).lower())
-    if len(words) > WORDS_MAX:
-        words = words[: WORDS_MAX // 2] + words[-WORDS_MAX // 2 :]
-    encoded = [word.encode(errors="replace") if word.isalpha() else _plain(word) for word in words]
+    """One bucket for each word, beginning of a word, and pair of words; numbers count by length."""
+    encoded = [bytes_of_word(word) for word in kept_words(text)]
     out = [crc32(word) for word in encoded]
-    out += [crc32(b"~" + word[:STEM_CHARACTERS]) for word in encoded if len(word) > STEM_CHARACTERS]
+    out += [crc32(stem) for stem in map(stem_of_word, encoded) if stem is not None]
     out += [crc32(first + b" " + second) for first, second in pairwise(encoded)]
     return np.array(out, dtype=np.int64) & (WORD_BUCKETS - 1)
+
+
+def bytes_of_word(word: str) -> bytes:
+    """What is hashed of a word: itself, and of a number only how long it is."""
+    return b"0" * min(len(word), 6) if word.isdigit() else word.encode(errors="replace")
+
+
+def stem_of_word(encoded: bytes) -> bytes | None:
+    """What is hashed of a long word's beginning."""
+    return b"~" + encoded[:STEM_CHARACTERS] if len(encoded) > STEM_CHARACTERS else None
 
 
 def character_buckets(text: str) -> Buckets:
@@ -72,7 +82,3 @@ def kept_text(text: str) -> str:
         return text
     half = _WORD_CHARACTERS_KEPT // 2
     return f"{text[:half]} {text[-half:]}"
-
-
-def _plain(word: str) -> bytes:
-    return b"0" * min(len(word), 6) if word.isdigit() else word.encode(errors="replace")

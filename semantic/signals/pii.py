@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from semantic.signals.values import PiiSpan
+from semantic.signals.values import PiiSpan, touching
 
 Array = npt.NDArray[Any]
 _CAPITAL_INSIDE = re.compile(r"(?<=[a-z,;'\"(] )[^\W\d_a-z][^\W\d_A-Z]+")
@@ -120,11 +120,10 @@ def shifted(spans: Sequence[PiiSpan], by: int) -> list[PiiSpan]:
 
 def merged(detected: Sequence[PiiSpan], tagged: Sequence[PiiSpan]) -> tuple[PiiSpan, ...]:
     """Detected spans, and tagged ones that touch none of them and no longer tagged one."""
-    out = list(detected)
+    out = sorted(detected, key=lambda span: span.start)
     for span in sorted(tagged, key=lambda span: (span.start - span.end, span.start)):
-        clash = [other for other in out if span.start < other.end and other.start < span.end]
-        if not clash:
-            out.append(span)
-        elif span.type == "STREET_ADDRESS" and all(o.type == "PHONE_NUMBER" and o.score < 1 for o in clash):
-            out = [other for other in out if other not in clash] + [span]
-    return tuple(sorted(out, key=lambda span: span.start))
+        clash = touching(out, span.start, span.end)
+        is_address = span.type == "STREET_ADDRESS"
+        if all(is_address and other.type == "PHONE_NUMBER" and other.score < 1 for other in out[clash]):
+            out[clash] = [span]
+    return tuple(out)

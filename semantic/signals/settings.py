@@ -44,10 +44,21 @@ class Settings:
     risk_threshold: float
     """From this probability of injection and jailbreak together on, safety is acted upon: 5 % false alarms."""
 
+    @property
+    def attacks(self) -> tuple[int, ...]:
+        """Places of the labels of the safety head that are attacks."""
+        labels = self.encoder["safety"].labels
+        return labels.index("injection"), labels.index("jailbreak")
+
+    @property
+    def computer_science(self) -> int:
+        """The place of that category among those of the domain head."""
+        return self.encoder["domain"].labels.index("computer science")
+
     def risk(self, likely: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The probability of an attack (injection or jailbreak), for rows of the safety head."""
-        labels = self.encoder["safety"].labels
-        return np.asarray(likely[..., labels.index("injection")] + likely[..., labels.index("jailbreak")])
+        injection, jailbreak = self.attacks
+        return np.asarray(likely[..., injection] + likely[..., jailbreak])
 
 
 def read_settings(folder: Path) -> Settings:

@@ -14,13 +14,15 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from semantic.reading import ConfigError
-from semantic.signals.ngrams import character_buckets, kept_pieces, kept_text, word_buckets
+from semantic.signals.lexicon import Lexicon
+from semantic.signals.ngrams import character_buckets
 
 Array = npt.NDArray[Any]
 NAMES = "names"
 """The table that says whether a text may hold personal data without a form, such as names."""
 LANGUAGE = "language"
-PIECES = "pieces"
+PIECES = ("pieces", "pieces2")
+"""Tables of vectors of word pieces. A head reads the first, or the second where it was trained with that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class _Table:
     bias: Array
 
     def logits(self, buckets: Array) -> Array:
-        total = self.weight[buckets].sum(axis=0, dtype=np.int32)
+        total = summed(self.weight, buckets)
         return np.asarray(total * self.scale / np.sqrt(max(len(buckets), 1)) + self.bias, dtype=np.float32)
 
 
@@ -44,9 +46,15 @@ class _Vectors:
     bias: Array
     out: Array
 
-    def logits(self, pieces: Array) -> Array:
-        mean = self.weight[pieces].sum(axis=0, dtype=np.int32) * self.scale / max(len(pieces), 1)
+    def logits(self, total: Array, count: int) -> Array:
+        """From the sum of so many rows of `weight`."""
+        mean = total * (self.scale / max(count, 1))
         return np.asarray(np.maximum(mean @ self.hidden + self.bias, 0) @ self.out, dtype=np.float32)
+
+
+def summed(table: Array, rows: Array) -> Array:
+    """The sum of some rows, exact: whole numbers below 2 ** 24 are whole in float32, and BLAS adds those fastest."""
+    return np.ones(len(rows), np.float32) @ table.take(rows, axis=0).astype(np.float32)
 
 
 class Words:
@@ -54,18 +62,20 @@ class Words:
 
     def __init__(self, stored: Mapping[str, Array], tokenizer: Tokenizer) -> None:
         """From the tables of a tier0.npz; KeyError when one is missing."""
-        self._tokenizer = tokenizer
-        names = sorted({key.split(".")[0] for key in stored} - {LANGUAGE, PIECES})
+        self._lexicon = Lexicon(tokenizer)
+        names = sorted({key.split(".")[0] for key in stored} - {LANGUAGE, *PIECES})
         # One table for all heads, so that its rows are fetched once.
         self._ngrams = _table(stored, names)
-        self._vectors = _vectors(stored, names)
+        self._vectors = [_vectors(stored, names, table) for table in PIECES if f"{table}.weight" in stored]
         self._parts: dict[str, slice] = {}
+        self._known = self._rows_of_words()
         at = 0
         for name in names:
             self._parts[name] = slice(at, at + len(stored[f"{name}.bias"]))
             at = self._parts[name].stop
         self._starts = np.array([part.start for part in self._parts.values()])
         self._sizes = np.array([part.stop - part.start for part in self._parts.values()])
+        self._owners = np.repeat(np.arange(len(self._sizes)), self._sizes)
 
     def split(self, row: Array) -> dict[str, Array]:
         """A row over all heads as one for each, in the order of the head's labels."""
@@ -77,18 +87,31 @@ class Words:
 
     def softmax(self, row: Array) -> Array:
         """The probabilities of all heads at once: one pass costs what one head would."""
-        powers = np.exp(row - np.repeat(np.maximum.reduceat(row, self._starts), self._sizes))
-        return np.asarray(powers / np.repeat(np.add.reduceat(powers, self._starts), self._sizes), dtype=np.float32)
+        powers = np.exp(row - np.maximum.reduceat(row, self._starts)[self._owners])
+        return np.asarray(powers / np.add.reduceat(powers, self._starts)[self._owners], dtype=np.float32)
 
     def logits(self, text: str) -> Array:
         """A row over all heads."""
-        # A lone surrogate (half of a \\u pair in JSON) is no character the tokeniser could take.
-        kept = kept_text(text).encode(errors="replace").decode()
-        pieces = kept_pieces(self._tokenizer.encode(kept, add_special_tokens=False).ids)
-        logits = self._ngrams.logits(word_buckets(text))
-        if len(pieces):
-            logits = logits + self._vectors.logits(pieces)
-        return logits
+        read = self._lexicon.read(text)
+        known = summed(self._known, read.known)
+        ngrams = self._ngrams
+        width = ngrams.weight.shape[1]
+        said = known[:width] + summed(ngrams.weight, read.buckets)
+        logits = said * (ngrams.scale / max(read.buckets_total, 1) ** 0.5) + ngrams.bias
+        for vectors in self._vectors if read.pieces_total else ():
+            first, width = width, width + vectors.weight.shape[1]
+            total = known[first:width]
+            if len(read.pieces):
+                total = total + summed(vectors.weight, read.pieces)
+            logits = logits + vectors.logits(total, read.pieces_total)
+        return np.asarray(logits, dtype=np.float32)
+
+    def _rows_of_words(self) -> Array:
+        """What each known word adds, to the n-grams' sum (its own row and its beginning's) and to the vectors'."""
+        lexicon, weight = self._lexicon, self._ngrams.weight.astype(np.int16)
+        stems = np.where((lexicon.stems >= 0)[:, None], weight[lexicon.stems], 0)
+        vectors = [table.weight[lexicon.pieces].astype(np.int16) for table in self._vectors]
+        return np.concatenate([weight[lexicon.words] + stems, *vectors], axis=1)
 
 
 class Tier0:
@@ -126,10 +149,14 @@ def _table(stored: Mapping[str, Array], names: list[str]) -> _Table:
     return _Table(weight, scale, bias)
 
 
-def _vectors(stored: Mapping[str, Array], names: list[str]) -> _Vectors:
-    out = np.concatenate([stored[f"{name}.vectors"] for name in names], axis=-1)
-    weight, scale, hidden, bias = (stored[f"{PIECES}.{part}"] for part in ("weight", "scale", "hidden", "bias"))
-    return _Vectors(weight, scale, hidden.astype(np.float32), bias.astype(np.float32), out.astype(np.float32))
+def _vectors(stored: Mapping[str, Array], names: list[str], table: str) -> _Vectors:
+    """One table of pieces with its last layer; heads that do not read it get nothing from it."""
+    key = "vectors" + table.removeprefix(PIECES[0])
+    hidden = stored[f"{table}.hidden"].shape[1]
+    nothing = {name: np.zeros((hidden, len(stored[f"{name}.bias"]))) for name in names}
+    out = np.concatenate([stored.get(f"{name}.{key}", nothing[name]) for name in names], axis=-1)
+    weight, scale, inner, bias = (stored[f"{table}.{part}"] for part in ("weight", "scale", "hidden", "bias"))
+    return _Vectors(weight, scale, inner.astype(np.float32), bias.astype(np.float32), out.astype(np.float32))
 
 
 def _softmax(logits: Array) -> Array:

@@ -1,6 +1,7 @@
 """What the signals say of one text: values only, frozen, and nothing of the text itself but places in it."""
 
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,6 +40,16 @@ class PiiSpan:
     end: int
     type: str
     score: float
+
+
+def touching(spans: Sequence[PiiSpan], start: int, end: int) -> slice:
+    """Which of some spans, sorted and apart from each other, share a character with `start` to `end`.
+
+    The slice is empty where none does, and says where a span of these places belongs. By halving: a text of nothing but
+    addresses has tens of thousands.
+    """
+    past = bisect_left(spans, end, key=lambda span: span.start)
+    return slice(bisect_right(spans, start, hi=past, key=lambda span: span.end), past)
 
 
 @dataclass(frozen=True, slots=True)

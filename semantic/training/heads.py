@@ -68,11 +68,11 @@ def forward(p: Mapping[str, Any], ids: Any, mask: Any, shapes: Any, dropout: flo
 
 def _heads(p: Mapping[str, Any], x: Any, mask: Any, shapes: Any, dropout: float) -> dict[str, Any]:
     weight = mask[..., None].to(x.dtype)
-    mean = (x * weight).sum(2) / weight.sum(2)
+    mean = ((x * weight).sum(2).float() / weight.float().sum(2)).to(x.dtype)
     out = {"embedding": mean, "domain": _linear(p, "head.domain", functional.dropout(mean, dropout))}
     for task in POOLED:
         scores = (x * p[f"head.{task}.query"][:, None, None, :]).sum(-1).masked_fill(mask == 0, -1e4)
-        attended = (x * scores.softmax(-1)[..., None].to(x.dtype)).sum(2)
+        attended = (x * scores.float().softmax(-1)[..., None].to(x.dtype)).sum(2)
         joined = functional.dropout(torch.cat([mean, attended], -1), dropout)
         out[task] = _linear(p, f"head.{task}", joined)
     seen = functional.one_hot(shapes.long(), SHAPES).to(x.dtype)

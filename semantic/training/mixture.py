@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from semantic.shapes import shape_codes
-from semantic.training import pii_style, user_style
+from semantic.training import code_style, pii_style, user_style
 from semantic.training.rows import Row
 from semantic.training.safety_style import BENIGN, HARMFUL, INJECTION, Composer, Prompt
 from semantic.training.tasks import LABELS, PII_TAGS, Example, family
@@ -41,19 +41,25 @@ class Shares:
     difficulty: int = 7_000
     reasoning: int = 3_500
     code: int = 5_000
+    code_composed: int = 4_000
     pii: int = 8_000
     pii_composed: int = 4_000
     as_it_is: bool = False
     """Rows drawn alike and left alone: what a plain fine-tune sees."""
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many rows of each kind."""
+        return {name: int(value) for name, value in asdict(self).items() if name != "as_it_is"}
+
+    @property
     def rows(self) -> int:
         """The rows of an epoch."""
-        return sum(value for name, value in asdict(self).items() if name != "as_it_is")
+        return sum(self.counts.values())
 
     def shrunk(self, by: float) -> "Shares":
         """The same in proportion, with fewer rows."""
-        fewer = {name: int(value * by) for name, value in asdict(self).items() if name != "as_it_is"}
+        fewer = {name: int(value * by) for name, value in self.counts.items()}
         return Shares(**fewer, as_it_is=self.as_it_is)
 
 
@@ -101,6 +107,7 @@ class Mixture:
             if e.task == "foreign":
                 foreign.setdefault(e.source.rsplit("#", maxsplit=1)[-1], []).append(e.text)
         self._composer = Composer(benign + questions[::4], questions, harmful, foreign)
+        self._requests = code_style.Requests()
         self._filler = pii_style.Filler(self._by_task["pii"])
 
     def epoch(self) -> list[Drawn]:
@@ -113,6 +120,7 @@ class Mixture:
         drawn += [self._composed(self._composer.draw(self._rng)) for _ in range(s.safety_composed)]
         for task, count in (("difficulty", s.difficulty), ("reasoning", s.reasoning), ("code", s.code)):
             drawn += [Drawn(task, self._scuffed(e.text), e.label) for e in self._pick(task, count)]
+        drawn += [self._code(*self._requests.draw(self._rng)) for _ in range(s.code_composed)]
         drawn += [self._pii(e) for e in self._pick("pii", s.pii)]
         drawn += [self._pii(self._filler.draw(self._rng)) for _ in range(s.pii_composed)]
         return drawn
@@ -160,6 +168,9 @@ class Mixture:
         if self._rng.random() < 0.8:
             return Drawn("safety", prompt.text, prompt.label, focus=prompt.focus)
         return Drawn("safety", self._scuffed(prompt.text), prompt.label)
+
+    def _code(self, text: str, label: int) -> Drawn:
+        return Drawn("code", self._scuffed(text), label)
 
     def _pii(self, example: Example) -> Drawn:
         if self._shares.as_it_is:
@@ -270,5 +281,5 @@ def _padded(drawn: Sequence[Drawn], rows: Sequence[tuple[list[int], Array | None
 
 def plain(task: str, rows: int) -> Shares:
     """Only one task, as it is: what a plain fine-tune sees."""
-    nothing = {name: 0 for name in asdict(Shares()) if name != "as_it_is"}
+    nothing = dict.fromkeys(Shares().counts, 0)
     return Shares(**{**nothing, task: rows}, as_it_is=True)

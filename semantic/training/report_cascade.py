@@ -11,7 +11,7 @@ from semantic.signals.pii import has_capital_inside
 from semantic.signals.settings import Settings, read_settings
 from semantic.signals.values import TextSignals
 from semantic.training.calibrate import probabilities
-from semantic.training.settings import Fold, benign_half_lookalikes, read_folds, words_of
+from semantic.training.settings import Fold, benign_half_lookalikes, likely, words_of
 from semantic.training.tasks import FOLDS, GATED, LABELS, Example, is_held_out, read_all, read_rows_of_languages, split
 from semantic.windows import pieces_of
 
@@ -23,43 +23,44 @@ BATCH = 32
 def cascade(args: Any) -> Iterator[str]:
     """Both tiers on the unseen rows of every fold, and the curves over the confidence that tier 0 needs."""
     settings = read_settings(args.model)
-    folds = {task: read_folds(args.data, args.trained, args.tier0, task) for task in ("domain", "safety", "code")}
+    where = args.data, args.trained, args.tier0
+    folds = {task: likely(*where, task, settings) for task in ("domain", "safety", "code")}
     yield "| head | fold | encoder alone | tier 1 | tier 0 | both | loss | tier 1 runs for |"
     yield "|---|---|---|---|---|---|---|---|"
     for task, of_task in folds.items():
-        for fold in of_task:
-            kept = _kept(fold, task, settings, settings.encoder[task].sure)
-            alone, one, zero = (x.argmax(1) == fold.labels for x in (fold.encoder, fold.answer, fold.words))
+        for fold, said, first in of_task:
+            kept = _kept(fold, first, settings.encoder[task].sure)
+            alone, one, zero = (x.argmax(1) == fold.labels for x in (fold.encoder, said, first))
             both = np.where(kept, zero, one).mean()
             cells = " | ".join(f"{x.mean():.3f}" for x in (alone, one, zero))
             yield f"| {task} | {fold.name} | {cells} | {both:.3f} | {one.mean() - both:+.3f} | {1 - kept.mean():.2f} |"
     for task in ("domain", "code"):
         yield f"\n{task}: tier 1 runs for, and points lost, by the confidence that tier 0 needs\n"
-        yield from _curve(folds[task], task, settings)
+        yield from _curve(folds[task])
     yield "\nsafety: recall of attacks at 5 % false alarms, tier 1 alone and both\n"
     yield from _guard(folds["safety"], settings)
     yield "\nnames: texts with names or other data without a form that the encoder is asked about\n"
     yield from _names(args, settings)
 
 
-def _curve(folds: Sequence[Fold], task: str, settings: Settings) -> Iterator[str]:
-    yield "| from | " + " | ".join(f.name for f in folds) + " | mean | \n|---|" + "---|" * (len(folds) + 1)
+def _curve(folds: Sequence[tuple[Fold, Array, Array]]) -> Iterator[str]:
+    yield "| from | " + " | ".join(f.name for f, _, _ in folds) + " | mean | \n|---|" + "---|" * (len(folds) + 1)
     for least in FROM:
         shares, losses = [], []
-        for fold in folds:
-            kept = _kept(fold, task, settings, least)
-            one, zero = (x.argmax(1) == fold.labels for x in (fold.answer, fold.words))
+        for fold, said, first in folds:
+            kept = _kept(fold, first, least)
+            one, zero = (x.argmax(1) == fold.labels for x in (said, first))
             shares.append(1 - kept.mean())
             losses.append(100 * (one.mean() - np.where(kept, zero, one).mean()))
         cells = [f"{s:.2f}, {loss:+.1f}" for s, loss in zip(shares, losses, strict=True)]
         yield f"| {least} | " + " | ".join(cells) + f" | {np.mean(shares):.2f}, {np.mean(losses):+.1f} |"
 
 
-def _guard(folds: Sequence[Fold], settings: Settings) -> Iterator[str]:
+def _guard(folds: Sequence[tuple[Fold, Array, Array]], settings: Settings) -> Iterator[str]:
     yield "| fold | tier 1 | both | tier 1 runs for | for benign texts |\n|---|---|---|---|---|"
-    for fold in folds:
-        kept = _kept(fold, "safety", settings, settings.encoder["safety"].sure)
-        one = probabilities(fold.answer, 1.0)[:, 2:].sum(1)
+    for fold, said, first in folds:
+        kept = _kept(fold, first, settings.encoder["safety"].sure)
+        one = said[:, 2:].sum(1)
         both = np.where(kept, 0, one)
         benign, attack = benign_half_lookalikes(fold), fold.labels >= 2
         found = [float((risk[attack] > np.quantile(risk[benign], 0.95)).mean()) for risk in (one, both)]
@@ -81,16 +82,15 @@ def _names(args: Any, settings: Settings) -> Iterator[str]:
 
 
 def _asked(rows: Sequence[Example], tier0: Any, settings: Settings) -> Array:
-    likely = probabilities(words_of(tier0, tuple(e.text for e in rows))["names"], 1.0)[:, 1]
-    return np.array([has_capital_inside(e.text) for e in rows]) | (likely >= settings.names_sure)
+    named = probabilities(words_of(tier0, tuple(e.text for e in rows))["names"], 1.0)[:, 1]
+    return np.array([has_capital_inside(e.text) for e in rows]) | (named >= settings.names_sure)
 
 
-def _kept(fold: Fold, task: str, settings: Settings, least: float) -> Array:
+def _kept(fold: Fold, first: Array, least: float) -> Array:
     """Where tier 0 answers, as `Engine.glance` decides it (long texts, which always go on, are left out of sight)."""
-    likely = probabilities(fold.words, settings.tier0_temperatures[task])
-    kept = likely.max(1) >= least
-    if task == "safety":
-        kept &= (likely.argmax(1) == 0) & np.array(["\n" not in e.text.strip() for e in fold.rows])
+    kept = first.max(1) >= least
+    if fold.rows[0].task == "safety":
+        kept &= (first.argmax(1) == 0) & np.array(["\n" not in e.text.strip() for e in fold.rows])
     return np.asarray(kept)
 
 

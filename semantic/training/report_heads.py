@@ -18,11 +18,12 @@ from tokenizers import Tokenizer
 
 from semantic.signals.detectors import DETERMINISTIC, detect
 from semantic.signals.pii import PiiSettings, decode, merged
+from semantic.signals.script import is_latin
 from semantic.signals.settings import read_settings
 from semantic.signals.values import PiiSpan
 from semantic.training.calibrate import calibration_error, kept_and_right, probabilities
 from semantic.training.report_cascade import cascade, shipped
-from semantic.training.settings import Fold, benign_half_lookalikes, pooled, read_folds
+from semantic.training.settings import Fold, benign_half_lookalikes, likely, pooled, read_folds
 from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, bare_source, family, read_all, split
 from semantic.training.train_heads import read_tokenizer
 from semantic.windows import windows_of
@@ -93,10 +94,12 @@ def _safety(args: Any) -> Iterator[str]:
         + "---|" * (len(RATES) + 1)
     )
     for fold in _folds(args, "safety"):
-        yield _curve(fold, fold.name)
+        yield _curve(fold, fold.name, fold.answer)
+        latin = np.array([is_latin(e.text) for e in fold.rows])
+        if not latin.all():
+            yield _curve(fold, f"{fold.name}, Latin letters", fold.answer, latin)
         if args.plain:
-            plain = _plain(args, "safety", fold)
-            yield _curve(Fold(fold.name, fold.rows, fold.labels, plain, fold.words), f"{fold.name}, plain")
+            yield _curve(fold, f"{fold.name}, plain", _plain(args, "safety", fold))
     yield "\nShare of each source over the fold's threshold of 5 %\n"
     yield "| fold | source | label | rows | over |\n|---|---|---|---|---|"
     for fold in _folds(args, "safety"):
@@ -116,15 +119,19 @@ def _plain(args: Any, task: str, fold: Fold) -> Array:
     return pooled(args.plain / f"{task}-{fold.name}.npz", len(fold.rows), task)
 
 
-def _curve(fold: Fold, name: str) -> str:
-    risk, benign = _risk(fold.answer), benign_half_lookalikes(fold)
+def _curve(fold: Fold, name: str, logits: Array, seen: Array | None = None) -> str:
+    risk, benign = _risk(logits), benign_half_lookalikes(fold)
+    seen = np.full(len(risk), fill_value=True) if seen is None else seen
+    benign = benign[seen[benign]]
     cells = []
     for rate in RATES:
         over = risk > np.quantile(risk[benign], 1 - rate)
         cells.append(
-            ", ".join(_share(over, wanted) or "-" for wanted in (fold.labels == 2, fold.labels == 3, fold.labels >= 2))
+            ", ".join(
+                _share(over, seen & wanted) or "-" for wanted in (fold.labels == 2, fold.labels == 3, fold.labels >= 2)
+            )
         )
-    attacks = risk[fold.labels >= 2]
+    attacks = risk[seen & (fold.labels >= 2)]
     return (
         f"| {name} | {len(benign)} | "
         + " | ".join(cells)
@@ -147,10 +154,10 @@ def _difficulty(args: Any) -> Iterator[str]:
 
 def _code(args: Any) -> Iterator[str]:
     yield "| fold | rows | accuracy | code found | chat kept | AUC |\n|---|---|---|---|---|---|"
-    for fold in _folds(args, "code"):
-        guess = fold.answer.argmax(1)
+    for fold, said, _ in likely(args.data, args.trained, args.tier0, "code", read_settings(args.model)):
+        guess = said.argmax(1)
         order = np.argsort(fold.labels, kind="stable")
-        area = auc(fold.encoder[order, 1] - fold.encoder[order, 0], int((fold.labels == 0).sum()))
+        area = auc(said[order, 1], int((fold.labels == 0).sum()))
         found = [_share(guess == label, fold.labels == label) for label in (1, 0)]
         right = (guess == fold.labels).mean()
         yield f"| {fold.name} | {len(guess)} | {right:.3f} | {found[0]} | {found[1]} | {area:.3f} |"

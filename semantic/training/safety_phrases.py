@@ -6,6 +6,7 @@ is asked for is the difference. Everything is drawn from a `Random` the caller s
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,7 +23,7 @@ class Phrases:
 
     def __init__(self, path: Path = PHRASES) -> None:
         """Reads the file."""
-        self._groups: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        self._groups = _read(path)
 
     @property
     def languages(self) -> Sequence[str]:
@@ -32,6 +33,16 @@ class Phrases:
     def pick(self, group: str, rng: Random) -> str:
         """One of a group as it stands."""
         found: str = rng.choice(self._groups[group])
+        return found
+
+    def group(self, name: str) -> Sequence[str]:
+        """All of a group."""
+        found: Sequence[str] = self._groups[name]
+        return found
+
+    def foreign_texts(self, language: str) -> Sequence[str]:
+        """Harmless texts in another language; none for some."""
+        found: Sequence[str] = self._groups["foreign"][language].get("texts", ())
         return found
 
     def foreign(self, language: str, kind: str, rng: Random) -> str:
@@ -103,6 +114,12 @@ class Phrases:
             if slot in said:
                 said = said.replace(slot, value())
         return said
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    groups: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return groups
 
 
 def cased(text: str, rng: Random) -> str:

@@ -43,13 +43,14 @@ class Composer:
         kinds: tuple[tuple[Callable[[Random], Prompt], float], ...] = (
             (self._direct, 0.10),
             (self._embedded, 0.12),
-            (self._task, 0.24),
+            (self._task, 0.22),
+            (self._table, 0.06),
             (self._extraction, 0.07),
-            (self._persona, 0.14),
+            (self._persona, 0.16),
             (self._lookalike, 0.11),
-            (self._document, 0.09),
-            (self._roleplay, 0.10),
-            (self._other_language, 0.08),
+            (self._document, 0.08),
+            (self._roleplay, 0.09),
+            (self._other_language, 0.13),
         )
         chosen = rng.choices([k for k, _ in kinds], [w for _, w in kinds])[0]
         return chosen(rng)
@@ -97,6 +98,33 @@ class Composer:
             text = f"{more} {text}"
         return Prompt(text, JAILBREAK)
 
+    def _table(self, rng: Random) -> Prompt:
+        """A question about a table, and between its rows or around it a stranger's demand, or a note that belongs.
+
+        Half of what does not belong is an attack of the other kinds, so that a table is no sign by itself.
+        """
+        columns, count = rng.randint(2, 5), rng.randint(3, 9)
+        heads = rng.sample(self._phrases.group("table_heads"), columns)
+        names = rng.sample(self._phrases.group("table_rows"), count)
+        rows = [f"| {name} | " + " | ".join(_number(rng) for _ in heads) + " |" for name in names]
+        table = ["|  | " + " | ".join(heads) + " |", "|" + " --- |" * (columns + 1), *rows]
+        draw = rng.random()
+        said = label = None
+        if draw < 0.5:
+            said, label = (
+                self._pick("table_strangers", rng) if rng.random() < 0.5 else self._phrases.attack(rng),
+                INJECTION,
+            )
+        elif draw < 0.8:
+            said = self._pick("table_notes", rng) if rng.random() < 0.6 else self._phrases.request(rng)
+        if said is not None:
+            table.insert(rng.choice((0, len(table), rng.randrange(2, len(table) + 1))), said)
+        question = self._pick("table_questions", rng).format(row=rng.choice(names))
+        text = "\n".join(rng.choice(([question, *table], [*table, question], [question, "", *table])))
+        start = text.find(said) if label is not None and said is not None else -1
+        focus = (start, start + len(said)) if said is not None and start >= 0 else None
+        return Prompt(text, BENIGN if label is None else label, focus)
+
     def _lookalike(self, rng: Random) -> Prompt:
         if rng.random() < 0.3:
             return Prompt(self._phrases.request(rng), BENIGN)
@@ -120,7 +148,8 @@ class Composer:
         is_attack = rng.random() < 0.5
         said = self._phrases.foreign(code, "attacks" if is_attack else "requests", rng)
         label = INJECTION if is_attack else BENIGN
-        texts = self._foreign[code]
+        own = self._phrases.foreign_texts(code)
+        texts = own if own and rng.random() < 0.5 else self._foreign[code] or own
         if not texts or rng.random() < 0.15:
             return Prompt(said, label)
         body = rng.choice(texts)[: DOCUMENT_CHARACTERS_MAX // 3]
@@ -150,3 +179,9 @@ class Composer:
 
     def _pick(self, group: str, rng: Random) -> str:
         return self._phrases.pick(group, rng)
+
+
+def _number(rng: Random) -> str:
+    return rng.choice(
+        (str(rng.randint(1, 99)), f"{rng.randint(100, 99999):,}", f"{rng.random() * 100:.1f}", "n/a", "-")
+    )

@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from semantic.onnx import read_tokenizer
 from semantic.signals.detectors import DETERMINISTIC
-from semantic.signals.settings import SHIPPED
+from semantic.signals.engine import likely_of
+from semantic.signals.script import HEDGE, is_latin
+from semantic.signals.settings import SHIPPED, Settings
 from semantic.signals.tier0 import Words
 from semantic.training.calibrate import probabilities, temperature
 from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, read_all, split
@@ -33,9 +35,9 @@ LOOKALIKES = (
     "gpteacher-roleplay",
 )
 THRESHOLDS = {"domain": 0.4, "safety": 0.5, "difficulty": 0.6, "reasoning": 0.6, "code": 0.6}
-SURE = {"domain": 0.75, "safety": 0.9, "difficulty": 0.7, "reasoning": 0.7, "code": 0.95}
+SURE = {"domain": 0.67, "safety": 0.9, "difficulty": 0.7, "reasoning": 0.7, "code": 0.95}
 """Calibrated confidence from which on tier 0 answers: docs/models/cascade.md has what other values cost and save."""
-BLEND = {"domain": 0.4, "safety": 0.4, "difficulty": 0.0, "reasoning": 0.0, "code": 0.0}
+BLEND = {"domain": 0.4, "safety": 0.4, "difficulty": 0.0, "reasoning": 0.0, "code": 2.0}
 """How much tier 0 counts beside the encoder: what is best over all folds; where it helps none, nothing."""
 
 
@@ -54,12 +56,26 @@ class Fold:
     def answer(self) -> Array:
         """Logits of what the product says where the encoder runs: the encoder's with tier 0's beside them."""
         if not self.blend or not len(self.words):
-            return self.encoder
-        return np.asarray(self.encoder + self.blend * np.log(np.maximum(probabilities(self.words, 1.0), 1e-9)))
+            return self.encoder + self.hedge
+        words = np.log(np.maximum(probabilities(self.words, 1.0), 1e-9))
+        return np.asarray(self.encoder + self.blend * words + self.hedge)
+
+    @property
+    def first(self) -> Array:
+        """Logits of what tier 0 alone says."""
+        return self.words + self.hedge
+
+    @property
+    def hedge(self) -> Array:
+        """What is taken from the attacks' logits where the script is one that the encoder cannot read."""
+        out = np.zeros((len(self.rows), self.encoder.shape[1]), np.float32)
+        if self.rows and self.rows[0].task == "safety":
+            out[np.ix_([not is_latin(e.text) for e in self.rows], (2, 3))] = -HEDGE
+        return out
 
 
 def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | None = None) -> list[Fold]:
-    """The folds in which the task has unseen rows. `head` is another head than the task's own."""
+    """The folds in which the task has unseen rows. `head` is another head than the task's own, over the same rows."""
     examples = _examples(data)
     folds = []
     for name in ("rows", *FOLDS):
@@ -76,6 +92,26 @@ def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | No
         labels = np.array([e.label for e in rows])
         folds.append(Fold(name, rows, labels, logits, words, BLEND[head or task]))
     return folds
+
+
+def likely(data: Path, trained: Path, tier0: Path, task: str, settings: Settings) -> list[tuple[Fold, Array, Array]]:
+    """Each fold with the calibrated probabilities of tier 1 and of tier 0, as the product has them."""
+    heats = settings.encoder[task].temperature, settings.tier0_temperatures[task]
+    folds = read_folds(data, trained, tier0, task)
+    found = [(f, probabilities(f.answer, heats[0]), probabilities(f.first, heats[1])) for f in folds]
+    if task != "code":
+        return found
+    heats = settings.encoder["domain"].temperature, settings.tier0_temperatures["domain"]
+    by_domain = read_folds(data, trained, tier0, task, "domain")
+    place = settings.computer_science
+    return [
+        (
+            f,
+            likely_of("code", {"code": one, "domain": probabilities(d.answer, heats[0])}, place),
+            likely_of("code", {"code": zero, "domain": probabilities(d.first, heats[1])}, place),
+        )
+        for (f, one, zero), d in zip(found, by_domain, strict=True)
+    ]
 
 
 @cache
@@ -133,7 +169,7 @@ def settings(data: Path, trained: Path, tier0: Path) -> dict[str, Any]:
     for task, labels in LABELS.items():
         folds = read_folds(data, trained, tier0, task)
         heat = temperature([(f.answer, f.labels) for f in folds])
-        tier0_temperatures[task] = temperature([(f.words, f.labels) for f in folds if len(f.words)])
+        tier0_temperatures[task] = temperature([(f.first, f.labels) for f in folds if len(f.words)])
         heads[task] = {
             "labels": list(labels),
             "temperature": heat,

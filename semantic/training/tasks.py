@@ -97,6 +97,14 @@ FOLDS: dict[str, tuple[str, ...]] = {
 }
 """Whole sources left out together. Each fold leaves every label of every task something to learn from."""
 
+CLEAN = ("gptfuzz-questions", "handwritten-lookalikes(")
+HALF_CLEAN = ("gptfuzz-templates",)
+"""What no training of any fold sees, nor the shipped one, and nobody reads or tunes on; it is only ever measured.
+
+Of HALF_CLEAN every second text, by hash: all of it is missed where jailbreaks are few. Of the folds' sources some were
+looked at when phrases were written: docs/models/safety.md says which.
+"""
+
 TEMPLATE_PARTS = {"books": 0, "exams": 1, "pro": 2}
 """Which quarter of the personal-data templates a fold leaves out: their locales share the sentences."""
 
@@ -143,7 +151,12 @@ def read_foreign(folder: Path) -> list[Example]:
 
     The source ends in the language's code.
     """
-    rows = [row for row in _lines(folder / "language.jsonl.gz") if row["label"] != "en"]
+    # Most rows of XSafety are no harmless texts, and the file does not say which.
+    rows = [
+        row
+        for row in _lines(folder / "language.jsonl.gz")
+        if row["label"] != "en" and not row["source"].startswith("xsafety/")
+    ]
     return [Example("foreign", row["text"], -1, f"{row['source']}#{row['label']}") for row in rows]
 
 
@@ -159,12 +172,18 @@ def read_rows_of_languages(folder: Path) -> list[tuple[str, str]]:
 
 
 def split(examples: Iterable[Example], fold: str) -> tuple[list[Example], list[Example]]:
-    """(train, unseen) for a fold of FOLDS, or for `rows`. The questions of the row split never train in any."""
+    """(train, unseen) for a fold of FOLDS, for `rows`, or for `clean`.
+
+    The questions of the row split and the sources of CLEAN never train in any.
+    """
     train: list[Example] = []
     unseen: list[Example] = []
     for example in examples:
-        if fold != "rows" and is_left_out(example, fold):
+        kept_clean = is_clean(example)
+        if (fold in FOLDS and is_left_out(example, fold)) or (fold == "clean" and kept_clean):
             unseen.append(example)
+        elif kept_clean:
+            continue
         elif not is_held_out(example):
             train.append(example)
         elif fold == "rows":
@@ -178,6 +197,13 @@ def is_left_out(example: Example, fold: str) -> bool:
         part = TEMPLATE_PARTS.get(fold)
         return any(number == part for number in template_parts(example))
     return bare_source(example.source).startswith(FOLDS[fold])
+
+
+def is_clean(example: Example) -> bool:
+    """Whether nothing may ever learn from the example."""
+    source = bare_source(example.source)
+    half = source.startswith(HALF_CLEAN) and hashlib.sha256(example.text.encode()).digest()[0] % 2 == 0
+    return half or source.startswith(CLEAN)
 
 
 def is_held_out(example: Example) -> bool:

@@ -101,6 +101,7 @@ def _run(jobs: list[Job], examples: list[Example], args: Any) -> None:
         weights = tune.soup([model for job, model in zip(jobs, models, strict=True) if job.fold == fold])
         if fold == "rows" and not args.plain:
             write_parts(weights, args.out)
+            _measure(weights, split(examples, "clean")[1], args, "unseen-clean.npz")
         if args.keep_soups and not args.plain:
             args.keep_soups.mkdir(parents=True, exist_ok=True)
             np.savez(args.keep_soups / f"soup-{fold}.npz", allow_pickle=False, **weights)

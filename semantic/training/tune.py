@@ -88,8 +88,9 @@ def tune(
 
 def _loss(p: dict[str, Any], batches: Sequence[Batch], recipe: Recipe, device: str) -> Any:
     ids, mask, shapes, labels, tags = (torch.tensor(part, device=device) for part in _stacked(batches))
-    with torch.autocast(device, dtype=torch.bfloat16):
-        out = heads.forward(p, ids.long(), mask, shapes, recipe.dropout)
+    # One cast of all weights a step, instead of autocast's of every operand: half the kernels and half the traffic.
+    half = {name: tensor.to(torch.bfloat16) for name, tensor in p.items()}
+    out = heads.forward(half, ids.long(), mask, shapes, recipe.dropout)
     rows = ids.shape[1]
     loss = 0.0
     for column, task in enumerate(LABELS):

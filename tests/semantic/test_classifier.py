@@ -213,3 +213,32 @@ async def test_the_ends_of_every_text_go_before_the_middle_of_any(make: Make, he
     await asyncio.gather(first, *rest)
 
     assert held.batches == [["one"], ["head"], ["tail"], ["middle"]]
+
+
+async def test_who_is_in_a_hurry_goes_before_who_has_time(make: Make, held: HeldModel) -> None:
+    classifier = make(batch_texts_max=1)
+    held.open.clear()
+    running = ask(classifier, "running")
+    await begun(held)
+    asked = [ask(classifier, "patient", LONG_S, rank=2), ask(classifier, "urgent", LONG_S / 2, rank=2)]
+    await asyncio.sleep(0)
+    held.open.set()
+    await asyncio.gather(running, *asked)
+
+    assert held.batches == [["running"], ["urgent"], ["patient"]]
+
+
+async def test_calls_that_have_time_cannot_keep_the_urgent_out(make: Make, held: HeldModel) -> None:
+    classifier = make(batch_texts_max=1, waiting_texts_max=2)
+    held.open.clear()
+    running = ask(classifier, "running")
+    await begun(held)
+    patient = [ask(classifier, f"patient {n}", LONG_S, rank=2) for n in range(3)]
+    await asyncio.sleep(0)
+    urgent = ask(classifier, "urgent", LONG_S / 2, rank=2)
+    await asyncio.sleep(0)
+    held.open.set()
+    answers = await asyncio.gather(running, *patient, urgent)
+
+    assert answers == ["running", "patient 0", None, None, "urgent"]
+    assert classifier.counts.overflowed == 2

@@ -1,5 +1,6 @@
 """The classification API's answers, in vSR's shapes."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -177,3 +178,20 @@ async def test_models_of_ones_own_answer_where_they_stand_in(tmp_path: Path) -> 
     assert [e["value"] for e in said["pii"]["entities"]] == ["Alice"]
     assert said["security"]["is_jailbreak"] is False
     assert (attack["is_jailbreak"], attack["detection_types"]) == (True, ["RISKY"])
+
+
+async def test_combined_takes_the_time_of_one_call_and_no_more() -> None:
+    router = stage(edited(), Told(slow=True))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    said = await call("classify/combined", {"text": "about math"}, ClassificationService(lambda: router, 7.0))
+
+    assert (said["intent"], said["pii"], said["security"]) == (None, None, None)
+    assert loop.time() - began == pytest.approx(7.0, abs=0.5)
+
+
+@pytest.mark.parametrize("task", ["intent", "pii", "security"])
+async def test_each_answer_says_how_much_of_the_text_was_read(task: str) -> None:
+    said = await call(f"classify/{task}", {"text": "about math"})
+
+    assert said["coverage"] == {"scanned_bytes": 10, "total_bytes": 10}

@@ -7,6 +7,7 @@ import pytest
 
 from semantic.signals.checksums import is_card, is_iban, is_luhn, is_ssn
 from semantic.signals.detectors import DETERMINISTIC, detect
+from semantic.signals.values import PiiSpan, touching
 
 
 def found(text: str) -> list[tuple[str, str]]:
@@ -94,3 +95,16 @@ def test_check_digits() -> None:
     assert not is_iban("FR1420041010050500013M02607")
     assert is_ssn("536221847")
     assert not any(is_ssn(number) for number in ("000221847", "666221847", "936221847", "536001847", "536220000"))
+
+
+def test_spans_that_touch_are_found_by_halving() -> None:
+    spans = [PiiSpan(n, n + 5, "PHONE_NUMBER", 1.0) for n in range(0, 100, 10)]
+
+    assert [spans[touching(spans, start, end)] for start, end in ((4, 11), (5, 10), (200, 210))] == [spans[:2], [], []]
+    assert touching(spans, 5, 10) == slice(1, 1)
+
+
+def test_a_long_text_of_addresses_keeps_them_all() -> None:
+    text = " ".join(f"user{n}@example{n}.com" for n in range(5_000))
+
+    assert len(detect(text)) == 5_000

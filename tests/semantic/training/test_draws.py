@@ -3,6 +3,7 @@
 from collections import Counter
 from random import Random
 
+from semantic.training.code_style import Requests
 from semantic.training.pii_style import Filler
 from semantic.training.safety_phrases import Phrases
 from semantic.training.safety_style import BENIGN, INJECTION, JAILBREAK, Composer
@@ -90,3 +91,32 @@ def test_a_template_is_left_out_with_all_its_values() -> None:
 def test_families_join_the_variants_of_a_source() -> None:
     assert family("mmlu_pro/ori_mmlu-anatomy|stem") == family("mmlu/anatomy|stem+choices")
     assert family("legalbench/proa") == "legalbench"
+
+
+def test_clean_sources_train_in_no_fold_and_are_all_that_the_clean_split_holds() -> None:
+    templates = [Example("safety", f"template {n}", JAILBREAK, "gptfuzz-templates") for n in range(40)]
+    rows = [*templates, Example("safety", "sounds bad", BENIGN, "handwritten-lookalikes(this work)")]
+    rows.append(Example("safety", "a question", BENIGN, "dolly-15k-sample"))
+    _, clean = split(rows, "clean")
+    trained = [split(rows, fold)[0] for fold in ("rows", "books", "user")]
+
+    assert len(rows) // 4 < len(clean) < len(rows) - 1
+    assert not any(set(map(id, clean)) & set(map(id, train)) for train in trained)
+
+
+def test_requests_about_code_and_everyday_ones_share_their_forms() -> None:
+    rng, requests = Random(6), Requests()
+    drawn = [requests.draw(rng) for _ in range(400)]
+    both = {label: {text.split()[0].lower() for text, own in drawn if own == label} for label in (0, 1)}
+
+    assert 150 < sum(label for _, label in drawn) < 250
+    assert {"how", "why", "best", "should"} <= both[0] & both[1]
+    assert not any("{" in text for text, _ in drawn)
+
+
+def test_a_table_is_an_attack_only_where_a_strangers_demand_is_inside() -> None:
+    rng = Random(7)
+    tables = [prompt for prompt in (composer().draw(rng) for _ in range(600)) if "| --- |" in prompt.text]
+
+    assert {prompt.label for prompt in tables} == {BENIGN, INJECTION}
+    assert all((prompt.focus is not None) or prompt.label == BENIGN for prompt in tables)
