@@ -99,6 +99,8 @@ class Shape:
     """The first part of the arrivals that does not count."""
     gpus: str | None = None
     """The fleet's GPUs, where the workload is about that and the command does not say."""
+    model: str | None = field(default=None, repr=False)
+    """What the fleet serves on those GPUs, where that is what the workload was published for, and likewise."""
     mix: tuple[float, float, float] | None = field(default=None, repr=False)
     """Shares of critical, standard and sheddable, likewise; results and knees tell them apart by themselves."""
 
