@@ -39,6 +39,8 @@ class Ask:
     hashes: tuple[int, ...] = ()
     adapter: str | None = None
     tenant: str | None = None
+    session: str | None = None
+    """The name that a client gives its conversation by, where it has one."""
     question: Question | None = None
     """What the user asks, behind the text of `blocks`' first; any model may answer it, each in its own words."""
 
