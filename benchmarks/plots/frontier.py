@@ -65,8 +65,7 @@ def _panel(axes: Axes, rows: Sequence[Row], key: str) -> None:
     )
     values = [row[key] for row in rows]
     if values and min(values) > 0 and max(values) > 20 * min(values):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        style.plain_log(axes, fine=True, across=True)
     for row in rows:
         ours = _is_ours(row)
         colour = style.OURS if ours else style.GREEN if row in best else style.GREY

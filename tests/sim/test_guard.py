@@ -13,7 +13,7 @@ from statistics import fmean
 
 import pytest
 
-from benchmarks.sim import runs
+from benchmarks.sim import runs, site
 from benchmarks.workloads.generated import Generated, Lengths
 from benchmarks.workloads.workload import Shape
 from epp.scheduling.reckoner import Prices
@@ -112,10 +112,16 @@ def critical(admission: str) -> float:
 
 
 def test_critical_requests_are_served_when_there_is_too_much_to_do() -> None:
-    ours, nothing = critical("onehop"), critical("none")
+    ours, legacy = critical("onehop"), critical("llm-d-legacy")
 
-    assert ours > 0.9
-    assert nothing < 0.6  # so the load is one that tells
+    assert ours > 0.93
+    assert legacy < 0.6  # so the load is one that tells
+
+
+def test_the_guard_notices_a_gate_that_ignores_priorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.sim.world.CLASSES", dict.fromkeys(site.CLASSES, 0))
+
+    assert critical("onehop") < 0.9
 
 
 def slow(*, shown: bool) -> float:
