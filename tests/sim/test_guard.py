@@ -16,7 +16,6 @@ import pytest
 from benchmarks.sim import runs, site
 from benchmarks.workloads.generated import Generated, Lengths
 from benchmarks.workloads.workload import Shape
-from epp.scheduling.reckoner import Prices
 from tests.sim import make
 
 SHARED = Generated(
@@ -97,12 +96,8 @@ def test_a_warm_replica_is_left_where_many_decode() -> None:
     assert token_s("default") < 1.05 * token_s("least-request")
 
 
-def test_the_guard_notices_a_policy_that_ignores_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "epp.scheduling.plugins.least_work.Prices", lambda arrivals, _, full: Prices(arrivals, 0.0, full)
-    )
-
-    assert token_s("default") > 2.0 * token_s("least-request")
+def test_the_guard_notices_a_policy_that_ignores_decodes() -> None:
+    assert token_s("default:decodes=0") > 2.0 * token_s("least-request")
 
 
 def critical(admission: str) -> float:
