@@ -7,15 +7,13 @@ where none would, the first of them.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar
 
-from xxhash import xxh3_64_intdigest
-
 from benchmarks.baselines.least import LeastScorer
+from benchmarks.baselines.ring import Ring
 from epp.domain import Endpoint
 from epp.scheduling.framework import Profile, Query
 from epp.scheduling.plugins.max_score import MaxScorePicker
@@ -30,36 +28,16 @@ class RingScorer(LeastScorer):
     type: ClassVar[str] = "consistent-hash-prefix"
     prefix_bytes: int = 100
     load_factor: float = 1.25
-    points: int = 256
-    ring: list[tuple[int, str]] = field(default_factory=list, init=False, repr=False)
-    listed: list[str] = field(default_factory=list, init=False, repr=False)
+    ring: Ring = field(default_factory=lambda: Ring(256), init=False, repr=False)
 
     def costs(self, query: Query, endpoints: Sequence[Endpoint]) -> list[float]:
         """One endpoint of the ring."""
-        names = {e.name: e for e in endpoints}
-        if self.listed != list(names):
-            self.listed = list(names)
-            self.ring = sorted(
-                (xxh3_64_intdigest(f"{name}/{n}".encode()), name) for name in names for n in range(self.points)
-            )
-        bound = self.load_factor * (sum(e.inflight_requests for e in endpoints) + 1) / len(endpoints)
-        start = bisect_left(self.ring, (xxh3_64_intdigest(query.request.prompt[: HEAD_BYTES + self.prefix_bytes]), ""))
-        around = self._around(start, len(names))
+        inflight = {e.name: e.inflight_requests for e in endpoints}
+        bound = self.load_factor * (sum(inflight.values()) + 1) / len(endpoints)
+        around = self.ring.over(inflight).around(query.request.prompt[: HEAD_BYTES + self.prefix_bytes])
         first = next(around)
-        room = (name for name in chain([first], around) if names[name].inflight_requests + 1 <= bound)
-        chosen = next(room, first)
+        chosen = next((name for name in chain([first], around) if inflight[name] + 1 <= bound), first)
         return [0.0 if e.name == chosen else 1.0 for e in endpoints]
-
-    def _around(self, start: int, count: int) -> Iterator[str]:
-        """Each endpoint once, in the order of the ring."""
-        seen: set[str] = set()
-        for n in range(len(self.ring)):
-            name = self.ring[(start + n) % len(self.ring)][1]
-            if name not in seen:
-                yield name
-                seen.add(name)
-                if len(seen) == count:
-                    return
 
 
 def profile() -> Profile:

@@ -98,13 +98,8 @@ def _workload(given: argparse.Namespace) -> Workload:
 
 
 def _simulated(given: argparse.Namespace, time_factor: float, shape: Shape = PLAIN) -> Simulated:
-    spec = FleetSpec.parse(_profile(given), given.gpu or shape.gpus or "h100", given.replicas)
+    spec = FleetSpec.of(shape, None if given.url else given.model, given.gpu, given.replicas)
     return Simulated(spec, given.time_factor or time_factor, shape.adapters)
-
-
-def _profile(given: argparse.Namespace) -> str:
-    """With a URL the servers are not ours, and the name is theirs."""
-    return "llama3-8b" if given.url or given.model is None else str(given.model)
 
 
 def _chains(given: argparse.Namespace, wiring: str) -> Iterator[Chain]:

@@ -6,36 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.live.verdict import verdicts
+from benchmarks.sim.cells import cell
 from benchmarks.sim.table import aligned
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
 LONG_ANSWER = 100  # tokens
-
-
-def ms(value: float | None) -> str:
-    """Milliseconds."""
-    return "-" if value is None else f"{value * 1e3:,.2f}"
-
-
-def us(value: float | None) -> str:
-    """Microseconds."""
-    return "-" if value is None else f"{value * 1e6:,.0f}"
-
-
-def mib(value: float | None) -> str:
-    """Mebibytes."""
-    return "-" if value is None else f"{value / 2**20:,.0f}"
-
-
-def percent(value: float | None) -> str:
-    """Of a fraction."""
-    return "-" if value is None else f"{value:.1%}"
-
-
-def number(value: float | None) -> str:
-    """With one digit after the point."""
-    return "-" if value is None else f"{value:,.1f}"
+ms, us, mib, number = cell(",.2f", 1e3), cell(",.0f", 1e6), cell(",.0f", 2**-20), cell(",.1f")
+percent = cell(".1%")
 
 
 def _at(what: str, which: str) -> Callable[[Row], str]:

@@ -1,6 +1,6 @@
 """`onehop bench plot`: pictures of what the other benchmarks wrote; what a file is shows in its content.
 
-- `bench sim --json`: goodput and hit rate, against load where there are several;
+- `bench sim --json`: goodput and hit rate, against load where there are several; of a model mix the frontier;
 - `bench shedding --json`: the step, and goodput by class against load;
 - `--requests-out`: CDFs of latency, and a timeline;
 - a list of policies with quality, cost and latency: the frontier.
@@ -63,6 +63,9 @@ def draw(files: Sequence[Path], out: Path) -> list[Path]:
             policies.goodput(found, drawn[-1])
         drawn.append(out / f"{workload}-hits.png")
         policies.hits(found, drawn[-1])
+        for rate, choices in {result["rate"]: result["frontier"] for result in found if result.get("frontier")}.items():
+            drawn.append(out / f"{workload}-{rate:.4g}-frontier.png")
+            frontier.frontier(choices, drawn[-1])
     return drawn
 
 

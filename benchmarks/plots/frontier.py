@@ -65,14 +65,15 @@ def _panel(axes: Axes, rows: Sequence[Row], key: str) -> None:
     )
     values = [row[key] for row in rows]
     if values and min(values) > 0 and max(values) > 20 * min(values):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        style.plain_log(axes, fine=max(values) < 100 * min(values), across=True)
     for row in rows:
         ours = _is_ours(row)
         colour = style.OURS if ours else style.GREEN if row in best else style.GREY
         face = "white" if _is_bound(row) else colour
         size = 60 if ours else 36
-        axes.scatter([row[key]], [100 * row["quality"]], facecolor=face, edgecolor=colour, s=size, zorder=3)
+        axes.scatter(
+            [row[key]], [100 * row["quality"]], facecolor=face, edgecolor=colour, s=size, zorder=4 if ours else 3
+        )
     axes.margins(x=0.22, y=0.12)
     _names(axes, rows, key, best)
 

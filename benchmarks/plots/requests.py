@@ -26,8 +26,7 @@ def cdf(runs: Mapping[str, Requests], title: str, path: Path) -> None:
     colours = style.colours(list(runs))
     for panel, key, label in zip(axes[0], ("ttft", "e2e"), ("first", "last"), strict=True):
         ends = [_line(panel, name, requests, key, colours[name]) for name, requests in runs.items()]
-        panel.set_xscale("log")
-        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        style.plain_log(panel, fine=True, across=True)
         panel.set_ylim(0, 102)
         panel.set_xlabel(f"seconds to the {label} token")
         # Where lines end together, the names are in the order of the lines.

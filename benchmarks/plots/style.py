@@ -129,11 +129,12 @@ def spread(heights: Sequence[float], least: float) -> list[float]:
     return [max(height, least * i) for i, height in enumerate(placed)]
 
 
-def plain_log(axes: Axes, *, fine: bool = False) -> None:
-    """A logarithmic vertical axis with numbers as people write them, at each decade or also at twice and 5 times."""
+def plain_log(axes: Axes, *, fine: bool = False, across: bool = False) -> None:
+    """A logarithmic axis, vertical or `across`, with numbers as people write them: of decades, or of 2 and 5, too."""
     from matplotlib.ticker import LogLocator  # noqa: PLC0415  # an extra
 
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if fine else (1.0,)))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis = axes.xaxis if across else axes.yaxis
+    (axes.set_xscale if across else axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if fine else (1.0,)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.sim.cells import cell, milliseconds
 from benchmarks.sim.report import CLASS_NAMES
-from benchmarks.sim.table import aligned, milliseconds
+from benchmarks.sim.table import aligned
 
 Result = Mapping[str, Any]
 KEPT = CLASS_NAMES[:2]
+_percent, _number, _seconds, _index = cell(".1f", 100, " %"), cell(".0f", 100), cell(".1f", unit=" s"), cell(".2f")
 OURS, NOTHING, LEGACY = "OneHop", "no shedding", "llm-d legacy"
 
 
@@ -188,22 +190,6 @@ def _steps(content: Mapping[str, Any]) -> list[Result]:
 
 def _high(step: Result) -> str:
     return f"{max(phase['load'] for phase in step['step']['phases']):g}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.0f}"
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} s"
-
-
-def _index(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
 
 
 WORDS = """## What the words mean

@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     given = _parse(arguments)
     try:
         workload = _workload(given)
-        fleet = FleetSpec.parse(given.model, given.gpu or workload.shape.gpus or "h100", given.replicas)
+        fleet = FleetSpec.of(workload.shape, given.model, given.gpu, given.replicas)
         jobs = [_job(given, workload, fleet, policy) for policy in given.policy]
         for job in jobs:
             made = plan_of(job).profile()
@@ -131,7 +131,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         default=None,
         help="h100 (default), a100, l4, or kinds with numbers, h100:4,a100:4, and models, llama3-70b@h100x4:2",
     )
-    parser.add_argument("--model", default="llama3-8b", choices=sorted(PROFILES))
+    parser.add_argument("--model", choices=sorted(PROFILES), help="llama3-8b unless the workload names its own")
     parser.add_argument("--seeds", type=count, default=1)
     parser.add_argument("--requests", type=count, metavar="N", help="so many; of a trace at most what it has")
     parser.add_argument(

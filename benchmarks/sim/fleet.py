@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.simulator.config import ReplicaConfig
 from benchmarks.simulator.profiles import Profile, find_profile
-from benchmarks.workloads.workload import Ask
+from benchmarks.workloads.workload import PLAIN, Ask, Shape
 
 ENGINE_BLOCK_TOKENS = 16  # what vLLM exports, however coarse the blocks are that a trace has ids of
 BATCH = 32  # sequences that share a step, for estimates
@@ -53,6 +53,15 @@ class FleetSpec:
         if sum(kind.count for kind in kinds) < 1:
             raise ValueError("--replicas must be at least 1")
         return cls(model, tuple(kinds))
+
+    @classmethod
+    def of(cls, shape: Shape, model: str | None, gpu: str | None, replicas: int) -> FleetSpec:
+        """As the command says; what it leaves open is the workload's, or Llama-3-8B on H100s. Raises ValueError.
+
+        A workload's model and GPUs belong together: where the command names either, neither is taken.
+        """
+        own = shape if shape.model is None or (model is None and gpu is None) else PLAIN
+        return cls.parse(model or own.model or "llama3-8b", gpu or own.gpus or "h100", replicas)
 
     @property
     def replicas(self) -> list[Kind]:

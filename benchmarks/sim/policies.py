@@ -31,6 +31,7 @@ BASELINES: Mapping[str, str] = {
     "sglang-cache-aware": "sglang_cache_aware:profile",
     "dynamo": "dynamo:profile",
     "production-stack-prefix": "production_stack_prefix:profile",
+    "production-stack-session": "production_stack_session:profile",
     "consistent-hash-prefix": "consistent_hash_prefix:profile",
 }
 """Name -> module and function under `benchmarks.baselines`."""

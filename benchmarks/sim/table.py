@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.sim.cells import cell, milliseconds
+
 Format = Callable[[Any], str]
 
 
-def _percent(value: Any) -> str:
-    return "-" if value is None else f"{value:.1%}"
-
-
-def milliseconds(value: Any) -> str:
-    """Of seconds; a dash for none."""
-    return "-" if value is None else f"{value * 1e3:,.0f}"
-
-
+_percent = cell(".1%")
 COLUMNS: Sequence[tuple[str, str, Format]] = (
     ("goodput", "goodput", _percent),
     ("in tokens", "token_goodput", _percent),
@@ -30,7 +24,7 @@ COLUMNS: Sequence[tuple[str, str, Format]] = (
 ANSWERS: Sequence[tuple[str, str, Format]] = (
     ("quality", "quality", _percent),
     ("right in time", "right_in_time", _percent),
-    ("GPU-s an answer", "cost", lambda value: "-" if value is None else f"{value:.3f}"),
+    ("GPU-s an answer", "cost", cell(".3f")),
     ("E2E mean ms", "e2e_mean", milliseconds),
     ("spilled", "spill_share", _percent),
 )

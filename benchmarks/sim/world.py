@@ -32,7 +32,7 @@ from epp.datastore.policies import Policies
 from epp.datastore.pool import Pool
 from epp.domain import Chooser
 from epp.flow.settings import FlowSettings
-from epp.protocol.headers import FAIRNESS, OBJECTIVE
+from epp.protocol.headers import FAIRNESS, OBJECTIVE, SESSION
 from epp.protocol.messages import Decide
 from epp.scheduling.framework import Profile
 from epp.scheduling.spill import SpillRules
@@ -150,6 +150,8 @@ class World:
             headers[OBJECTIVE[0]] = klass
         if ask.tenant is not None:
             headers[FAIRNESS[0]] = ask.tenant
+        if ask.session is not None:
+            headers[SESSION[0]] = ask.session
         decide = Decide(headers, self._body(ask), None, None, sees_answer=self.plan.shown)
         flight.director = picker.director
         self.loop.drive(picker.director.decide(decide), partial(self.course.decided, flight))

@@ -1,6 +1,7 @@
 """Shapes of models, and what follows from them for a model of which no step times are published.
 
-From the models' own `config.json`. Reading weights and multiplying by them scale with the weights of the layers, KV
+From the models' own `config.json`, as NVIDIA's aiconfigurator 0.12.0 (Llama-3.1-8B and -70B, Qwen3-32B) and LitGPT
+0.5.13 (the Phis) have them. Reading weights and multiplying by them scale with the weights of the layers, KV
 reads with the bytes a token, attention with the width of the queries, overheads of the host with the layers (as in
 BLIS, whose fit has 32 us a layer). What memory the weights leave becomes KV cache. Smaller matrices are a little less
 efficient than this assumes.

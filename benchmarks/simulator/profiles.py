@@ -86,8 +86,8 @@ MEASURED = {
 }
 
 
-def _derived(model: Architecture, gpu: str, gpus: int = 1) -> Profile:
-    """The row of a model, split over so many GPUs, from Llama-3-8B's."""
+def derived(model: Architecture, gpu: str, gpus: int = 1) -> Profile:
+    """Return the row of a model, split over so many GPUs, from Llama-3-8B's."""
     llama = MEASURED[gpu]
     ratio = model.layer_weights / LLAMA3_8B.layer_weights / gpus
     kv_ratio = model.kv_bytes / LLAMA3_8B.kv_bytes / gpus
@@ -109,10 +109,10 @@ def _derived(model: Architecture, gpu: str, gpus: int = 1) -> Profile:
 
 PROFILES = {
     "llama3-8b": MEASURED,
-    "phi4-mini": {gpu: _derived(PHI4_MINI, gpu) for gpu in MEASURED},
-    "phi3-mini": {gpu: _derived(PHI3_MINI, gpu) for gpu in MEASURED},
-    "qwen3-32b": {f"{gpu}x2": _derived(QWEN3_32B, gpu, 2) for gpu in LINKS},
-    "llama3-70b": {f"{gpu}x4": _derived(LLAMA3_70B, gpu, 4) for gpu in LINKS},
+    "phi4-mini": {gpu: derived(PHI4_MINI, gpu) for gpu in MEASURED},
+    "phi3-mini": {gpu: derived(PHI3_MINI, gpu) for gpu in MEASURED},
+    "qwen3-32b": {f"{gpu}x2": derived(QWEN3_32B, gpu, 2) for gpu in LINKS},
+    "llama3-70b": {f"{gpu}x4": derived(LLAMA3_70B, gpu, 4) for gpu in LINKS},
 }
 
 

@@ -89,6 +89,7 @@ class SessionTrace:
         shared, offset = self._shared, copy * COPY
         return replace(
             ask,
+            session=f"session-{copy}",
             blocks=tuple([b if b in shared else b + offset for b in ask.blocks]),
             hashes=tuple([b if b in shared else b + offset for b in ask.hashes]),
         )

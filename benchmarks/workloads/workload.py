@@ -39,6 +39,8 @@ class Ask:
     hashes: tuple[int, ...] = ()
     adapter: str | None = None
     tenant: str | None = None
+    session: str | None = None
+    """The name that a client gives its conversation by, where it has one."""
     question: Question | None = None
     """What the user asks, behind the text of `blocks`' first; any model may answer it, each in its own words."""
 
@@ -99,6 +101,8 @@ class Shape:
     """The first part of the arrivals that does not count."""
     gpus: str | None = None
     """The fleet's GPUs, where the workload is about that and the command does not say."""
+    model: str | None = field(default=None, repr=False)
+    """What the fleet serves on those GPUs, where that is what the workload was published for, and likewise."""
     mix: tuple[float, float, float] | None = field(default=None, repr=False)
     """Shares of critical, standard and sheddable, likewise; results and knees tell them apart by themselves."""
 

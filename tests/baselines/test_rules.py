@@ -17,6 +17,7 @@ from benchmarks.baselines import (
     lmetric,
     power_of_two,
     production_stack_prefix,
+    production_stack_session,
     random_choice,
     round_robin,
     sglang_cache_aware,
@@ -175,6 +176,26 @@ def test_production_stack_sends_what_shares_a_chunk_to_one_endpoint_whatever_it_
     chosen = {choose(profile, query(shared + text(256, b"%c" % (97 + n))), pool) for n in range(20)}
 
     assert len(chosen) == 1
+
+
+def test_production_stack_keeps_a_session_in_place_whatever_goes_on_there_and_others_by_their_number() -> None:
+    profile, pool = production_stack_session.profile(), endpoints(4)
+    homes = {}
+    for n in range(40):
+        asked = query(session=f"s{n}")
+        homes[n] = choose(profile, asked, pool)
+    pool[0].inflight_requests = 1_000
+    spread = Counter(homes.values())
+    least = min(pool, key=lambda e: spread[e.name]).name
+
+    assert all(choose(profile, query(session=f"s{n}"), pool) == home for n, home in homes.items())
+    left = [e for e in pool if e.name != homes[0]]
+    assert all(choose(profile, query(session=f"s{n}"), left) == h for n, h in homes.items() if h != homes[0])
+    assert len(spread) == 4
+    profile = production_stack_session.profile()
+    for n in range(40):
+        choose(profile, query(session=f"s{n}"), pool)
+    assert choose(profile, query(), pool) == least
 
 
 def test_the_ring_keeps_a_prefix_in_place_and_lets_no_endpoint_have_more_than_its_bound() -> None:

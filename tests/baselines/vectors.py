@@ -20,9 +20,10 @@ def endpoints(count: int, **each: Sequence[float]) -> list[Endpoint]:
     return made
 
 
-def query(prompt: bytes = b"", tokens: int | None = None, seed: int = 0) -> Query:
+def query(prompt: bytes = b"", tokens: int | None = None, seed: int = 0, session: str | None = None) -> Query:
     """A request of that prompt, of a fourth of its bytes in tokens if not said."""
-    request = Request("r", model="m", prompt=prompt, prompt_tokens=len(prompt) // 4 if tokens is None else tokens)
+    prompt_tokens = len(prompt) // 4 if tokens is None else tokens
+    request = Request("r", model="m", prompt=prompt, prompt_tokens=prompt_tokens, session=session)
     return Query(request, Candidate("m"), 0.0, Random(seed))
 
 

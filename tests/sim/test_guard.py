@@ -13,7 +13,7 @@ from statistics import fmean
 
 import pytest
 
-from benchmarks.sim import runs
+from benchmarks.sim import runs, site
 from benchmarks.workloads.generated import Generated, Lengths
 from benchmarks.workloads.workload import Shape
 from tests.sim import make
@@ -27,6 +27,14 @@ SHARED = Generated(
 )
 OWN = Generated("own", Lengths(3_000, 1.0, least=16, most=16_000), Lengths(100, 0.8, least=2, most=600))
 RATES = {"shared": 24.0, "own": 38.0}
+LONG = Generated(
+    "long",
+    Lengths(200, 0.8, least=16, most=2_000),
+    Lengths(300, 0.6, least=16, most=2_000),
+    topics=1,
+    topic_tokens=2_048,
+)
+"""One system prompt for everybody and long answers: prefill costs nothing where anybody is, and the decodes decide."""
 RULES = ("least-request", "lmetric", "llm-d-default", "llm-d-token-aware")
 Numbers = Mapping[str, float]
 
@@ -77,6 +85,38 @@ def test_the_guard_notices_a_worse_policy(workload: Generated, policy: str, what
     rules = {name: numbers(workload, name) for name in RULES}
 
     assert what in complaints(numbers(workload, policy), rules, shared=workload is SHARED)
+
+
+def token_s(policy: str) -> float:
+    """Seconds a token of long answers under one shared prompt."""
+    return float(runs.run(make.job(LONG, policy, rate=30.0, requests=500, fleet=make.fleet(4))).summary["tpot_mean"])
+
+
+def test_a_warm_replica_is_left_where_many_decode() -> None:
+    assert token_s("default") < 1.05 * token_s("least-request")
+
+
+def test_the_guard_notices_a_policy_that_ignores_decodes() -> None:
+    assert token_s("default:decodes=0") > 2.0 * token_s("least-request")
+
+
+def critical(admission: str) -> float:
+    """Goodput of critical requests, a fifth of twice as many as the fleet can do."""
+    found = make.job(OWN, rate=80.0, requests=1_000, fleet=make.fleet(4), admission=admission, mix=(0.2, 0.5, 0.3))
+    return float(runs.run(found).classes["critical"]["goodput"])
+
+
+def test_critical_requests_are_served_when_there_is_too_much_to_do() -> None:
+    ours, legacy = critical("onehop"), critical("llm-d-legacy")
+
+    assert ours > 0.93
+    assert legacy < 0.6  # so the load is one that tells
+
+
+def test_the_guard_notices_a_gate_that_ignores_priorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.sim.world.CLASSES", dict.fromkeys(site.CLASSES, 0))
+
+    assert critical("onehop") < 0.9
 
 
 def slow(*, shown: bool) -> float:
