@@ -17,8 +17,10 @@ REASON = "no API server here, so the tests against a real one wait; `make test-k
 
 @pytest.mark.skipif(not ASSETS, reason=REASON)
 def test_everything_that_the_tests_need_is_there(assets: Path) -> None:
-    commands = {name: ["--version"] for name in (*gathering.SERVER_NAMES, "promtool", "prometheus")} | {
-        "helm": ["version"]
+    commands = {name: ["--version"] for name in (*gathering.SERVER_NAMES, gathering.CONTROLLERS, "promtool")} | {
+        "prometheus": ["--version"],
+        "prometheus-adapter": ["--help"],
+        "helm": ["version"],
     }
     for name, words in commands.items():
         told = subprocess.run([assets / "bin" / name, *words], capture_output=True, timeout=60, check=False)
