@@ -50,6 +50,8 @@ def _head(receipt: Receipt) -> Iterator[str]:
     status = receipt.get("status")
     yield f"RECEIPT {receipt.get('id')}  {when}  {receipt.get('outcome')}{f' ({status})' if status else ''}"
     who = ("request_id", "request"), ("pool", "pool"), ("tenant", "tenant"), ("objective", "objective")
+    if receipt.get("trace_id"):
+        yield f"  trace {receipt['trace_id']}"
     named = [f"{word} {receipt[key]}" for key, word in who if receipt.get(key)]
     yield "  " + ", ".join([*named, f"priority {receipt.get('priority', 0)}"])
 

@@ -31,6 +31,7 @@ function facts(receipt) {
     ["asked for", [receipt.asked_model ?? "no model", receipt.rewrite && `rewritten by ${receipt.rewrite}`]],
     ["request", [receipt.request_id !== "dry-run" && receipt.request_id, receipt.pool && `pool ${receipt.pool}`,
       `tenant ${receipt.tenant}`, receipt.objective && `objective ${receipt.objective}`, `priority ${receipt.priority}`]],
+    ["trace", [receipt.trace_id]],
     ["signals", [...signals(receipt.signals ?? {}), `classification ${receipt.classification}`]],
     ["decision", [receipt.decision]],
     ["spill", [spill(receipt.spill)]],
