@@ -50,9 +50,9 @@ class Run:
         await self._talk(rounds=2)
         await self._rush()
         self.config.write_text("version: v0.3\nrouting: {decisions: [{name: bad, rules: 5}]}\n")
-        await self._one_model_dies()
         await self._a_gateway_misbehaves()
         await self._an_engine_is_not_understood(prometheus)
+        await self._one_model_dies()
         await prometheus.until('onehop_reload_total{file="semantic", result="failure"} > 0')
         await prometheus.until("onehop_endpoint_reachable == 0")
 
@@ -108,9 +108,13 @@ class Run:
 
     async def _an_engine_is_not_understood(self, prometheus: Prometheus) -> None:
         """A server that calls something else metrics, listed beside the others for a while."""
+
+        async def nonsense(_: web.Request) -> web.Response:
+            return web.Response(text="{ neither an exposition nor JSON")
+
         app = web.Application()
-        app.router.add_get("/metrics", lambda _: web.Response(text="{ this is no exposition"))
-        app.router.add_get("/v1/models", lambda _: web.Response(text="nor is this JSON"))
+        for path in ("/metrics", "/v1/models"):
+            app.router.add_get(path, nonsense)
         runner = web.AppRunner(app)
         await runner.setup()
         try:
@@ -122,6 +126,7 @@ class Run:
             for source in ("metrics-data-source", "models-data-source"):
                 await prometheus.until(f'llm_d_epp_datalayer_extract_errors_total{{source_type="{source}"}} > 0')
         finally:
+            self.site.stack.write_discovery()
             await runner.cleanup()
 
     async def _ask(
