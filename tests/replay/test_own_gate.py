@@ -116,8 +116,8 @@ async def test_by_the_same_bounds_nearly_all_are_let_in_and_refused_as_they_were
 
 
 async def test_a_shorter_slo_refuses_more_and_a_longer_one_fewer() -> None:
-    found = gated()
-    await rush(found, 200)
+    found = gated(replace(SETTINGS, slo_ttft_s=1.0))
+    await rush(found, 300)
     then = sum(each.fate.startswith("refused") for each in found.recorded)
     short = again(found.recorded, rules(replace(SETTINGS, slo_ttft_s=0.3, slo_own_factor=1.0)), None)
     long = again(found.recorded, rules(replace(SETTINGS, slo_ttft_s=60.0)), None)
