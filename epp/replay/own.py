@@ -95,6 +95,9 @@ class _Seen:
     def wants(self, request: Request, endpoints: Sequence[Endpoint]) -> _Seen:
         return self
 
+    def calm(self, endpoints: Sequence[Endpoint], tokens: float, now: float, most: tuple[float, float, float]) -> bool:
+        return False  # in doubt: it found no room
+
     def meets(self, endpoints: Sequence[Endpoint], tokens: float, now: float) -> list[tuple[float, float, float]]:
         return [self.met[endpoint] for endpoint in endpoints]
 

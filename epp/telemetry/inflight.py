@@ -10,7 +10,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 
 from epp.domain import Receipt
-from epp.scheduling.framework import Pick
+from epp.scheduling.pick import Pick
 from epp.scheduling.plugins.inflight_load import InflightLoadProducer
 from epp.telemetry.labels import OTHER, Labels
 from epp.telemetry.series import Gauge, Key, Rows

@@ -8,7 +8,8 @@ import pytest
 
 from epp.cli.receipt_table import lines
 from epp.datastore.receipts import Receipts
-from epp.domain import Candidate, Choice, Exclusion, GateView, Receipt, SpillReason, Spilled, Usage, epp, framework, from, pick, scheduling
+from epp.domain import Candidate, Choice, Exclusion, GateView, Receipt, Spilled, SpillReason, Usage
+from epp.scheduling.pick import Pick
 from tests.scheduling.make import endpoint
 
 
