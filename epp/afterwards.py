@@ -83,7 +83,7 @@ class Afterwards:
         if lease is None:
             return
         if self._gate is not None and routed.running is not None:
-            self._gate.control.evictions.remove(routed.running)
+            self._gate.control.evictions.remove(routed.running, self._now())
         lease.close(self._now())
         if self._gate is not None and receipt.usage is not None:
             self._gate.control.generated(receipt.tenant, receipt.priority, receipt.usage, self._now())

@@ -259,7 +259,7 @@ class Director(Afterwards):
                 entry = await gate.enter(ticket, tell)
             finally:
                 receipt.waited_s = self._now() - now
-                receipt.slo_ttft_s = ticket.due_s
+                receipt.slo_ttft_s, receipt.slo_asked_s, receipt.gate = ticket.due_s, slo_due_s, ticket.seen
         return entry.room
 
     def _fail_open(self, ask: Decide, receipt: Receipt, surprise: Exception) -> Routed | Answered:

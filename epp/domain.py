@@ -5,7 +5,7 @@ No I/O, no clock, no plugin lives here. Times are monotonic seconds, fractions r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal, Protocol
@@ -395,18 +395,58 @@ class Usage:
     cached: int = 0
 
 
+@dataclass(slots=True, frozen=True)
+class GateView:
+    """What our own gate saw of a request that found no room.
+
+    Predicted seconds of its prefill where most of it is cached and where nothing is, and of what stood before it
+    (`contested`: for endpoints that it accepts, too); by endpoint the seconds until a prompt would begin, how full it
+    would be, seconds from token to token, requests in flight, and critical ones among them.
+    """
+
+    own_s: float
+    alone_s: float
+    before_s: float
+    contested: bool
+    addresses: Sequence[str]
+    meets: Sequence[tuple[float, float, float]]
+    requests: Sequence[float]
+    critical: Sequence[int]
+
+    def told(self) -> dict[str, Any]:
+        """JSON-ready."""
+        columns = zip(self.addresses, self.meets, self.requests, self.critical, strict=True)
+        return {
+            "own_s": round(self.own_s, 6),
+            "alone_s": round(self.alone_s, 6),
+            "before_s": round(self.before_s, 6),
+            "contested": self.contested,
+            "endpoints": [
+                {
+                    "address": address,
+                    "wait_s": round(wait_s, 6),
+                    "full": round(full, 4),
+                    "pace_s": round(pace_s, 6),
+                    "inflight_requests": requests,
+                    "inflight_critical": critical,
+                }
+                for address, (wait_s, full, pace_s), requests, critical in columns
+            ],
+        }
+
+
 @dataclass(slots=True)
 class Receipt:
     """Why this model and this endpoint. Content-free: names and numbers, never prompt text.
 
     `pick` is rendered on demand: most receipts are never read. `rewrite` names the InferenceModelRewrite that applied,
     `first` the receipt of the same request's first stream, where two filters ask us in turn. `chosen_s` is when the
-    model was known, `waited_s` how long it waited for room from then on (its first token being due in `slo_ttft_s`),
-    `decided_s` when the endpoint was. `labels` are the request's metric labels, fixed at the decision so that what is
-    counted up then is counted down under the same name. `message` is what a refusal told the client.
-    `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request on. `work_s` is what the
-    ledger was charged, in predicted seconds of prefill. `trace_id` is the hexadecimal id of the request's trace, where
-    one is exported.
+    model was known, `waited_s` how long it waited for room from then on (its first token being due in `slo_ttft_s`, or
+    in the `slo_asked_s` that it named itself), `decided_s` when the endpoint was. `labels` are the request's metric
+    labels, fixed at the decision so that what is counted up then is counted down under the same name. `message` is what
+    a refusal told the client. `predicted_ttft_s` counts from the decision on, `first_answer_s` from the whole request
+    on. `work_s` is what the ledger was charged, in predicted seconds of prefill. `trace_id` is the hexadecimal id of
+    the request's trace, where one is exported.
     """
 
     id: str
@@ -434,6 +474,8 @@ class Receipt:
     work_s: float = 0.0
     waited_s: float | None = None
     slo_ttft_s: float | None = None
+    slo_asked_s: float | None = None
+    gate: GateView | None = None
     picked: str | None = None
     model: str | None = None
     served: str | None = None

@@ -54,7 +54,7 @@ class Chain:
 async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target]:
     """A chain that has answered a request. Raises StartError."""
     children: list[subprocess.Popen[bytes]] = []
-    metrics = None
+    metrics = page = None
     servers = fleet.addresses
     try:
         address, pid = chain.address, chain.pid
@@ -75,6 +75,7 @@ async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target
             await _listens(address)
         if chain.flags is not None:
             grpc, health, metrics, admin = free_ports(4)
+            page = admin
             picker = _onehop(chain, fleet, folder, (grpc, health, metrics, admin))
             children.append(picker)
             address, pid = f"127.0.0.1:{grpc}", picker.pid
@@ -86,7 +87,7 @@ async def site(chain: Chain, fleet: Fleet, folder: Path) -> AsyncIterator[Target
         ready = f"http://127.0.0.1:{admin_port}/ready"
         await _until(lambda: "LIVE" in _get(ready), "Envoy", envoy, folder / "envoy.out")
         target = Target(chain.name, ("127.0.0.1", port), PATH, "bench", ext_proc=address is not None)
-        target = replace(target, envoy=envoy.pid, picker=pid, admin=admin_port, metrics=metrics)
+        target = replace(target, envoy=envoy.pid, picker=pid, admin=admin_port, metrics=metrics, page=page)
         await _answers(target, fleet.model, chain)
         yield target
     finally:

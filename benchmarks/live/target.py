@@ -29,6 +29,8 @@ class Target:
     """Envoy's admin port."""
     metrics: int | None = None
     """The port of our own picker's metrics."""
+    page: int | None = None
+    """The port of its live page."""
 
     @property
     def processes(self) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """`python -m benchmarks.observe`: what it costs to be seen, in one run.
 
 The same requests through the same kind of site, in turns: OneHop that counts nothing and keeps no receipt (`muted`),
-with metrics and receipts while Prometheus reads, and with a tenth, then all, of the requests traced to a collector.
-The figure is the picker's CPU a request, all threads of it, in parts of the muted one's: the median over the rounds.
+with metrics and receipts while Prometheus reads, with a tenth of the requests traced to a collector, with all of that
+and the live page open (its stream is read, as by a browser), and with every request traced. The figure is the picker's
+CPU a request, all threads of it, in parts of the muted one's: the median over the rounds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from statistics import median
 
+import aiohttp
+
 from benchmarks.live.cases import Case, Pace, answer_case, prompt_case
 from benchmarks.live.fleet import Instant, running
 from benchmarks.live.generators import generators
@@ -31,6 +34,7 @@ from epp.cli.envoy import Wiring
 from epp.cli.stack import end
 
 MUTED = "muted"
+EVERYTHING = "everything: metrics, receipts, a tenth traced, the page open"
 SCRAPE_S = 15.0  # the interval of the chart's monitors
 REPLICAS, TIMEOUT_S = 16, 60.0
 CASES: dict[str, tuple[Wiring, int]] = {  # wiring, tokens of the answer, 0 for one JSON
@@ -75,13 +79,14 @@ async def _run(args: argparse.Namespace, folder: Path) -> dict[str, dict[str, li
         collector = await closing.enter_async_context(_collector())
         for case, (wiring, tokens) in CASES.items():
             async with AsyncExitStack() as here:
-                sites = []
+                sites: list[Target] = []
                 for name, module, flags in _pickers(collector):
-                    place = folder / f"{len(found)}-{name.replace(' ', '-')}"
+                    place = folder / f"{len(found)}-{len(sites)}"
                     place.mkdir()
                     chain = Chain(name, wiring, flags, module)
                     sites.append(await here.enter_async_context(site(chain, fleet, place)))
                 here.enter_context(_scraping(sites))
+                here.enter_context(_looking(next(one for one in sites if one.name == EVERYTHING)))
                 asked = _case(tokens, Pace(args.seconds, closed=True))
                 found[case] = await _rounds(args.rounds, case, sites, slices, asked)
     return found
@@ -113,7 +118,8 @@ def _pickers(collector: str) -> Iterator[tuple[str, str, list[str]]]:
     yield MUTED, "benchmarks.observe.muted", ["--receipts-sample=0"]
     yield "metrics and receipts", "epp", []
     yield "and a tenth traced", "epp", [*traced, "--tracing-sample=0.1"]
-    yield "and all traced", "epp", [*traced, "--tracing-sample=1"]
+    yield EVERYTHING, "epp", [*traced, "--tracing-sample=0.1"]
+    yield "all traced, no page", "epp", [*traced, "--tracing-sample=1"]
 
 
 @contextlib.contextmanager
@@ -129,6 +135,28 @@ def _scraping(sites: list[Target]) -> Iterator[None]:
     task = asyncio.ensure_future(run())
     try:
         yield
+    finally:
+        task.cancel()
+
+
+@contextlib.contextmanager
+def _looking(one: Target) -> Iterator[None]:
+    """Read the live page's stream of this one, all the time."""
+
+    async def run() -> None:
+        nothing = aiohttp.ClientTimeout(total=None)
+        async with (
+            aiohttp.ClientSession(timeout=nothing) as http,
+            http.get(f"http://127.0.0.1:{one.page}/live") as stream,
+        ):
+            assert stream.status == 200
+            async for _ in stream.content.iter_any():
+                pass
+
+    task = asyncio.ensure_future(run())
+    try:
+        yield
+        assert not task.done(), "nobody looked at the page"
     finally:
         task.cancel()
 

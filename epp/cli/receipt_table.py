@@ -50,6 +50,8 @@ def _head(receipt: Receipt) -> Iterator[str]:
     status = receipt.get("status")
     yield f"RECEIPT {receipt.get('id')}  {when}  {receipt.get('outcome')}{f' ({status})' if status else ''}"
     who = ("request_id", "request"), ("pool", "pool"), ("tenant", "tenant"), ("objective", "objective")
+    if receipt.get("trace_id"):
+        yield f"  trace {receipt['trace_id']}"
     named = [f"{word} {receipt[key]}" for key, word in who if receipt.get(key)]
     yield "  " + ", ".join([*named, f"priority {receipt.get('priority', 0)}"])
 
@@ -58,6 +60,7 @@ def _facts(receipt: Receipt, width: int) -> Iterator[str]:
     facts = (
         ("asked for", _asked(receipt)),
         ("refused", str(receipt.get("message") or "")),
+        ("no room", _no_room(receipt)),
         ("signals", _signals(receipt)),
         ("why", str(receipt.get("why") or "")),
         ("spill", _spill(receipt.get("spill") or {})),
@@ -166,6 +169,21 @@ def _candidates(receipt: Receipt) -> Iterator[str]:
         number = f"{'-':>7}" if quality is None else f"{quality:7.2f}"
         shown = cut(str(row.get("model")), name)
         yield f"{mark} {shown:{name}}  {number} {_bar(quality, 1.0)}  {why}".rstrip()
+
+
+def _no_room(receipt: Receipt) -> str:
+    """What the gate saw of one that could not go on at once."""
+    gate: Mapping[str, Any] = receipt.get("gate") or {}
+    rows: Sequence[Mapping[str, Any]] = gate.get("endpoints") or []
+    if not rows:
+        return ""
+    least = min(rows, key=lambda row: float(row["wait_s"]))
+    said = (
+        f"its prompt would have begun in {least['wait_s']:.2f} s at the earliest (of {len(rows)} at {least['address']})"
+    )
+    said += f", after {gate['before_s']:.2f} s of prompts that waited before it" if gate["before_s"] else ""
+    due = receipt.get("slo_ttft_s")
+    return said + (f"; it takes {gate['own_s']:.2f} s itself and was due in {due:.2f} s" if due else "")
 
 
 def _endpoints(receipt: Receipt) -> Iterator[str]:

@@ -9,20 +9,27 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
+
+from pydantic import TypeAdapter, ValidationError
 
 from epp.cli import admin_client
 from epp.cli.terminal import printable
 from epp.config import FILE_BYTES_MAX
 from epp.domain import ConfigError
+from epp.flow.settings import FlowSettings
 from epp.replay import recorded, report
 from epp.replay.again import again
+from epp.replay.own import ASSUMED
 from epp.replay.rules import Rules
 from epp.scheduling.assembly import load
 from epp.scheduling.default import default_profile
 from epp.scheduling.framework import Scheduler
+from epp.scheduling.spill import SpillRules
+from epp.settings import Settings
 
 if TYPE_CHECKING:
     from semantic.router import SemanticRouter
@@ -32,15 +39,17 @@ RECEIPTS_MAX = 20_000
 PAGE = 200
 LISTED = 20
 BUILT_IN = "built-in"
-NO_GATE = "who waits and who is refused at the gate is not decided again: --admission decides it, and no file"
+OF_THE_GATE = ("--slo-ttft", "--queue-timeout", "--queue-requests-max")
+FLAGS = (*OF_THE_GATE, "--spill-wait", "--spill-share-max", "--spill-margin-max")
 BY_NAME = "a signal that goes by words (keyword, embedding, complexity, pii) counts as it was judged, by its name"
 
 
 def run(arguments: list[str]) -> int:
     """0 when it could be told what would change; ConfigError for a wrong file or address."""
     given = _parser().parse_args(arguments)
-    if given.config_file is None and given.semantic_config_file is None:
-        raise ConfigError("arguments", "takes --config-file, --semantic-config-file or both: what is to change")
+    if not (given.config_file or given.semantic_config_file or any(getattr(given, _dest(name)) for name in FLAGS)):
+        files = "--config-file, --semantic-config-file or both"
+        raise ConfigError("arguments", f"takes {files}, or one of {', '.join(FLAGS)}: what is to change")
     rules, notes = _rules(given)
     router = _router(given, notes)
     told = _receipts(given)
@@ -68,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"the EndpointPickerConfig to decide by; {BUILT_IN} for the policy that needs none",
     )
     parser.add_argument("--semantic-config-file", type=Path, metavar="FILE", help="what `auto` is to mean")
+    for flag in FLAGS:
+        parser.add_argument(flag, metavar="VALUE", help="as of `onehop serve`: sheds and spills by this bound")
     parser.add_argument("--allow-experimental-plugins", action="store_true", help="as of `onehop serve`")
     parser.add_argument("--lenient", action="store_true", help="as of `onehop serve`")
     parser.add_argument("--pool", metavar="NAME", help="receipts of this pool's port only")
@@ -78,11 +89,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rules(given: argparse.Namespace) -> tuple[Rules | None, list[str]]:
-    if given.config_file is None:
+    flags = [name for name in FLAGS if getattr(given, _dest(name)) is not None]
+    if given.config_file is None and not flags:
         return None, []
-    if given.config_file == BUILT_IN:
-        rules = Rules(default_profile, None)
-        return rules, [*rules.blind, NO_GATE]
+    own, spill = _flags(given)
+    if given.config_file in (None, BUILT_IN):
+        rules = Rules(default_profile, None, own, spill)
+        return rules, [*rules.blind, *ASSUMED]
     path = Path(given.config_file)
     content = _bytes(path, FILE_BYTES_MAX)
 
@@ -93,8 +106,43 @@ def _rules(given: argparse.Namespace) -> tuple[Rules | None, list[str]]:
         assembly = load(content, experimental=given.allow_experimental_plugins)
     except ConfigError as mistake:
         raise ConfigError(f"{path}: {mistake.path}", mistake.message) from mistake
-    rules = Rules(scheduler, assembly.flow)
+    rules = Rules(scheduler, assembly.flow, None, spill)
+    for name in set(flags) & set(OF_THE_GATE):
+        raise ConfigError(name, "is of our own gate; with a file its section flowControl decides")
     return rules, [*rules.blind, *assembly.notes]
+
+
+def _flags(given: argparse.Namespace) -> tuple[FlowSettings, SpillRules]:
+    """Those of `serve` that decide sheds and spills, where given; else their defaults there."""
+    named = {_dest(name): value for name in FLAGS if (value := getattr(given, _dest(name))) is not None}
+    defaults = {
+        name: field.get_default() for name, field in Settings.model_fields.items() if name in set(map(_dest, FLAGS))
+    }
+    try:
+        said = {name: _read(name, value) for name, value in named.items()}
+        values = {**defaults, **said}
+        own = replace(
+            FlowSettings(),
+            requests_max=values["queue_requests_max"],
+            wait_s_max=values["queue_timeout"],
+            slo_ttft_s=values["slo_ttft"],
+        )
+        return own, SpillRules(values["spill_wait"], values["spill_share_max"], values["spill_margin_max"])
+    except ValueError as wrong:
+        raise ConfigError("onehop replay", str(wrong)) from wrong
+
+
+def _read(name: str, text: str) -> Any:
+    """As `serve` reads the flag. Raises ValueError."""
+    annotated: Any = Annotated[Settings.model_fields[name].annotation, *Settings.model_fields[name].metadata]
+    try:
+        return TypeAdapter(annotated).validate_python(text)
+    except ValidationError as wrong:
+        raise ValueError(f"--{name.replace('_', '-')}: {wrong.errors()[0]['msg']}") from wrong
+
+
+def _dest(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
 
 
 def _router(given: argparse.Namespace, notes: list[str]) -> SemanticRouter | None:

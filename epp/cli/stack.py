@@ -95,10 +95,14 @@ class Stack:
         path.write_text(json.dumps({"endpoints": rows}, indent=1))
         return path
 
+    def source(self) -> str:
+        """The flag that says where the endpoints are listed."""
+        return f"--discovery-file={self.write_discovery()}"
+
     def start_onehop(self) -> None:
         """`onehop serve` with this stack's files and ports."""
         flags = [
-            f"--discovery-file={self.write_discovery()}",
+            self.source(),
             "--bind-address=127.0.0.1",
             f"--grpc-port={self.grpc_port}",
             f"--grpc-health-port={self.health_port}",
@@ -138,7 +142,7 @@ class Stack:
 
         async def ready() -> bool:
             async with http.get(f"{self.admin_url}/debug/pools") as answer:
-                endpoints = (await answer.json())["pools"][0]["endpoints"]
+                endpoints = [endpoint for pool in (await answer.json())["pools"] for endpoint in pool["endpoints"]]
                 return all(e["models"] is not None for e in endpoints)
 
         await self._wait("OneHop", "onehop.log", self.onehop, ready)

@@ -112,6 +112,8 @@ class _Routed:
     waited_s: list[float] = field(default_factory=list)
 
     def add(self, receipt: Receipt) -> None:
+        if receipt.model is None and receipt.picked is None:
+            return  # it waits for room, or gave up waiting: it has gone nowhere
         self.count += 1
         self.models[receipt.model or UNNAMED] += 1
         self.spilled += receipt.spill is not None and receipt.spill.to is not None

@@ -22,6 +22,7 @@ KEPT_MAX, BYTES_MAX = 2048, 64 << 20
 REFUSALS = 0.25  # of both bounds
 # A receipt with its choice measured 2 KB; a row is an endpoint and its total, a cell a score: each a float in a list.
 RECEIPT_BYTES, ROW_BYTES, CELL_BYTES = 2500, 48, 32
+SEEN_BYTES = 160  # an endpoint that the gate saw: five numbers, and its share of the lists
 HEAD_BYTES = 1500  # a classifier's answer: a dictionary of up to 22 labels
 ID_DIGITS, ID_VALUES = 8, 1 << 32  # of a receipt's id, in hexadecimal: the dice of the sample
 
@@ -144,6 +145,8 @@ class Receipts:
             "unused_scorers": dict(receipt.pick.unused) if receipt.pick else {},
             "waited_s": receipt.waited_s,
             "slo_ttft_s": receipt.slo_ttft_s,
+            "slo_asked_s": receipt.slo_asked_s,
+            "gate": None if receipt.gate is None else receipt.gate.told(),
             "picked": receipt.picked,
             "served": receipt.served,
             "decided_s": decided,
@@ -197,7 +200,8 @@ def weight(receipt: Receipt) -> int:
     rows, columns = receipt.pick.size() if receipt.pick is not None else (0, 0)
     heads = receipt.choice.signals.get("heads") if receipt.choice is not None else None
     answers = sum(map(len, heads.values())) if heads else 0
-    return RECEIPT_BYTES + texts + answers * HEAD_BYTES + rows * (ROW_BYTES + columns * CELL_BYTES)
+    seen = 0 if receipt.gate is None else len(receipt.gate.addresses)
+    return RECEIPT_BYTES + texts + seen * SEEN_BYTES + answers * HEAD_BYTES + rows * (ROW_BYTES + columns * CELL_BYTES)
 
 
 def _candidate(candidate: Candidate, receipt: Receipt) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry's SDK; the only importer of it, and imported only where tracing is on.
+"""Traces by OpenTelemetry: imported only where tracing is on, as it alone, with `otlp.py`, imports the SDK.
 
 A request's spans are made when it is over, of its receipt, so a request that is not sampled costs the dice and a
 header, and one that is sampled pays after its answer. Only the identities that the model server must be told are made
@@ -8,15 +8,12 @@ before. Must stay true: whatever the collector does, no request waits for it.
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.environment_variables import (
-    OTEL_EXPORTER_OTLP_PROTOCOL,
-    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
     OTEL_RESOURCE_ATTRIBUTES,
     OTEL_SDK_DISABLED,
     OTEL_SERVICE_NAME,
@@ -24,32 +21,35 @@ from opentelemetry.sdk.environment_variables import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBasedTraceIdRatio, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import (
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-    format_trace_id,
-    get_current_span,
-)
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from epp.domain import ConfigError, Receipt
+from epp.domain import Receipt
+from epp.edge.otlp import Export, Tree, export
 from epp.outcome import Routed
-from epp.telemetry import package_version, spans
+from epp.telemetry import otlp, package_version, spans
+from epp.telemetry.otlp import Kind
 
-OTEL_TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"  # the specification's; the SDK leaves it to its launcher
 SAMPLE = 0.1  # of the requests whose caller has not decided: the Go picker's default
-CLOSE_S = 3.0  # for what is left to export at the end
 _NOWHERE = Context()
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_KINDS = {Kind.INTERNAL: SpanKind.INTERNAL, Kind.SERVER: SpanKind.SERVER, Kind.CLIENT: SpanKind.CLIENT}
 _UNSET, _FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 _PROPAGATOR = TraceContextTextMapPropagator()
 _CARRIED = ("traceparent", "tracestate")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A span in its trace: its own id and that of the one above it (0 is none), a caller's where it is `remote`."""
+
+    said: spans.Span
+    own: int
+    above: int
+    kind: Kind
+    remote: bool = False
 
 
 class Tracing:
@@ -60,12 +60,11 @@ class Tracing:
     ) -> None:
         """Raises ConfigError for an environment that asks for what there is not."""
         self.now = now
-        exporter = _exporter(endpoint)
-        self._exporter = None if exporter is None else _Counted(exporter)
-        self._processor = None if self._exporter is None else BatchSpanProcessor(self._exporter)
-        self._provider = TracerProvider(_sampler(sample), _resource(), shutdown_on_exit=False)
-        self._sampler, self._ids = self._provider.sampler, self._provider.id_generator
+        self._resource = _resource()
         self._scope = InstrumentationScope("onehop", package_version())
+        self._export: Export | None = export(endpoint, self._resource, self._scope)
+        provider = TracerProvider(_sampler(sample), self._resource, shutdown_on_exit=False)
+        self._sampler, self._ids = provider.sampler, provider.id_generator
 
     def start(self, headers: Mapping[str, str], began: float) -> _Sampled | _Unsampled:
         """The caller's trace goes on; without one, or with one that we cannot read, a new one begins."""
@@ -78,96 +77,116 @@ class Tracing:
         drawn = self._sampler.should_sample(context, trace, spans.REQUEST, SpanKind.SERVER)
         if drawn.decision is not Decision.RECORD_AND_SAMPLE:
             return _Unsampled(trace, self._ids.generate_span_id())
-        return _Sampled(self, self.context(trace), above, began)
+        return _Sampled(self, trace, 0 if above is None else above.span_id, began)
 
-    def context(self, trace: int) -> SpanContext:
-        """The identity of one more span of a trace that is exported."""
-        return SpanContext(trace, self._ids.generate_span_id(), is_remote=False, trace_flags=_SAMPLED)
+    def identity(self) -> int:
+        """The id of one more span."""
+        return self._ids.generate_span_id()
 
-    def emit(self, said: spans.Span, own: SpanContext, above: SpanContext | None, kind: SpanKind, clock: int) -> None:
-        """A span that is over goes to whoever exports it; `clock` turns its seconds into wall-clock nanoseconds."""
-        if self._processor is None:
+    def emit(self, trace: int, tree: list[Placed]) -> None:
+        """The spans of a request that is over go to whoever exports them."""
+        if self._export is None:
             return
-        error = said.error is not None
-        span = ReadableSpan(  # made whole: the SDK's way over a span that changes costs four times as much
+        clock = time.time_ns() - int(self.now() * 1e9)
+        if self._export.plain:
+            made = [self._made(trace, placed, clock) for placed in tree]
+            self._export.emit(Tree(len(tree), made=made))
+            return
+        encoded = [
+            otlp.encode(
+                placed.said,
+                otlp.identity(trace, placed.own),
+                placed.above.to_bytes(8, "big") if placed.above else b"",
+                placed.kind,
+                clock,
+                remote=placed.remote,
+            )
+            for placed in tree
+        ]
+        self._export.emit(Tree(len(tree), b"".join(encoded)))
+
+    def _made(self, trace: int, placed: Placed, clock: int) -> ReadableSpan:
+        """The SDK's span. Whole from the start: one that changes on its way costs four times as much."""
+        said = placed.said
+        failed = {} if said.error is None else {"error.type": said.error}
+        told = {name: value for name, value in said.attributes.items() if value is not None}
+        above = SpanContext(trace, placed.above, placed.remote, _SAMPLED) if placed.above else None
+        return ReadableSpan(
             said.name,
-            own,
+            SpanContext(trace, placed.own, is_remote=False, trace_flags=_SAMPLED),
             above,
-            self._provider.resource,
-            {**said.attributes, "error.type": said.error} if said.error is not None else said.attributes,
-            kind=kind,
-            status=_FAILED if error else _UNSET,
+            self._resource,
+            {**told, **failed},
+            kind=_KINDS[placed.kind],
+            status=_FAILED if failed else _UNSET,
             start_time=clock + int(said.start * 1e9),
             end_time=clock + int(said.end * 1e9),
             instrumentation_scope=self._scope,
         )
-        self._processor.on_end(span)
 
     def fates(self) -> dict[str, int]:
         """Spans by what became of them."""
-        return {} if self._exporter is None else self._exporter.fates
+        return {} if self._export is None else self._export.fates()
 
     def trouble(self) -> str | None:
         """Why the last export failed; None where it did not."""
-        return None if self._exporter is None else self._exporter.trouble
+        return None if self._export is None else self._export.trouble()
 
     def close(self) -> None:
         """Export what is left, as far as the collector takes it in time. Blocking."""
-        if self._processor is None:
-            return
-        # A thread that the interpreter does not wait for: exporters try for as long as they please.
-        last = threading.Thread(target=self._processor.shutdown, daemon=True)
-        last.start()
-        last.join(CLOSE_S)
+        if self._export is not None:
+            self._export.close()
 
 
 class _Sampled:
     """A request whose spans are exported."""
 
-    __slots__ = ("_above", "_began", "_call", "_engine", "_over", "_own", "_tracing")
+    __slots__ = ("_above", "_began", "_call", "_engine", "_over", "_own", "_trace", "_tracing")
 
-    def __init__(self, tracing: Tracing, own: SpanContext, above: SpanContext | None, began: float) -> None:
+    def __init__(self, tracing: Tracing, trace: int, above: int, began: float) -> None:
         self._tracing = tracing
-        self._own = own
+        self._trace = trace
+        self._own = tracing.identity()
         self._above = above
         self._began = began
-        self._call: SpanContext | None = None
+        self._call = 0
         self._engine: str | None = None
         self._over = False
 
     def routed(self, routed: Routed) -> None:
-        routed.receipt.trace_id = format_trace_id(self._own.trace_id)
+        routed.receipt.trace_id = f"{self._trace:032x}"
         if routed.lease is None:  # the second stream of the request goes on under this one
-            _tell(routed, self._own.trace_id, self._own.span_id, "01")
+            _tell(routed, self._trace, self._own, "01")
             return
-        if self._call is None:
-            self._call = self._tracing.context(self._own.trace_id)
+        if self._call == 0:
+            self._call = self._tracing.identity()
         probe = routed.lease.endpoint.probe
         self._engine = None if probe is None else probe.engine
-        _tell(routed, self._call.trace_id, self._call.span_id, "01")
+        _tell(routed, self._trace, self._call, "01")
 
     def ended(self, receipt: Receipt) -> None:
         if self._over:
             return
         self._over = True
-        receipt.trace_id = format_trace_id(self._own.trace_id)
+        receipt.trace_id = f"{self._trace:032x}"
         tracing, own = self._tracing, self._own
-        clock = time.time_ns() - int(tracing.now() * 1e9)
         after_s = receipt.decided_s if receipt.ended_s is None else receipt.ended_s
         ended = tracing.now() if after_s is None else receipt.time + after_s
-        for step in spans.steps(receipt, self._began):
-            tracing.emit(step, tracing.context(own.trace_id), own, SpanKind.INTERNAL, clock)
-        if self._call is not None:
-            tracing.emit(spans.call(receipt, ended, self._engine), self._call, own, SpanKind.CLIENT, clock)
-        tracing.emit(spans.request(receipt, self._began, ended), own, self._above, SpanKind.SERVER, clock)
+        tree = [Placed(step, tracing.identity(), own, Kind.INTERNAL) for step in spans.steps(receipt, self._began)]
+        if self._call:
+            tree.append(Placed(spans.call(receipt, ended, self._engine), self._call, own, Kind.CLIENT))
+        tree.append(self._whole(spans.request(receipt, self._began, ended)))
+        tracing.emit(self._trace, tree)
 
     def abandoned(self) -> None:
         if self._over:
             return
         self._over = True
-        now = self._tracing.now()
-        said = spans.Span(spans.REQUEST, self._began, now, error="disconnected")
-        self._tracing.emit(said, self._own, self._above, SpanKind.SERVER, time.time_ns() - int(now * 1e9))
+        said = spans.Span(spans.REQUEST, self._began, self._tracing.now(), error="disconnected")
+        self._tracing.emit(self._trace, [self._whole(said)])
+
+    def _whole(self, said: spans.Span) -> Placed:
+        return Placed(said, self._own, self._above, Kind.SERVER, remote=self._above != 0)
 
 
 class _Unsampled:
@@ -187,28 +206,6 @@ class _Unsampled:
 
     def abandoned(self) -> None:
         pass
-
-
-class _Counted(SpanExporter):
-    """Another exporter, and how it fared. On the exporting thread."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-        self.fates = {"exported": 0, "failed": 0}
-        self.trouble: str | None = None
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._exporter.export(spans)
-        worked = result is SpanExportResult.SUCCESS
-        self.fates["exported" if worked else "failed"] += len(spans)
-        self.trouble = None if worked else "the collector did not take the last spans"
-        return result
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
 
 
 def _tell(routed: Routed, trace: int, span: int, flags: str) -> None:
@@ -233,38 +230,3 @@ def _resource() -> Resource:
     given = OTEL_SERVICE_NAME in os.environ or "service.name=" in os.environ.get(OTEL_RESOURCE_ATTRIBUTES, "")
     name = {} if given else {"service.name": "onehop"}
     return Resource.create({**name, "service.version": package_version()})
-
-
-def _exporter(endpoint: str | None) -> SpanExporter | None:
-    """Where spans go, as the SDK's variables say; the collector's address is `endpoint` where that is given."""
-    kind = os.environ.get(OTEL_TRACES_EXPORTER, "otlp").strip().lower() or "otlp"
-    if kind == "none":
-        return None
-    if kind == "console":
-        return ConsoleSpanExporter()
-    if kind != "otlp":
-        raise ConfigError(OTEL_TRACES_EXPORTER, f"'{kind}' is none of otlp, console, none")
-    if _protocol() == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415  # one of two is needed
-            OTLPSpanExporter as GrpcExporter,
-        )
-
-        return GrpcExporter(endpoint)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  # likewise
-        OTLPSpanExporter as HttpExporter,
-    )
-
-    return HttpExporter(None if endpoint is None else endpoint.rstrip("/") + "/v1/traces")
-
-
-def _protocol() -> Literal["grpc", "http/protobuf"]:
-    """gRPC where nobody says, as for the Go picker."""
-    for name in (OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, OTEL_EXPORTER_OTLP_PROTOCOL):
-        said = os.environ.get(name, "").strip().lower()
-        if said == "grpc":
-            return "grpc"
-        if said == "http/protobuf":
-            return "http/protobuf"
-        if said:
-            raise ConfigError(name, f"'{said}' is neither grpc nor http/protobuf")
-    return "grpc"

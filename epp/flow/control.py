@@ -78,8 +78,10 @@ class Control:
         if room is None or room:
             self._through(ticket, now)
             return room
+        before_s = self.queues.before_s(ticket)
+        ticket.seen = self.rule.view(ticket, endpoints, before_s, now, contested=contested)
         try:
-            until = self.rule.until(ticket, endpoints, self.queues.before_s(ticket), now)
+            until = self.rule.until(ticket, endpoints, before_s, now)
         except Refused:
             if not contested or not _some(self.rule.room(ticket, endpoints, now)):
                 raise

@@ -13,6 +13,12 @@ from epp.domain import Endpoint
 from epp.flow.settings import FlowSettings
 from epp.flow.ticket import Booking
 
+CONFIRMED, LAPSED = "confirmed", "lapsed"
+
+
+def _unheard(outcome: str, seconds: float) -> None:
+    """Nobody counts."""
+
 
 @dataclass(slots=True, eq=False)
 class Running:
@@ -25,12 +31,17 @@ class Running:
 
 
 class Evictions:
-    """Knows what may be cut off, and what has been told so and still runs."""
+    """Knows what may be cut off, and what has been told so and still runs.
+
+    `over` hears what became of each that was told: it ended (`CONFIRMED`), or is not counted on any more (`LAPSED`),
+    and after how many seconds.
+    """
 
     def __init__(self, settings: FlowSettings) -> None:
         self._settings = settings
         self._running: dict[Running, None] = {}
         self._told: dict[Running, float] = {}
+        self.over: Callable[[str, float], None] = _unheard
 
     def __len__(self) -> int:
         return len(self._running)
@@ -51,10 +62,12 @@ class Evictions:
         self._running[running] = None
         return True
 
-    def remove(self, running: Running) -> None:
+    def remove(self, running: Running, now: float) -> None:
         """It is over; twice is harmless."""
         self._running.pop(running, None)
-        self._told.pop(running, None)
+        told = self._told.pop(running, None)
+        if told is not None:
+            self.over(CONFIRMED, now - told)
 
     def choose(self, priority: int, endpoints: Sequence[Endpoint], now: float) -> list[Running]:
         """Who makes room for a request of that priority that one of these endpoints could serve."""
@@ -62,7 +75,8 @@ class Evictions:
         if priority < settings.sheddable_below or not self._running:
             return []
         since = now - settings.evict_grace_s
-        self._told = {running: at for running, at in self._told.items() if at > since}
+        for running in [running for running, at in self._told.items() if at <= since]:
+            self.over(LAPSED, now - self._told.pop(running))
         count = settings.evicted_at_once - len(self._told)
         if count <= 0:
             return []

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from epp.domain import Endpoint, Reason, Refused, Request
+from epp.domain import Endpoint, GateView, Reason, Refused, Request
 from epp.flow.rules import Rule, retry_after_s
 from epp.flow.settings import FlowSettings
 from epp.flow.ticket import Room, Ticket
 
+VIEWED_MAX = 100  # endpoints, in a receipt
 TOO_LATE = "the endpoints are busy; the first token would come too late"
 
 
@@ -129,6 +130,22 @@ class OwnRule(Rule):
         if wait_s > ticket.deadline - now - ticket.own_s:
             raise Refused(Reason.WAIT_TOO_LONG, TOO_LATE, retry_after_s=retry_after_s(wait_s))
         return ticket.deadline - ticket.own_s
+
+    def view(
+        self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float, *, contested: bool
+    ) -> GateView:
+        seen = [e for e in endpoints if e.reachable][:VIEWED_MAX] or endpoints[:VIEWED_MAX]
+        wants: Wants | None = ticket.wants
+        return GateView(
+            own_s=ticket.own_s,
+            alone_s=ticket.own_s if wants is None else wants.alone_s,
+            before_s=before_s,
+            contested=contested,
+            addresses=[e.address for e in seen],
+            meets=self.reckoning.meets(seen, 0.0 if wants is None else wants.tokens, now),
+            requests=[e.inflight_requests for e in seen],
+            critical=[e.inflight_critical for e in seen],
+        )
 
     def hopeless(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> bool:
         latest_s = ticket.deadline - now - ticket.own_s

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from epp.domain import Endpoint, Reason, Refused
+from epp.domain import Endpoint, GateView, Reason, Refused
 from epp.flow.limits import StaticLimit, UsageLimits
 from epp.flow.saturation import Saturation
 from epp.flow.ticket import Room, Ticket
@@ -45,6 +45,12 @@ class Rule(ABC):
 
         Raises Refused where waiting is not expected to help.
         """
+
+    def view(
+        self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float, *, contested: bool
+    ) -> GateView | None:
+        """What a request that found no room was judged by, for its receipt; None where that is in no receipt."""
+        return None
 
     def hopeless(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> bool:
         """Whether a request that waits would come too late even if it went on now."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol
 
-from epp.domain import Cost, Endpoint, Request
+from epp.domain import Cost, Endpoint, GateView, Request
 
 
 class Key(NamedTuple):
@@ -70,9 +70,9 @@ class Ticket:
     `slo_s` is its own bound on the time to the first token, None where it names none; `wait_s_max` the longest wait
     that its gateway bears, None where it bears any. The rest is the gate's: predicted seconds of its own prefill and
     whatever else the rule worked out of it (`wants`), its SLO (`due_s`), by when its first token must come
-    (`deadline`), bytes kept, by when it must be through (`latest` is the last moment that may be put off to), whether
-    it is `held` for want of any endpoint, its place in the queues (`order` is 0 before it ever waited) and in the
-    ledger.
+    (`deadline`), what was `seen` where it found no room, bytes kept, by when it must be through (`latest` is the last
+    moment that may be put off to), whether it is `held` for want of any endpoint, its place in the queues (`order` is 0
+    before it ever waited) and in the ledger.
     """
 
     request: Request
@@ -92,6 +92,7 @@ class Ticket:
     rank: float = 0.0
     order: int = 0
     booking: Booking | None = None
+    seen: GateView | None = None
     labels: tuple[str, str, str, str] | None = None  # of metrics, fixed when it is first counted
     since: float = 0.0
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from epp import candidates
 from epp.chooser import candidate_of, choice_of
-from epp.domain import Candidate, Choice, Receipt, Refused
+from epp.domain import Candidate, Choice, Receipt, Refused, SpillReason
+from epp.replay.queue import Lines
 from epp.replay.recorded import ANSWERED, PASSED_ON, Recorded
 from epp.replay.rules import Rules
 from epp.replay.scene import Scenes
+from epp.replay.signals import signals_of
 
 if TYPE_CHECKING:
-    from semantic.again import Recorded as Signals
     from semantic.router import SemanticRouter
 
 
@@ -27,6 +28,7 @@ ROUTED = ("goes", "waits")
 @dataclass(slots=True)
 class Outcome:
     """What a request would come to. `endpoints` are all that the dice may take; empty: not chosen, or not known.
+    `spill` is why it leaves its model for another, empty where it does not.
 
     `lacking` says why it, or (with a `model`) its endpoint, cannot be told; `borrowed` names the receipts by which the
     endpoints of a moment are known that its own does not tell.
@@ -36,6 +38,7 @@ class Outcome:
     model: str | None = None
     decision: str | None = None
     fate: str = ""
+    spill: str = ""
     endpoints: Mapping[str, int] = field(default_factory=dict)
     lacking: str = ""
     borrowed: Sequence[str] = ()
@@ -47,7 +50,7 @@ class Outcome:
 
     @property
     def changes(self) -> list[str]:
-        """Which of `model`, `endpoint`, `fate` would be others."""
+        """Which of `model`, `endpoint`, `fate`, `spill` would be others."""
         if not self.decided:
             return []
         then, changed = self.recorded, []
@@ -58,19 +61,24 @@ class Outcome:
             changed.append("endpoint")
         if self.fate != then.fate:
             changed.append("fate")
+        if routed and bool(self.spill) != bool(then.spill):
+            changed.append("spill")
         return changed
 
 
 def again(recorded: Sequence[Recorded], rules: Rules | None, router: SemanticRouter | None) -> list[Outcome]:
     """In their order. Without `rules` endpoints and room stay as they were, without a `router` models do."""
+    own = None if rules is None else rules.own
+    lines = Lines(recorded, lambda priority: own is not None and own.level(priority) == "critical")
     scenes = Scenes(recorded)
-    return [_Step(each, scenes, rules, router).taken() for each in recorded]
+    return [_Step(each, scenes, lines, rules, router).taken() for each in recorded]
 
 
 @dataclass(slots=True)
 class _Step:
     recorded: Recorded
     scenes: Scenes
+    lines: Lines
     rules: Rules | None
     router: SemanticRouter | None
 
@@ -95,7 +103,7 @@ class _Step:
             choice = candidates.fitting(choice, then.request(), Receipt("", "", then.at, "", None))
         except Refused as refused:
             return Outcome(then, fate=f"refused: {refused.reason.code}")
-        return self._placed(self._spilled_as_then(choice))
+        return self._placed(choice)
 
     def _choice(self) -> Choice | str:
         """The candidates, or why there are none to be told."""
@@ -124,15 +132,21 @@ class _Step:
         return choice_of(found.choice, models)
 
     def _spilled_as_then(self, choice: Choice) -> Choice:
-        """The spill of the moment is taken as it was, where the same model still comes first."""
+        """The spill is taken as it was, where the same model still comes first."""
         spill = self.recorded.told.get("spill") or {}
         to = next((c for c in choice.candidates if c.model == spill.get("to")), None)
         same = bool(choice.candidates) and choice.candidates[0].model == spill.get("from")
         return candidates.first(to, choice) if to is not None and same else choice
 
     def _placed(self, choice: Choice) -> Outcome:
-        then, first = self.recorded, choice.candidates[0].model
-        outcome = Outcome(then, first, choice.decision, fate=then.fate)
+        then, wanted = self.recorded, choice
+        judged = self.rules is not None and self.rules.spills(then, choice)
+        if not judged:
+            choice = self._spilled_as_then(choice)
+        first = choice.candidates[0].model
+        outcome = Outcome(
+            then, first, choice.decision, fate=then.fate, spill=then.spill if choice is not wanted else ""
+        )
         if self.rules is None:
             freed = then.at_the_choice and self.router is not None
             outcome.fate = "goes" if freed else then.fate
@@ -144,6 +158,9 @@ class _Step:
             return Outcome(then, lacking=f"whether it would be refused ({then.told.get('outcome')}) all the same")
         try:
             outcome.fate = self._fate(choice)
+            if judged:
+                choice = self._left(choice, outcome)
+                first = choice.candidates[0].model
             scene = self.scenes.at(then, first)
             if scene is None:
                 known = self.scenes.known(then.pool, first)
@@ -161,59 +178,35 @@ class _Step:
         """Whether it goes on at once or waits, by what there was when it came. Raises Refused."""
         then = self.recorded
         assert self.rules is not None
-        scene = self.scenes.at(then, choice.candidates[0].model, arriving=True) if self.rules.gated else None
+        if not self.rules.gated:
+            scene = None
+        else:
+            critical = self.lines.critical(then, then.gate_at)
+            beside = [candidate.model for candidate in self.rules.near(choice)]
+            scene = self.scenes.at(then, choice.candidates[0].model, arriving=True, beside=beside, critical=critical)
         if scene is None:
             return then.fate if not then.fate.startswith("refused") else "goes"
-        return "waits" if self.rules.waits(scene, choice, then.request()) else "goes"
+        return self.rules.fate(scene, choice, then, self.lines.waiting(then))
+
+    def _left(self, choice: Choice, outcome: Outcome) -> Choice:
+        """The candidates with that first for which it leaves; as they were where it stays."""
+        assert self.rules is not None
+        then, first = self.recorded, choice.candidates[0]
+        near = self.rules.near(choice)
+        scene = self.scenes.at(then, first.model, beside=[candidate.model for candidate in near])
+        if scene is None:
+            outcome.spill = then.spill
+            return self._spilled_as_then(choice)
+        found = self.rules.leaves(scene, choice, then)
+        if found is not None and found.to is not None:
+            outcome.spill = found.reason.value
+            return candidates.first(next(c for c in choice.candidates if c.model == found.to), choice)
+        if found is not None and found.reason is SpillReason.HELD_NO_OTHER and len(scene.models) <= len(near):
+            outcome.lacking = "whether it would leave: no receipt of that moment tells of endpoints of the other models"
+        return choice
 
     def _learn(self) -> None:
         """What came of it where it really went."""
         scene = self.scenes.at(self.recorded, self.recorded.model)
         if self.rules is not None and scene is not None:
             self.rules.learn(scene, self.recorded)
-
-
-def signals_of(then: Recorded) -> Signals:
-    """What the semantic stage saw of it, as far as the receipt says."""
-    from semantic import again as semantic  # noqa: PLC0415  # likewise
-    from semantic.asked import Asked, kind_of  # noqa: PLC0415
-    from semantic.judges.known import Category  # noqa: PLC0415
-    from semantic.rules import NO, UNKNOWN, Key, Verdict, yes  # noqa: PLC0415
-    from semantic.signals.api import Answer  # noqa: PLC0415
-
-    told, seen = then.told, then.told.get("signals") or {}
-    facts: dict[Key, Verdict] = {}
-    for name, sure in (seen.get("matched") or {}).items():
-        facts[_key(name)] = yes(float(sure))
-    facts |= {_key(name): NO for name in seen.get("denied") or ()}
-    facts |= {_key(name): UNKNOWN for name in seen.get("unknown") or ()}
-    heads = {
-        about: {name: Answer(**answer) for name, answer in answers.items()}
-        for about, answers in (seen.get("heads") or {}).items()
-    }
-    domain: Mapping[str, Any] = seen.get("domain") or {}
-    label = domain.get("label")
-    category = None if label is None else Category(str(label), float(domain.get("confidence") or 0.0))
-    request = then.request()
-    needs, body = request.needs, dict[str, Any]()
-    if needs.tools:
-        body["tools"] = [{}]
-    if needs.json_mode:
-        body["response_format"] = {"type": "json_object"}
-    if needs.output_tokens is not None:
-        body["max_tokens"] = needs.output_tokens
-    asked = Asked(
-        turns=(),
-        model=request.model,
-        kind=kind_of(request.path),
-        body=body,
-        prompt_tokens=request.prompt_tokens,
-        tenant=request.tenant,
-        stream=bool(told.get("stream")),
-    )
-    return semantic.Recorded(asked, facts, heads, category)
-
-
-def _key(name: str) -> tuple[str, str]:
-    kind, _, rest = name.partition(":")
-    return kind, rest

@@ -48,7 +48,35 @@ class Recorded:
             return ANSWERED
         if self.picked is None and (self.told.get("status") or 0) >= 400:
             return f"refused: {self.told.get('outcome')}"
-        return "waits" if (self.told.get("waited_s") or 0.0) > WAITED_S else "goes"
+        return "waits" if self.waited_s > WAITED_S or self.told.get("gate") else "goes"
+
+    @property
+    def priority(self) -> int:
+        """Of its objective."""
+        return int(self.told.get("priority") or 0)
+
+    @property
+    def slo_s(self) -> float | None:
+        """What it asked for as the time to its first token, if anything."""
+        asked: float | None = self.told.get("slo_asked_s")
+        return asked
+
+    @property
+    def waited_s(self) -> float:
+        """How long it stood at the gate."""
+        return float(self.told.get("waited_s") or 0.0)
+
+    @property
+    def gate_at(self) -> float:
+        """The second at which it came to the gate, its model being chosen."""
+        decided_s = self.told.get("decided_s")
+        return self.at if decided_s is None else max(self.at, self.at + float(decided_s) - self.waited_s)
+
+    @property
+    def spill(self) -> str:
+        """Why it left its model for another; empty where it did not."""
+        spill = self.told.get("spill") or {}
+        return str(spill.get("reason") or "") if spill.get("to") is not None else ""
 
     @property
     def tells(self) -> bool:
@@ -88,7 +116,7 @@ class Recorded:
             model=told.get("asked_model"),
             prompt_tokens=int(told.get("prompt_tokens") or 0),
             tenant=str(told.get("tenant") or ""),
-            priority=int(told.get("priority") or 0),
+            priority=self.priority,
             needs=Needs(needs.get("output_tokens"), bool(needs.get("tools")), bool(needs.get("json_mode"))),
         )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from epp.replay.again import ROUTED, Outcome
 
 NOBODY = "(nobody)"
+REFUSED = "refused"
+WHAT = ("model", "endpoint", "fate", "spill")
 
 
 def summary(outcomes: Sequence[Outcome], notes: Sequence[str]) -> dict[str, Any]:
@@ -22,7 +24,10 @@ def summary(outcomes: Sequence[Outcome], notes: Sequence[str]) -> dict[str, Any]
         "endpoints_known": sum(bool(each.endpoints) for each in decided),
         "by_other_receipts": sum(bool(each.borrowed) for each in decided),
         "unchanged": len(decided) - len(changed),
-        "changed": {what: sum(what in each.changes for each in decided) for what in ("model", "endpoint", "fate")},
+        "changed": {what: sum(what in each.changes for each in decided) for what in WHAT},
+        "refused": _both(decided, lambda e: e.recorded.fate.startswith(REFUSED), lambda e: e.fate.startswith(REFUSED)),
+        "waits": _both(decided, lambda e: e.recorded.fate == "waits", lambda e: e.fate == "waits"),
+        "spilled": _both(decided, lambda e: bool(e.recorded.spill), lambda e: bool(e.spill)),
         "models": _moves((e.recorded.model, e.model) for e in decided if "model" in e.changes),
         "endpoints": _moves((e.recorded.picked, _most(e)) for e in decided if "endpoint" in e.changes),
         "fates": _moves((e.recorded.fate, e.fate) for e in decided if "fate" in e.changes),
@@ -46,12 +51,14 @@ def row(outcome: Outcome) -> dict[str, Any]:
             "model": then.model,
             "endpoint": then.picked,
             "fate": then.fate,
+            "spill": then.spill,
         },
         "after": {
             "decision": outcome.decision,
             "model": outcome.model,
             "endpoint": _most(outcome),
             "fate": outcome.fate,
+            "spill": outcome.spill,
         },
         "lacking": outcome.lacking,
         "borrowed": list(outcome.borrowed),
@@ -68,6 +75,10 @@ def lines(told: Mapping[str, Any], listed_max: int) -> Iterator[str]:
         yield f"  {told['by_other_receipts']} of them by what other receipts of the same moment tell of endpoints"
     for why, count in told["lacking"].items():
         yield f"  {count} cannot be told: {why}"
+    yield "  of those decided again: " + "; ".join(
+        f"{title} {told[what]['before']}, now {told[what]['after']}"
+        for title, what in (("refused", "refused"), ("waited", "waits"), ("left for another model", "spilled"))
+    )
     for title, what in (("model", "models"), ("endpoint", "endpoints"), ("admission", "fates")):
         if told[what]:
             yield ""
@@ -89,11 +100,17 @@ def lines(told: Mapping[str, Any], listed_max: int) -> Iterator[str]:
 def _line(each: Mapping[str, Any]) -> str:
     before, after = each["before"], each["after"]
     said = []
-    for what in ("decision", "model", "endpoint", "fate"):
+    for what in ("decision", *WHAT):
         if before[what] != after[what] and (what == "decision" or what in each["changes"]):
             said.append(f"{before[what] or NOBODY} -> {after[what] or NOBODY}")
     unknown = f" ({each['lacking']})" if each["lacking"] else ""
     return f"  {each['id']}  {each['asked_model']}: {'; '.join(said)}{unknown}"
+
+
+def _both(
+    decided: Sequence[Outcome], before: Callable[[Outcome], bool], after: Callable[[Outcome], bool]
+) -> dict[str, int]:
+    return {"before": sum(map(before, decided)), "after": sum(map(after, decided))}
 
 
 def _most(outcome: Outcome) -> str | None:

@@ -6,22 +6,25 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from statistics import median
 from typing import ClassVar
 
 from epp.datastore.pool import Pool
-from epp.domain import Candidate, Choice, Endpoint, Receipt, Refused, Request
+from epp.domain import Candidate, Choice, Endpoint, Receipt, Refused, Request, Spilled, SpillReason
 from epp.flow.build import Place
 from epp.flow.gate import Gate
 from epp.flow.section import gate_of_section
-from epp.flow.settings import GatewayTimeouts
+from epp.flow.settings import FlowSettings, GatewayTimeouts
 from epp.flow.ticket import Key, Ticket
+from epp.leaving import Leaving, outlook_of
 from epp.options.flow import FlowControlConfig
 from epp.picking import Picking
+from epp.replay import own as own_gate
 from epp.replay.recorded import Recorded
 from epp.replay.scene import Scene
 from epp.scheduling.default import reckoner_of
 from epp.scheduling.framework import Producer, Query, Scheduler
-from epp.scheduling.reckoner import shape_of
+from epp.scheduling.spill import Spill, SpillRules
 
 THROWS = 40  # of the dice: an endpoint that any of them takes is no change; of three equals one is missed in 10 million
 SCRAPE_S = 0.5
@@ -58,17 +61,45 @@ class Pick:
 
 
 class Rules:
-    """`scheduler` makes one for each pool; `section` is its flow control, None: nothing is known of it."""
+    """`scheduler` makes one for each pool. Who has room is said by the `section` of its file, or by our `own` gate's
+    settings, where the scheduler reckons in seconds; without both nothing is known of it. Likewise the `spill`."""
 
-    def __init__(self, scheduler: Callable[[], Scheduler], section: FlowControlConfig | None) -> None:
+    def __init__(
+        self,
+        scheduler: Callable[[], Scheduler],
+        section: FlowControlConfig | None,
+        own: FlowSettings | None = None,
+        spill: SpillRules | None = None,
+    ) -> None:
         self._make = scheduler
         self._section = section
-        self._parts: dict[str, tuple[Scheduler, _Cached, Gate | None]] = {}
+        self._own = own
+        self._spill = spill
+        self._parts: dict[str, _Parts] = {}
 
     @property
     def gated(self) -> bool:
         """Whether they say who waits and who is refused for want of room."""
-        return self._section is not None
+        return self._section is not None or self._own is not None
+
+    @property
+    def own(self) -> FlowSettings | None:
+        """Of our own gate, where that is what decides."""
+        return None if self._section is not None else self._own
+
+    def spills(self, then: Recorded, choice: Choice) -> bool:
+        """Whether they say when this one leaves its model: not where nobody was there for it, nor where it had left
+        before, or found room elsewhere, and may still."""
+        if self._spill is None or len(choice.candidates) == 1 or then.spill == SpillReason.NO_ENDPOINT.value:
+            return False
+        may = self._spill.wait_s > 0 and then.model in {candidate.model for candidate in self.near(choice)}
+        return then.spill in ("", SpillReason.WAIT.value) or not may
+
+    def near(self, choice: Choice) -> list[Candidate]:
+        """The candidates that may stand in for the first."""
+        first, *rest = choice.candidates
+        most = first.margin + (self._spill.margin_max if self._spill is not None else 0.0)
+        return [candidate for candidate in rest if candidate.margin <= most]
 
     @property
     def blind(self) -> list[str]:
@@ -77,24 +108,39 @@ class Rules:
         blind = [f"{kind} goes by {BLIND[kind]}, which receipts do not tell" for kind in sorted(BLIND.keys() & types)]
         return [*blind, *(f"{kind} {LEARNED}" for kind in sorted(LEARNS & types))]
 
-    def waits(self, scene: Scene, choice: Choice, request: Request) -> bool:
-        """Whether there is no room for it. Raises Refused for what is neither to go nor to wait."""
-        _, _, gate = self._of(scene.pool)
-        endpoints, now = scene.pool.endpoints, scene.now
+    def fate(self, scene: Scene, choice: Choice, then: Recorded, waiting: Sequence[Recorded]) -> str:
+        """Whether it `goes` on or `waits`, with these at the gate. Raises Refused for one that does neither."""
+        parts, request = self._of(scene.pool), then.request()
+        endpoints, now, gate = scene.pool.endpoints, scene.now, parts.gate
+        reckoner = reckoner_of(parts.scheduler)
+        if self.own is not None and reckoner is not None and endpoints:
+            self._as_then(parts, scene, then)
+            return own_gate.fate(self.own, reckoner, scene, choice, then=then, waiting=waiting)
         if gate is None or not endpoints:
-            return False
+            return "goes"
         ticket = Ticket(request, Key(frozenset(c.model for c in choice.candidates)), now)
         rule = gate.control.rule
         rule.screen(ticket, endpoints, now)
         room = rule.room(ticket, endpoints, now)
-        return room is not None and not room
+        return "waits" if room is not None and not room else "goes"
+
+    def leaves(self, scene: Scene, choice: Choice, then: Recorded) -> Spilled | None:
+        """Whether it leaves its first candidate for a shorter wait, and so keeps others from it; None: it does not."""
+        parts = self._of(scene.pool)
+        self._as_then(parts, scene, then)
+        picking = Picking(scene.pool, parts.scheduler, Random(0), leaving=parts.leaving)
+        picking.wants(choice, scene.now)
+        told = Receipt("", "", scene.now, "", None)
+        aliases = frozenset({then.request().model or ""})
+        picking.choose(then.request(), choice, told, scene.now, prefer=None, tried=set(), aliases=aliases)
+        return told.spill
 
     def choose(self, scene: Scene, choice: Choice, then: Recorded) -> Pick:
         """Where it would go; no more than where it went, if the dice may take that. Raises Refused where most do."""
         request = then.request()
-        scheduler, cached, _ = self._of(scene.pool)
-        cached.known, cached.hashed = scene.cached, int(then.told.get("hashed_tokens") or 0)
-        _as_fast_as_then(scheduler, scene, request)
+        parts = self._of(scene.pool)
+        self._as_then(parts, scene, then)
+        scheduler = parts.scheduler
         taken, models = Counter[str](), Counter[str | None]()
         refused: list[Refused] = []
         for seed in range(THROWS):
@@ -115,7 +161,7 @@ class Rules:
 
     def learn(self, scene: Scene, then: Recorded) -> None:
         """What came of the request where it really went."""
-        scheduler, _, _ = self._of(scene.pool)
+        scheduler = self._of(scene.pool).scheduler
         endpoint = None if then.picked is None else scene.pool.at(then.picked)
         if endpoint is None:
             return
@@ -128,7 +174,13 @@ class Rules:
             for plugin in memories:
                 plugin.answered(query, endpoint, took_s)
 
-    def _of(self, pool: Pool) -> tuple[Scheduler, _Cached, Gate | None]:
+    @staticmethod
+    def _as_then(parts: _Parts, scene: Scene, then: Recorded) -> None:
+        """What was cached where, and how fast endpoints were thought to be, as the receipts tell."""
+        parts.cached.known, parts.cached.hashed = scene.cached, int(then.told.get("hashed_tokens") or 0)
+        _as_fast_as_then(parts.scheduler, scene)
+
+    def _of(self, pool: Pool) -> _Parts:
         found = self._parts.get(pool.name)
         if found is None:
             scheduler, cached = self._make(), _Cached()
@@ -139,22 +191,35 @@ class Rules:
                 eligible = Picking(pool, scheduler, Random(0)).eligible
                 place = Place(pool, eligible, lambda: 0.0)
                 gate = gate_of_section(place, self._section, SCRAPE_S, GatewayTimeouts())
-            found = self._parts[pool.name] = scheduler, cached, gate
+            reckoner = reckoner_of(scheduler)
+            if reckoner is not None:
+                reckoner.prefixes = cached
+            leaving = Leaving(Spill(self._spill), outlook_of(scheduler)) if self._spill is not None else None
+            found = self._parts[pool.name] = _Parts(scheduler, cached, gate, leaving)
         return found
 
 
-def _as_fast_as_then(scheduler: Scheduler, scene: Scene, request: Request) -> None:
-    """Where the receipt says what the prompt was thought to take, it takes that; elsewhere speeds are learned."""
+@dataclass(slots=True)
+class _Parts:
+    """What decides for one pool."""
+
+    scheduler: Scheduler
+    cached: _Cached
+    gate: Gate | None
+    leaving: Leaving | None
+
+
+def _as_fast_as_then(scheduler: Scheduler, scene: Scene) -> None:
+    """Where receipts say what a prompt was thought to take, it takes that; elsewhere speeds are learned."""
     reckoner = reckoner_of(scheduler)
-    if reckoner is None:
+    if reckoner is None or not scene.ratios:
         return
-    for endpoint, prefill_s in scene.prefill_s.items():
-        work = shape_of(request.prompt_tokens, scene.cached.get(endpoint, 0))
-        if work > 0:
-            speed = reckoner.speed(endpoint)
-            # All of it by the shape: what each waiting request of others takes is in the wait that the receipt tells.
-            speed.typical.a, speed.typical.k, speed.typical.level = 0.0, 1.0, 1.0
-            speed.ratio = prefill_s / work
+    usual = median(scene.ratios.values()) or 1.0
+    for endpoint, ratio in scene.ratios.items():
+        speed = reckoner.speed(endpoint)
+        # All of it by the shape: what each waiting request of others takes is in the wait that the receipt tells.
+        speed.typical.a, speed.typical.k, speed.typical.level = 0.0, 1.0, usual
+        speed.ratio = ratio / usual
 
 
 class _Cached(Producer):
@@ -172,3 +237,7 @@ class _Cached(Producer):
         there = set(endpoints)
         query.cached = {e: tokens for e, tokens in self.known.items() if e in there}
         query.hashed = self.hashed
+
+    def cached(self, request: Request, model: str | None, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, int]:
+        """The same, for who asks before there is a query."""
+        return {e: self.known[e] for e in endpoints if e in self.known}

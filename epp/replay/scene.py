@@ -10,6 +10,7 @@ from typing import Any
 from epp.datastore.pool import Listed, Pool
 from epp.domain import Endpoint, Load
 from epp.replay.recorded import Recorded, Row
+from epp.scheduling.reckoner import shape_of
 
 NEAR_S = 2.0  # for how long what was seen of endpoints says something of them
 SAME_S = 0.01  # samples are further apart; ages are rounded to milliseconds
@@ -17,15 +18,17 @@ SAME_S = 0.01  # samples are further apart; ages are rounded to milliseconds
 
 @dataclass(slots=True)
 class Scene:
-    """A pool as it was at the second `now`; `cached` and `prefill_s` by endpoint, of this prompt.
+    """A pool as it was at the second `now`; `cached` by endpoint, of this prompt.
 
-    `borrowed` are the receipts it is taken from, where it is not the request's own.
+    `ratios` are how many times as long a prompt was thought to take there as on the hardware of reference; `models`
+    those whose endpoints are there. `borrowed` are the receipts it is taken from, where it is not the request's own.
     """
 
     pool: Pool
     now: float
     cached: dict[Endpoint, int] = field(default_factory=dict)
-    prefill_s: dict[Endpoint, float] = field(default_factory=dict)
+    ratios: dict[Endpoint, float] = field(default_factory=dict)
+    models: set[str | None] = field(default_factory=set)
     borrowed: tuple[str, ...] = ()
 
 
@@ -46,31 +49,50 @@ class Scenes:
         """Whether anything was ever sent to that model."""
         return (pool, model) in self._looks
 
-    def at(self, recorded: Recorded, model: str | None, *, arriving: bool = False) -> Scene | None:
+    def at(
+        self,
+        recorded: Recorded,
+        model: str | None,
+        *,
+        arriving: bool = False,
+        beside: Iterable[str | None] = (),
+        critical: Mapping[str, int] | None = None,
+    ) -> Scene | None:
         """The endpoints of the model when the request was decided; None where nothing is known of them nearby.
 
-        Or when it was `arriving`, which is another moment for a request that waited.
+        Or when it was `arriving`, which is another moment for a request that waited. Those of the models `beside` it,
+        as far as they are known. `critical` requests in flight by address.
         """
-        now = recorded.at if arriving else recorded.decided_at
-        own = recorded.tells and recorded.model == model and not (arriving and recorded.fate == "waits")
-        source = recorded if own else self._nearest(recorded.pool, model, now)
-        if source is None:
+        now = recorded.gate_at if arriving else recorded.decided_at
+        sources = {m: self._source(recorded, m, now, arriving=arriving) for m in (model, *beside)}
+        if sources[model] is None:
             return None
+        found = {m: source for m, source in sources.items() if source is not None}
         pool = self._pools.setdefault(recorded.pool, Pool(recorded.pool))
-        scene = Scene(pool, now, borrowed=() if source is recorded else (source.id,))
-        rows = {(row.name, row.address): row for row in source.rows if row.inputs is not None}  # the others stay out
+        scene = Scene(pool, now, models=set(found))
+        scene.borrowed = tuple(source.id for source in found.values() if source is not recorded)
+        rows: dict[tuple[str, str], tuple[str | None, Recorded, Row]] = {}
+        for name, source in found.items():
+            seen = [row for row in source.rows if row.inputs is not None]  # the others stay out
+            rows |= {(row.name, row.address): (name, source, row) for row in seen}
         pool.relist(Listed(name, address) for name, address in rows)
         for endpoint in pool.endpoints:
-            row = rows[endpoint.name, endpoint.address]
-            endpoint.models = None if model is None else {model: model}
+            name, source, row = rows[endpoint.name, endpoint.address]
+            endpoint.models = None if name is None else {name: name}
             _set(endpoint, row, now)
-            if source is not recorded:
-                continue
-            if row.inputs and row.inputs.get("cached_tokens"):
-                scene.cached[endpoint] = int(row.inputs["cached_tokens"])
-            if row.prefill_s is not None:
-                scene.prefill_s[endpoint] = row.prefill_s
+            endpoint.inflight_critical = (critical or {}).get(endpoint.address, 0)
+            cached = int((row.inputs or {}).get("cached_tokens") or 0)
+            if cached and source is recorded:
+                scene.cached[endpoint] = cached
+            work = shape_of(int(source.told.get("prompt_tokens") or 0), cached)
+            if row.prefill_s is not None and work > 0:
+                scene.ratios[endpoint] = row.prefill_s / work
         return scene
+
+    def _source(self, recorded: Recorded, model: str | None, now: float, *, arriving: bool) -> Recorded | None:
+        """The receipt that tells most of the endpoints of this model then."""
+        own = recorded.tells and recorded.model == model and not (arriving and recorded.fate == "waits")
+        return recorded if own else self._nearest(recorded.pool, model, now)
 
     def _nearest(self, pool: str, model: str | None, now: float) -> Recorded | None:
         looks = self._looks.get((pool, model), [])

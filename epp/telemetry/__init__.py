@@ -22,10 +22,12 @@ from epp.seldom import Seldom
 from epp.telemetry.demand import Demand
 from epp.telemetry.families import PACE_BOUNDS_S, AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
 from epp.telemetry.flow import FlowFamilies, GateMeter
+from epp.telemetry.inflight import InflightFamilies
 from epp.telemetry.labels import Labelling, Labels
 from epp.telemetry.pools import pool_gauges
 from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Number, Rows
 from epp.telemetry.vsr import SemanticFamilies
+from epp.telemetry.windowed import WindowedFamilies
 
 ERROR_CODES = {  # HTTP status of a refusal -> the Go picker's code for it
     400: "BadRequest",
@@ -87,6 +89,8 @@ class Telemetry:
         self._process = ProcessFamilies(self._conditions, self._reloads, self._spans)
         self._semantic = SemanticFamilies(self._answer, self._texts)
         self._demand = Demand(fleet, now, slo_ttft_s)
+        self._inflight = InflightFamilies(self._labelling.of)
+        self._windowed = WindowedFamilies(self._request, self._answer, now)
         self._phase = {phase: self._process.phases.child(phase).observe for phase in PHASES}
         # Series of a request's labels, found at once: each look for one costs half of what it counts.
         self._sent: dict[Labels, tuple[Number, Distribution, Number]] = {}
@@ -103,7 +107,7 @@ class Telemetry:
         groups = (self._request, self._pick, self._answer, self._process)
         self.families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
         self.families += [*self._flow.families(), *self._semantic.families(), *self._demand.families()]
-        self.families += pool_gauges(fleet, now)
+        self.families += [*self._inflight.families(), *self._windowed.families(), *pool_gauges(fleet, now)]
         self.registry = CollectorRegistry()
         for family in self.families:
             self.registry.register(family)
@@ -142,6 +146,7 @@ class Telemetry:
             routed.value += 1.0
             running.value += 1.0
             sizes.observe(receipt.body_bytes)
+            self._inflight.sent(receipt)
             self._picked(receipt, receipt.picked, labels[1])
             self._demand.sent(labels[1], receipt)
         elif receipt.outcome in UNPLACED:
@@ -202,6 +207,7 @@ class Telemetry:
             self._flow.sheds.child(receipt.outcome, *labels[2:]).inc()
         if receipt.picked is not None:
             self._request.running.at(labels).value -= 1.0
+            self._inflight.ended(receipt)
             self._answered(receipt, labels)
 
     def responded(self, seconds: float) -> None:
@@ -305,6 +311,8 @@ class Telemetry:
             self._answer.output.at(labels).observe(receipt.usage.completion)
             self._answer.cached.at(labels).observe(receipt.usage.cached)
             self._paces(labels, receipt, receipt.usage.completion)
+            if receipt.choice is not None and receipt.choice.category is not None:
+                self._semantic.turn(labels[1], receipt.choice.category, receipt.usage)
 
     def _paces(self, labels: Labels, receipt: Receipt, tokens: int) -> None:
         """Seconds a token, as the client had to wait for them."""

@@ -17,7 +17,7 @@ from epp.flow.control import OVERHEAD_S, PREFILL_TOKENS_PER_S
 from epp.flow.gate import Gate
 from epp.flow.saturation import Utilization
 from epp.telemetry.labels import ALIASES, OTHER
-from epp.telemetry.series import Gauge, Rows
+from epp.telemetry.series import Gauge, Rows, Twin
 
 WINDOW_S = 60.0  # over which demand is measured
 LOOK_S = 1.0  # looks at it that come sooner after one another are one
@@ -68,7 +68,8 @@ class Demand:
         self.saturation = Gauge("onehop_model_saturation", text, _BY_MODEL, read=self._saturation)
         text, labels = "Prompt tokens that are not computed yet.", (*_BY_MODEL, "where")
         self.tokens = Gauge("onehop_queued_tokens", text, labels, read=self._tokens)
-        self.requests = Gauge("onehop_queued_requests", "Requests that wait.", labels, read=self._requests)
+        vsr = Twin("llm_model_queue_depth_estimated", ("model",), text="Requests that wait, by model.")
+        self.requests = Gauge("onehop_queued_requests", "Requests that wait.", labels, [vsr], read=self._requests)
         text = "Endpoints that would keep the SLO of the first token for what this process is asked; a fraction."
         self.wanted = Gauge("onehop_replicas_wanted", text, _BY_MODEL, read=self._wanted)
 

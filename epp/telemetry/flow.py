@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from epp.domain import Reason
+from epp.flow.eviction import CONFIRMED
 from epp.flow.gate import DISPATCHED, GONE, Gate
 from epp.flow.ticket import Ticket
 from epp.telemetry.demand import Demand
@@ -17,6 +19,7 @@ from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Number
 
 _WAIT_S = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 _CYCLE_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+_CONFIRM_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _FLOW = ("fairness_id", "priority", "outcome", "inference_pool", "model_name", "target_model_name")
 _QUEUE = ("fairness_id", "priority", "inference_pool", "model_name", "target_model_name")
 _BAND = ("priority", "inference_pool")
@@ -63,6 +66,10 @@ class FlowFamilies:
         self.all_bytes = _gauge("global_capacity_utilization_bytes", text, _POOL, lambda: self._all(by_bytes=True))
         text = "Requests in flight that were told to make room for others."
         self.revoked = _counter("revocations_issued", text, _BAND)
+        text = "Of these, those that have ended, or did not in time."
+        self.revocations = _counter("revocations", text, ("outcome", *_POOL))
+        text = "From telling such a request to end until it had."
+        self.confirmations = _histogram("revocation_confirmation_seconds", text, _CONFIRM_S, _POOL)
         text = "Of these, those that have not ended yet."
         self.pending = _gauge("pending_reclaim", text, _POOL, self._pending)
         text, labels = "Requests that flow control refused or cut off.", ("reason", "fairness_id", "priority")
@@ -72,12 +79,19 @@ class FlowFamilies:
         """Show this gate's queues under the pool's name."""
         self._gates.append((pool, gate))
         self._demand.watch(pool, gate)
+        gate.control.evictions.over = partial(self._over, pool)
 
     def shed(self, ticket: Ticket, outcome: str) -> None:
         """A request was refused."""
         _, _, tenant, priority = self.labels(ticket)
         self.sheds.child(outcome, tenant, priority).inc()
         self._demand.asked(self._labelling.model(ticket.request.target, routed=False), ticket.own_s)
+
+    def _over(self, pool: str, outcome: str, seconds: float) -> None:
+        """One that was told to end has, or is not counted on any more."""
+        self.revocations.child(outcome, pool).inc()
+        if outcome == CONFIRMED:
+            self.confirmations.child(pool).observe(seconds)
 
     def families(self) -> Iterator[Counter | Gauge | Histogram]:
         """All of them."""

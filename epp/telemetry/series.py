@@ -110,6 +110,10 @@ class Family(Collector, ABC, Generic[S]):
             found = self._series[values] = self._new()
         return found
 
+    def by(self, label: str) -> dict[str, S]:
+        """The series added up by one label."""
+        return {key[0]: one for key, one in self._summed(Twin("", (label,))).items()}
+
     def forget(self, gone: Callable[[Key], bool]) -> None:
         """Drop the series of things that are no longer there."""
         for key in [key for key in self._series if gone(key)]:
@@ -216,8 +220,8 @@ class Histogram(Family[Distribution]):
     def __init__(
         self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = (), twins: Sequence[Twin] = ()
     ) -> None:
-        self._bounds = tuple(map(float, buckets))
-        self._shown = [*map(_go, self._bounds), "+Inf"]
+        self.bounds = tuple(map(float, buckets))
+        self._shown = [*map(_go, self.bounds), "+Inf"]
         super().__init__(name, text, labels, twins)
 
     def totals(self, label: str) -> dict[str, float]:
@@ -228,7 +232,7 @@ class Histogram(Family[Distribution]):
         return sums
 
     def _new(self) -> Distribution:
-        return Distribution(self._bounds)
+        return Distribution(self.bounds)
 
     def _metric(self, name: str, text: str, labels: Key, series: dict[Key, Distribution]) -> Metric:
         metric = HistogramMetricFamily(name, text, labels=labels)

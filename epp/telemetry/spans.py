@@ -21,12 +21,12 @@ OPERATIONS = {"completions": "text_completion", "embeddings": "embeddings"}  # e
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a request: monotonic seconds, attributes, and the `error.type` where it failed."""
+    """A part of a request: monotonic seconds, attributes (None: nobody said), and the `error.type` where it failed."""
 
     name: str
     start: float
     end: float
-    attributes: Mapping[str, Value] = field(default_factory=dict)
+    attributes: Mapping[str, Value | None] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -56,7 +56,7 @@ def request(receipt: Receipt, began: float, ended: float) -> Span:
         "url.path": receipt.path.partition("?")[0],
     }
     error = _error(receipt, HTTPStatus.INTERNAL_SERVER_ERROR)
-    return Span(REQUEST, began, ended, _said(attributes), error)
+    return Span(REQUEST, began, ended, attributes, error)
 
 
 def steps(receipt: Receipt, began: float) -> list[Span]:
@@ -96,10 +96,10 @@ def call(receipt: Receipt, ended: float, engine: str | None) -> Span:
         "server.address": address.strip("[]"),
         "server.port": int(port) if port.isdigit() else None,
     }
-    return Span(f"{doing} {model or ''}".strip(), start, ended, _said(attributes), _error(receipt))
+    return Span(f"{doing} {model or ''}".strip(), start, ended, attributes, _error(receipt))
 
 
-def _chosen(receipt: Receipt) -> dict[str, Value]:
+def _chosen(receipt: Receipt) -> dict[str, Value | None]:
     choice = receipt.choice
     if choice is None:
         return {}
@@ -113,10 +113,10 @@ def _chosen(receipt: Receipt) -> dict[str, Value]:
         "onehop.scanned_bytes": coverage.get("scanned_bytes"),
         "onehop.rewrite": receipt.rewrite,
     }
-    return _said(attributes)
+    return attributes
 
 
-def _picked(receipt: Receipt) -> dict[str, Value]:
+def _picked(receipt: Receipt) -> dict[str, Value | None]:
     spill = receipt.spill
     attributes: dict[str, Value | None] = {
         "onehop.model": receipt.model,
@@ -128,7 +128,7 @@ def _picked(receipt: Receipt) -> dict[str, Value]:
         "onehop.spill.to": spill.to if spill else None,
         "onehop.spill.reason": spill.reason.value if spill else None,
     }
-    return _said(attributes)
+    return attributes
 
 
 def _error(receipt: Receipt, lowest: int = HTTPStatus.BAD_REQUEST) -> str | None:
@@ -137,8 +137,3 @@ def _error(receipt: Receipt, lowest: int = HTTPStatus.BAD_REQUEST) -> str | None
     if status >= lowest:
         return str(status) if receipt.outcome == "completed" else receipt.outcome
     return receipt.outcome if receipt.outcome in ("error", "disconnected") else None
-
-
-def _said(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
-    """Without what nobody said."""
-    return {name: value for name, value in attributes.items() if value is not None}

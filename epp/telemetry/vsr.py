@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from epp.domain import Choice
+from epp.domain import Choice, Usage
 from epp.telemetry.families import AnswerFamilies
 from epp.telemetry.series import Counter, Histogram, Rows
 
 METHOD = "classifier"  # the only one here; vSR tells several apart
 _LOOK_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 _PART = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+_TURN = (1, *(2**n for n in range(3, 21)))
 _SIGNAL = ("signal_type", "signal_name")
 
 
@@ -31,6 +32,12 @@ class SemanticFamilies:
         self.coverage = Histogram("onehop_classification_coverage_ratio", text, _PART)
         text = "Texts for the encoder by what became of them."
         self.texts = Counter("onehop_classifier_texts", text, ["fate"], read=texts)
+        text = "How sure it was where a decision applied."
+        self.sure = Histogram("llm_decision_confidence", text, _PART, ["decision_name"])
+        text, labels = "Prompt tokens of a request for an alias, by what it is about.", ("model", "domain")
+        self.turn_prompt = Histogram("llm_session_turn_prompt_tokens", text, _TURN, labels)
+        text = "Generated tokens, likewise."
+        self.turn_completion = Histogram("llm_session_turn_completion_tokens", text, _TURN, labels)
         self.prompt = _tokens("prompt_tokens", "Prompt tokens by model.", [answers.input])
         self.completion = _tokens("completion_tokens", "Generated tokens by model.", [answers.output])
         self.tokens = _tokens("tokens", "Both.", [answers.input, answers.output])
@@ -46,9 +53,16 @@ class SemanticFamilies:
         """A request for an alias was given its candidates."""
         if choice.category is not None and choice.confidence is not None:
             self.confidence.child(choice.category, METHOD).observe(choice.confidence)
+            if choice.decision is not None:
+                self.sure.child(choice.decision).observe(choice.confidence)
         coverage = choice.signals.get("coverage")
         if coverage and coverage["total_bytes"]:
             self.coverage.child().observe(coverage["scanned_bytes"] / coverage["total_bytes"])
+
+    def turn(self, model: str, domain: str, usage: Usage) -> None:
+        """One turn of a conversation was answered by the model."""
+        self.turn_prompt.child(model, domain).observe(usage.prompt)
+        self.turn_completion.child(model, domain).observe(usage.completion)
 
     def families(self) -> Iterator[Counter | Histogram]:
         """All of them."""

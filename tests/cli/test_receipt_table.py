@@ -8,7 +8,7 @@ import pytest
 
 from epp.cli.receipt_table import lines
 from epp.datastore.receipts import Receipts
-from epp.domain import Candidate, Choice, Exclusion, Receipt, Spilled, SpillReason, Usage
+from epp.domain import Candidate, Choice, Exclusion, GateView, Receipt, Spilled, SpillReason, Usage
 from epp.scheduling.pick import Pick
 from tests.scheduling.make import endpoint
 
@@ -136,3 +136,14 @@ def test_no_line_is_too_long_and_no_name_moves_the_cursor(width: int) -> None:
 
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
+
+
+def test_what_the_gate_saw_of_one_without_room_is_said() -> None:
+    gate = GateView(
+        0.5, 0.5, 3.0, True, ["10.0.0.1:8000", "10.0.0.2:8000"], [(4.0, 0.0, 0.0), (2.0, 0.5, 0.0)], [3, 1], [0, 0]
+    )
+    text = " ".join(said(gate=gate, slo_ttft_s=3.0, trace_id="4bf9").split())
+
+    assert "trace 4bf9" in text
+    assert "would have begun in 2.00 s at the earliest (of 2 at 10.0.0.2:8000), after 3.00 s of prompts" in text
+    assert "it takes 0.50 s itself and was due in 3.00 s" in text

@@ -138,7 +138,31 @@ async def test_the_built_in_policy_has_a_name(tmp_path: Path, capsys: pytest.Cap
 
     assert code == 0
     assert "note: least-work-scorer goes by what it has learned" in text
-    assert "is not decided again: --admission decides it" in text
+    assert "note: at the gate: who waits waits as long as it did" in text
+    assert "of those decided again: refused 0, now 0; waited 0, now" in text
+
+
+async def test_a_bound_of_serve_is_a_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = file_of(tmp_path, (await scored()).told)
+
+    assert replay(capsys, path, "--slo-ttft", "500ms", "--spill-wait=0")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--slo-ttft", "soon"], "--slo-ttft: Value error, 'soon' is not a duration"),
+        (["--spill-share-max=2"], "--spill-share-max"),
+        (["--slo-ttft=1s", "--config-file={rules}"], "--slo-ttft: is of our own gate; with a file its section"),
+    ],
+)
+def test_a_bound_that_cannot_be_meant_is_refused(
+    tmp_path: Path, rules: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    code, _, said = replay(capsys, file_of(tmp_path, "[]"), *(word.format(rules=rules) for word in words))
+
+    assert code == 1
+    assert says in said
 
 
 @pytest.mark.parametrize(

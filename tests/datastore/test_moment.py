@@ -120,3 +120,14 @@ def test_the_work_is_bounded_however_many_are_kept() -> None:
     seen = told(receipts, now=100.0)
 
     assert (seen["span_s"], seen["routed_per_s"]) == (4.0, LOOKED_AT_MAX / 4)
+
+
+def test_who_waits_for_room_or_gave_up_waiting_has_gone_nowhere() -> None:
+    receipts = Receipts()
+    routed(receipts, "goes", at=99.0)
+    for name, outcome in ("waits", "open"), ("gone", "disconnected"):
+        receipts.add(receipt(name, 99.0, model=None, picked=None, outcome=outcome))
+    seen = told(receipts)
+
+    assert [row["name"] for row in seen["models"]] == ["m"]
+    assert {row["id"] for row in seen["rows"]} == {"goes", "waits", "gone"}

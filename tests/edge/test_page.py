@@ -14,7 +14,7 @@ from aiohttp import web
 
 from epp.datastore.receipts import Receipts
 from epp.director import Director
-from epp.domain import Receipt
+from epp.domain import GateView, Receipt
 from epp.edge import admin
 from epp.edge.admin import More, admin_app
 from epp.picking import Picking
@@ -128,6 +128,34 @@ async def test_a_click_says_why(tmp_path: Path) -> None:
     assert bars == 2  # one candidate, one endpoint
     assert address == f"#receipt={receipt.id}"
     assert errors == []
+
+
+async def test_a_refusal_for_want_of_room_says_what_the_gate_saw(tmp_path: Path) -> None:
+    served = Served()
+    receipt = await served.asks("nobody")
+    receipt.slo_ttft_s = 2.0
+    receipt.gate = GateView(0.5, 0.5, 3.0, True, ["10.0.0.1:8000"], [(4.0, 0.5, 0.0)], [3], [0])
+    async with opened(tmp_path, served, path=f"/#receipt={receipt.id}") as tab:
+        await tab.until("document.getElementById('receipt').open")
+        shown = await tab.text("#receipt-body")
+        errors = tab.errors
+
+    assert "Due in 2.00 s, its own prompt takes 0.50 s, after 3.00 s of prompts that waited before it." in shown
+    for text in ("10.0.0.1:8000", "4.00 s", "3 in flight, KV cache 50 % of the way to full"):
+        assert text in shown
+    assert errors == []
+
+
+async def test_on_a_phone_a_row_ends_with_its_outcome(tmp_path: Path) -> None:
+    served = Served()
+    receipt = await served.asks()
+    receipt.outcome, receipt.status = "completed", 200
+    async with opened(tmp_path, served) as tab:
+        await tab.look(width=390, height=844)
+        await tab.until("document.querySelectorAll('#rows tr').length === 1")
+        right = await tab.js("document.querySelector('#rows .outcome').getBoundingClientRect().right")
+
+    assert right <= 390
 
 
 async def test_the_keyboard_does_all_of_it(tmp_path: Path) -> None:

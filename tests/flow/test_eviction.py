@@ -44,19 +44,22 @@ def test_nobody_is_cut_off_for_who_may_be_shed_nor_where_that_would_not_help() -
 
 def test_no_more_are_told_before_those_have_ended_or_their_grace_is_over() -> None:
     over, evictions = pool("a"), Evictions(EVICT)
+    heard: list[tuple[str, float]] = []
+    evictions.over = lambda outcome, seconds: heard.append((outcome, seconds))
     all_ = [runs(over, 0, -1, n) for n in range(6)]
     for one in all_:
         evictions.add(one)
     first = evictions.choose(0, over.endpoints, 0.0)
     assert len(first) == evictions.pending == 2
     assert evictions.choose(0, over.endpoints, 1.0) == []
-    evictions.remove(first[0])
-    evictions.remove(first[0])
+    evictions.remove(first[0], 1.5)
+    evictions.remove(first[0], 1.5)
     second = evictions.choose(0, over.endpoints, 2.0)
 
     assert len(second) == 1
     assert second[0] not in first
     assert len(evictions.choose(0, over.endpoints, 50.0)) == 2
+    assert heard == [("confirmed", 1.5), ("lapsed", 50.0), ("lapsed", 48.0)]
 
 
 def test_a_gate_cuts_off_as_many_as_needed_and_lets_the_waiting_go_on() -> None:

@@ -1,4 +1,5 @@
-"""Gathers what `make test-kube` needs into one folder: an API server and its etcd, helm, Prometheus, and CRDs.
+"""Gathers what `make test-kube` needs into one folder: an API server, its controllers and its etcd, helm, Prometheus
+and its adapter, and CRDs.
 
 Everything is pinned: the servers by the module in `servers/`, the rest below, in versions that fit each other
 (Kubernetes 1.35 is within what Istio 1.29 and Gateway API 1.4 support). What is given is taken: the servers of
@@ -23,6 +24,7 @@ import yaml
 
 SERVERS = Path(__file__).with_name("servers")
 SERVER_NAMES = ("kube-apiserver", "etcd")
+CONTROLLERS = "kube-controller-manager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ TOOLS = {
     "helm": Tool(Module("helm.sh/helm/v3", "v3.20.2", "h1:binM4rvPx5DcNsa1sIt7UZi55lRbu3pZUFmQkSoRh48="), "cmd/helm"),
     "promtool": Tool(PROMETHEUS, "cmd/promtool", tags="remove_all_sd"),
     "prometheus": Tool(PROMETHEUS, "cmd/prometheus", tags="remove_all_sd"),
+    "prometheus-adapter": Tool(
+        Module("sigs.k8s.io/prometheus-adapter", "v0.12.0", "h1:e29A6BIwA/NKxPZeuamBMHJsvz0sSUXTb92Obg7RMV4="),
+        "cmd/adapter",
+    ),
 }
 # The guide's versions (helm/guide/versions.env); of the inference extension also one that has rewrites.
 GIE = Module("sigs.k8s.io/gateway-api-inference-extension", "v1.1.0", "h1:MqRYk+3LNUWB0MbTgTZVhmJGNDTvm8l3ze4MOlzR7MU=")
@@ -119,13 +125,16 @@ def main(folder: Path) -> None:
 
 
 def gather_servers(binaries: Path) -> None:
-    """kube-apiserver and etcd, given or built."""
+    """kube-apiserver and etcd, given or built; and the controllers, which are seldom beside those that are given."""
     given = os.environ.get("KUBEBUILDER_ASSETS")
     if given:
         for name in SERVER_NAMES:
             link(Path(given) / name, binaries / name)
-        return
-    build(binaries, *SERVER_NAMES, cwd=SERVERS, packages=("./...",), linking=stamp())
+        if (Path(given) / CONTROLLERS).is_file():
+            link(Path(given) / CONTROLLERS, binaries / CONTROLLERS)
+            return
+    names, packages = ((CONTROLLERS,), f"./{CONTROLLERS}") if given else ((*SERVER_NAMES, CONTROLLERS), "./...")
+    build(binaries, *names, cwd=SERVERS, packages=(packages,), linking=stamp())
 
 
 def stamp() -> str:
@@ -159,7 +168,8 @@ def build(binaries: Path, *names: str, cwd: Path, packages: tuple[str, ...], lin
     for name in names:  # what was linked before is not ours to write to
         (binaries / name).unlink(missing_ok=True)
     flags = ("-trimpath", "-buildvcs=false", f"-ldflags=-s -w {linking}")
-    go("build", *flags, "-o", f"{binaries}{os.sep}", *packages, cwd=cwd)
+    into = f"{binaries}{os.sep}" if len(names) > 1 else str(binaries / names[0])  # else called as its package is
+    go("build", *flags, "-o", into, *packages, cwd=cwd)
 
 
 def link(given: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""A real API server with its etcd, on loopback, for tests. Nothing else of a cluster runs.
+"""A real API server with its etcd, on loopback, for tests. Nothing else of a cluster runs (but see `scaling.py`).
 
 No controller and no scheduler: a pod stays Pending without an address until a test writes its status; a Deployment
 makes no pods; a deleted namespace stays Terminating; owners' objects are not collected; no ServiceAccount appears by
@@ -37,6 +37,7 @@ class Cluster:
         self.authority = authority.file
         self._server = authority.server()
         self.admin = authority.user("admin", "system:masters")  # whom RBAC never asks
+        self._front = authority.user("aggregator", "tests")  # as whom it asks API servers that stand behind it
         self._data = folder / "etcd"
         self._signing = signing_key(folder / "service-accounts.key")
 
@@ -87,6 +88,7 @@ class Cluster:
     async def start_api(self) -> None:
         """The API server, on the same port every time, over the same etcd."""
         certificate, key = self._server
+        front, front_key = self._front
         self._api = Child(
             [
                 str(self._binaries / "kube-apiserver"),
@@ -100,6 +102,13 @@ class Cluster:
                 f"--tls-private-key-file={key}",
                 f"--client-ca-file={self.authority}",
                 "--authorization-mode=RBAC",
+                f"--requestheader-client-ca-file={self.authority}",
+                "--requestheader-allowed-names=aggregator",
+                "--requestheader-username-headers=X-Remote-User",
+                "--requestheader-group-headers=X-Remote-Group",
+                "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+                f"--proxy-client-cert-file={front}",
+                f"--proxy-client-key-file={front_key}",
                 f"--service-account-issuer={ISSUER}",
                 f"--service-account-key-file={self._signing}",
                 f"--service-account-signing-key-file={self._signing}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -17,13 +18,15 @@ REASON = "no API server here, so the tests against a real one wait; `make test-k
 
 @pytest.mark.skipif(not ASSETS, reason=REASON)
 def test_everything_that_the_tests_need_is_there(assets: Path) -> None:
-    commands = {name: ["--version"] for name in (*gathering.SERVER_NAMES, "promtool", "prometheus")} | {
-        "helm": ["version"]
+    commands = {name: ["--version"] for name in (*gathering.SERVER_NAMES, gathering.CONTROLLERS, "promtool")} | {
+        "prometheus": ["--version"],
+        "helm": ["version"],
     }
     for name, words in commands.items():
         told = subprocess.run([assets / "bin" / name, *words], capture_output=True, timeout=60, check=False)
 
         assert told.returncode == 0, name
+    assert os.access(assets / "bin" / "prometheus-adapter", os.X_OK), "it has no way to tell its version"
     wanted = {
         f"{plural}.{manifests.renamed_group or manifests.group}.json"
         for manifests in gathering.MANIFESTS

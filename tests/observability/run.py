@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
 
+from aiohttp import web
+
 from epp.cli.quickstart import CONFIG
+from epp.edge.http2 import frames
 from tests.e2e.client import Site, chat
 from tests.observability.prometheus import Prometheus
 
@@ -23,6 +28,7 @@ PROMPTS = (
 )
 STREAMS = {"stream": True, "stream_options": {"include_usage": True}}
 RUSH = 60
+PINGS = 2000  # `pings_burst` is half of that
 RUSHES_MAX = 5
 STRANGERS = 12
 LONG = "the quick brown fox jumps over the lazy dog and thinks about it " * 1600  # about 100 KB, 25,000 tokens
@@ -44,6 +50,8 @@ class Run:
         await self._talk(rounds=2)
         await self._rush()
         self.config.write_text("version: v0.3\nrouting: {decisions: [{name: bad, rules: 5}]}\n")
+        await self._a_gateway_misbehaves()
+        await self._an_engine_is_not_understood(prometheus)
         await self._one_model_dies()
         await prometheus.until('onehop_reload_total{file="semantic", result="failure"} > 0')
         await prometheus.until("onehop_endpoint_reachable == 0")
@@ -87,6 +95,39 @@ class Run:
         for _ in range(40):  # until the dead ones are left out, and the other model answers
             await self._ask("death", "auto", PROMPTS[0])
             await asyncio.sleep(0.1)
+
+    async def _a_gateway_misbehaves(self) -> None:
+        """A connection of its own that sends more PINGs than any gateway has reason to."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.site.stack.grpc_port)
+        with contextlib.suppress(ConnectionError):
+            writer.write(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, b""))
+            writer.write(frames.frame(frames.PING, 0, 0, b"whatever") * PINGS)
+            await writer.drain()
+            await reader.read()  # until it is closed
+        writer.close()
+
+    async def _an_engine_is_not_understood(self, prometheus: Prometheus) -> None:
+        """A server that calls something else metrics, listed beside the others for a while."""
+
+        async def nonsense(_: web.Request) -> web.Response:
+            return web.Response(text="{ neither an exposition nor JSON")
+
+        app = web.Application()
+        for path in ("/metrics", "/v1/models"):
+            app.router.add_get(path, nonsense)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            file = self.site.stack.write_discovery()
+            listed = json.loads(file.read_text())
+            listed["endpoints"].append({"name": "odd-0", "address": "127.0.0.1", "port": runner.addresses[0][1]})
+            file.write_text(json.dumps(listed))
+            for source in ("metrics-data-source", "models-data-source"):
+                await prometheus.until(f'llm_d_epp_datalayer_extract_errors_total{{source_type="{source}"}} > 0')
+        finally:
+            self.site.stack.write_discovery()
+            await runner.cleanup()
 
     async def _ask(
         self, act: str, model: str, text: str, stream: bool = False, *, tenant: str = "", simulate: str = ""

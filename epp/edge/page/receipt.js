@@ -1,6 +1,6 @@
 // One receipt, drawn: what was asked and decided, the candidates and the endpoints with their scores, and where time went.
 
-import { bar, make, seconds, words } from "./dom.js";
+import { bar, make, percent, seconds, words } from "./dom.js";
 
 export function draw(receipt) {
   return [
@@ -8,6 +8,7 @@ export function draw(receipt) {
     facts(receipt),
     ...part("Candidates", candidates(receipt)),
     ...part(endpointsTitle(receipt), endpoints(receipt)),
+    ...part("What the gate saw: seconds until its prompt would have begun", gate(receipt)),
     ...part("Where the time went", times(receipt)),
     receipt.id === "dry-run"
       ? make("p", { className: "hint" }, "A dry run: nothing was sent, stored or logged; it knows no queue and no spill.")
@@ -31,6 +32,7 @@ function facts(receipt) {
     ["asked for", [receipt.asked_model ?? "no model", receipt.rewrite && `rewritten by ${receipt.rewrite}`]],
     ["request", [receipt.request_id !== "dry-run" && receipt.request_id, receipt.pool && `pool ${receipt.pool}`,
       `tenant ${receipt.tenant}`, receipt.objective && `objective ${receipt.objective}`, `priority ${receipt.priority}`]],
+    ["trace", [receipt.trace_id]],
     ["signals", [...signals(receipt.signals ?? {}), `classification ${receipt.classification}`]],
     ["decision", [receipt.decision]],
     ["spill", [spill(receipt.spill)]],
@@ -80,6 +82,22 @@ function candidates(receipt) {
     number: each.margin === 1 ? "–" : each.quality.toFixed(2),
     note: each.excluded ? `left out: ${words(each.reason)}` : each.margin === 1 ? "the default, where nobody else can answer" : "",
   })));
+}
+
+function gate(receipt) {
+  const rows = receipt.gate?.endpoints ?? [];
+  if (!rows.length) return null;
+  const longest = Math.max(1e-9, receipt.slo_ttft_s ?? 0, ...rows.map((row) => row.wait_s));
+  const before = receipt.gate.before_s ? `, after ${seconds(receipt.gate.before_s)} of prompts that waited before it` : "";
+  return make("div", {},
+    make("p", { className: "hint" }, `Due in ${seconds(receipt.slo_ttft_s)}, its own prompt takes ${seconds(receipt.gate.own_s)}${before}.`),
+    chart(rows.map((row) => ({
+      name: row.address,
+      parts: [[row.wait_s / longest, "warm"]],
+      number: seconds(row.wait_s),
+      note: [`${row.inflight_requests} in flight`, row.full > 0 && `KV cache ${percent(row.full)} of the way to full`,
+        row.pace_s > 0 && `${seconds(row.pace_s)} a token`].filter(Boolean).join(", "),
+    }))));
 }
 
 const inSeconds = (row) => row.details && "prefill_s" in row.details;
