@@ -59,6 +59,11 @@ class Drive:
         self._cancel_requests = 0
         self._is_done = False
 
+    @property
+    def is_parked(self) -> bool:
+        """Whether it waits for `go_on`."""
+        return self._parked
+
     def start(self) -> None:
         """The first step."""
         self._step()
