@@ -69,6 +69,7 @@ class Connection:
         self.events: list[Event] = []
         self.streams: dict[int, Http2Stream] = {}
         self.last_id = 0
+        self.pinged = False  # whether an answer to a PING is among what `take` gives; for whoever serves to take back
         self.ready = False  # whether the peer's preface and first settings are here
         self.lost = False
         self.peer_leaves = False
@@ -326,6 +327,7 @@ class Connection:
         if not self._pings.spend(self._now):
             raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many pings", "pings_burst")
         self._control(frames.frame(frames.PING, frames.ACK, 0, payload))
+        self.pinged = True
 
     def _on_goaway(self, _: int, stream_id: int, payload: bytes) -> None:
         if stream_id:

@@ -1,7 +1,8 @@
 """One connection as asyncio sees it: the socket's bytes into `Connection`, its events to the calls, their answers back.
 
-Everything that follows from one read is answered in one write. What calls say at other times is sent at the end of
-the loop's turn, also in one. Must stay true: while the socket takes nothing, nothing is given to it; whatever ends the
+What follows from one read is answered in one write, but a PING before any work, and many calls in between: a gateway
+ends a connection on which it hears nothing. What calls say at other times is sent at the end of the loop's turn, also
+in one. Must stay true: while the socket takes nothing, nothing is given to it; whatever ends the
 connection, every call on it is told.
 """
 
@@ -27,6 +28,7 @@ from epp.edge.status import Code
 
 LOOKS = 4  # at a connection, in the shortest of its times
 LOOK_S_MAX, LOOK_S_MIN = 5.0, 0.005
+EVENTS_A_WRITE = 32  # of one read
 WRITE_BYTES_HIGH = 262_144  # more than that the socket is not given before it has taken it
 LINGER_S = 2.0  # for the last bytes of a connection to be taken
 _ALIVE, _LEAVE = b"alive? \0", b"leaving\0"
@@ -66,6 +68,7 @@ class Link(Protocol):
         self._timer: TimerHandle | None = None
         self._heard_at = self._taken_at = now
         self._asked_at: float | None = None
+        self._doubted = False
         self._leaving_at: float | None = None
         self._closing_at: float | None = None
 
@@ -90,6 +93,7 @@ class Link(Protocol):
         """Bytes from the peer, and everything that follows from them."""
         self._heard_at = now = self._loop.time()
         self._asked_at = None
+        self._doubted = False
         if self._first:
             self._begin(data)
         if self._secure is not None:
@@ -192,11 +196,16 @@ class Link(Protocol):
         self._settling = True
         connection = self._connection
         try:
+            if connection.pinged:
+                connection.pinged = False
+                self._write(self._loop.time() if now is None else now)
             while True:
                 while connection.events:
                     events, connection.events = connection.events, []
-                    for event in events:
+                    for count, event in enumerate(events, 1):
                         self._on(event)
+                        if count % EVENTS_A_WRITE == 0:
+                            self._write(self._loop.time())
                 if not self._write(self._loop.time() if now is None else now):
                     break
         finally:
@@ -295,6 +304,8 @@ class Link(Protocol):
         times = [limits.preface_s, limits.keepalive_s, limits.keepalive_timeout_s, limits.stall_s]
         times += [time for time in (self._age_s, limits.age_grace_s) if time]
         every = max(LOOK_S_MIN, min(LOOK_S_MAX, min(times) / LOOKS))
+        if self._doubted:  # the answer may lie in the socket, while this loop was busy: it reads before it looks again
+            every = LOOK_S_MIN
         self._timer = self._loop.call_later(every, self._looked)
 
     def _looked(self) -> None:
@@ -320,12 +331,22 @@ class Link(Protocol):
     def _keep_alive(self, now: float) -> None:
         """Ask who says nothing whether it is there; a peer that went without a word keeps its streams otherwise."""
         if self._asked_at is not None:
-            if now - self._asked_at > self._limits.keepalive_timeout_s:
+            if now - self._asked_at <= self._patience_s():
+                return
+            if self._doubted:
                 self._end(ErrorCode.NO_ERROR, "keepalive_timeout_s")
-        elif now - self._heard_at > self._limits.keepalive_s:
+            self._doubted = True
+        elif now - self._heard_at > self._limits.keepalive_s and not self._connection.outbound.held:
             self._asked_at = now
             self._connection.ping(_ALIVE)
             self._settle()
+
+    def _patience_s(self) -> float:
+        """For the answer to a PING, which stands behind what the socket has not taken."""
+        limits, transport = self._limits, self._transport
+        if transport is not None and transport.get_write_buffer_size():
+            return max(limits.keepalive_timeout_s, limits.stall_s)
+        return limits.keepalive_timeout_s
 
     def _grow_old(self, now: float) -> None:
         """Make way after a time, so that load spreads over replicas that came later."""

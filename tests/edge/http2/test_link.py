@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import select
+import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
+import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hpack import Encoder
 
@@ -213,6 +217,99 @@ async def test_who_does_not_answer_is_gone_with_its_calls() -> None:
 
         assert site.ended == ["cancelled"]
         assert site.counts.breaches == {"keepalive_timeout_s": 1}
+
+
+def _said(raw: socket.socket, what: bytes) -> bool:
+    """Whether a socket has brought this."""
+    return bool(select.select([raw], [], [], 0)[0]) and what in raw.recv(1 << 20, socket.MSG_PEEK)
+
+
+def test_an_answer_that_lies_unread_while_the_loop_is_busy_counts() -> None:
+    """uvloop calls what time brings between a long piece of work and the reading of what came meanwhile."""
+
+    async def busy() -> dict[str, int]:
+        async def work(read: Read, write: Write) -> None:
+            await read()
+            quiet.sendall(frames.frame(frames.PING, frames.ACK, 0, b"alive? \0"))
+            time.sleep(0.2)  # noqa: ASYNC251  # nothing of this loop goes on
+
+        async with serving(method=work, keepalive_s=0.1, keepalive_timeout_s=0.1) as site:
+            with socket.create_connection(("127.0.0.1", site.server.port)) as quiet:
+                quiet.sendall(frames.PREFACE + frames.settings({}) + frames.SETTINGS_ACK)
+                quiet.setblocking(False)
+                await until(lambda: _said(quiet, b"alive?"))
+                other = await Client.connected(site)
+                other.call()
+                await other.frame(frames.HEADERS)
+                await asyncio.sleep(0.05)
+                other.close()
+        return site.counts.breaches
+
+    assert uvloop.run(busy()) == {}
+
+
+async def test_who_takes_slowly_what_waits_is_not_asked_for_more() -> None:
+    """Our PING would stand behind what the socket does not take: no answer to it can come."""
+
+    async def pour(read: Read, write: Write) -> None:
+        while True:
+            await write(BIG)
+
+    async with serving(method=pour, keepalive_s=0.03, keepalive_timeout_s=0.03, stall_s=60.0) as site:
+        client = await Client.connected(site, window=frames.WINDOW_LARGEST)
+        client.say(frames.window_update(0, frames.WINDOW_LARGEST - 65_535))
+        client.call()
+        await asyncio.sleep(0.3)
+        left = site.counts.open
+        client.close()
+
+        assert left == 1
+        assert site.counts.breaches == {}
+
+
+async def test_a_ping_is_answered_before_the_work_that_came_with_it() -> None:
+    """Gateways end a connection whose answer to a PING is late, and every request on it."""
+    answered: list[bool] = []
+
+    async def work(read: Read, write: Write) -> None:
+        await read()
+        answered.append(_said(raw, b"are you?"))
+
+    async with serving(method=work) as site:
+        with socket.create_connection(("127.0.0.1", site.server.port)) as raw:
+            block = Encoder().encode([*HEADERS.items()])
+            raw.sendall(
+                frames.PREFACE
+                + frames.settings({})
+                + frames.frame(frames.HEADERS, frames.END_HEADERS, 1, block)
+                + frames.frame(frames.DATA, frames.END_STREAM, 1, EMPTY)
+                + frames.frame(frames.PING, 0, 0, b"are you?")
+            )
+            await until(lambda: answered)
+
+    assert answered == [True]
+
+
+async def test_long_work_for_many_holds_up_no_answer_to_the_first() -> None:
+    order: list[str] = []
+
+    async def work(read: Read, write: Write) -> None:
+        order.append("call")
+        await write(b"answer")
+        if _said(raw, b"answer"):
+            order.append("heard")
+
+    async with serving(method=work) as site:
+        with socket.create_connection(("127.0.0.1", site.server.port)) as raw:
+            encoder = Encoder()
+            raw.sendall(frames.PREFACE + frames.settings({}))
+            await until(lambda: select.select([raw], [], [], 0)[0])
+            raw.recv(1 << 20)
+            blocks = [encoder.encode([*HEADERS.items()]) for _ in range(100)]
+            raw.sendall(b"".join(frames.frame(frames.HEADERS, 5, 2 * n + 1, block) for n, block in enumerate(blocks)))
+            await until(lambda: len(order) > 100)
+
+    assert 0 < order.index("heard") < 90
 
 
 async def test_who_takes_nothing_for_long_is_cut_off() -> None:
