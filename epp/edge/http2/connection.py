@@ -153,8 +153,7 @@ class Connection:
         self._window -= size
         # Given back at once: what one stream does not read must not hold up the others. So it never runs out, either.
         if self._window <= self.limits.connection_window_bytes >> 1:
-            self.outbound.control(frames.window_update(0, self.limits.connection_window_bytes - self._window))
-            self._window = self.limits.connection_window_bytes
+            self.tell_received(1)
         if flags & frames.PADDED:
             at, stop = _unpadded(data, at, stop)
         stream = self.streams.get(stream_id)
@@ -418,6 +417,13 @@ class Connection:
         """End a stream without an answer."""
         if self._forget(stream, Closed.BY_US):
             self.outbound.control(frames.reset(stream.id, code))
+
+    def tell_received(self, at_least: int) -> None:
+        """Give the connection's window back now, if so many bytes of it are used."""
+        used = self.limits.connection_window_bytes - self._window
+        if used >= at_least and not self.lost:
+            self.outbound.control(frames.window_update(0, used))
+            self._window += used
 
     def ping(self, data: bytes) -> None:
         """Ask whether the peer is there; eight bytes that come back as a `Pong`."""

@@ -1,15 +1,16 @@
 """One connection as asyncio sees it: the socket's bytes into `Connection`, its events to the calls, their answers back.
 
-What follows from one read is answered in one write, but a PING before any work, and many calls in between: a gateway
-ends a connection on which it hears nothing. What calls say at other times is sent at the end of the loop's turn, also
-in one. Must stay true: while the socket takes nothing, nothing is given to it; whatever ends the
+What follows from one read is answered in one write, but a PING before any work, and many calls in between; and large
+bodies are acknowledged as they are read: a gateway whose PING stands behind them ends a connection on which it hears
+nothing (Envoy waits on for as long as frames of any kind come). What calls say at other times is sent at the end of the
+loop's turn, also in one. Must stay true: while the socket takes nothing, nothing is given to it; whatever ends the
 connection, every call on it is told.
 """
 
 from __future__ import annotations
 
 import ssl
-from asyncio import AbstractEventLoop, Protocol, TimerHandle, Transport
+from asyncio import AbstractEventLoop, TimerHandle, Transport
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ from epp.edge.status import Code
 LOOKS = 4  # at a connection, in the shortest of its times
 LOOK_S_MAX, LOOK_S_MIN = 5.0, 0.005
 EVENTS_A_WRITE = 32  # of one read
+READ_BYTES_FULL = 200_000  # uvloop's buffer, nearly: after that it reads on, 32 times, before it looks at others
+# Of bodies that nothing is answered to yet: after so much and so long the peer hears that they are read.
+UNTOLD_BYTES_MAX, UNTOLD_S_MAX = 65_536, 0.1
 WRITE_BYTES_HIGH = 262_144  # more than that the socket is not given before it has taken it
 LINGER_S = 2.0  # for the last bytes of a connection to be taken
 _ALIVE, _LEAVE = b"alive? \0", b"leaving\0"
@@ -47,8 +51,11 @@ class Served:
     detects: bool = False
 
 
-class Link(Protocol):
-    """One connection. `left` is told when it is gone; `age_s` is how old it may get (0: as old as it likes)."""
+class Link:
+    """One connection. `left` is told when it is gone; `age_s` is how old it may get (0: as old as it likes).
+
+    An asyncio protocol in all but its base class: without one, the compiled form of it is a native class.
+    """
 
     def __init__(
         self, served: Served, loop: AbstractEventLoop, left: Callable[[Link], None], age_s: float = 0.0
@@ -92,6 +99,8 @@ class Link(Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer, and everything that follows from them."""
         self._heard_at = now = self._loop.time()
+        if len(data) >= READ_BYTES_FULL:
+            self._take_turns()
         self._asked_at = None
         self._doubted = False
         if self._first:
@@ -107,6 +116,8 @@ class Link(Protocol):
                 self._close()
                 return
         self._connection.receive(data, now)
+        if now - self._taken_at > UNTOLD_S_MAX:
+            self._connection.tell_received(UNTOLD_BYTES_MAX)
         self._settle(now)
 
     def eof_received(self) -> bool:
@@ -179,6 +190,16 @@ class Link(Protocol):
         contexts = self._served.contexts
         if contexts is not None and not (self._served.detects and data[0] != HANDSHAKE_BYTE):
             self._secure = Secure(contexts())
+
+    def _take_turns(self) -> None:
+        """Other connections are read before this one is again, and time goes on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _settle_soon(self) -> None:
         if not (self._settling or self._settles_soon):

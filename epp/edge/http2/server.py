@@ -7,6 +7,7 @@ import socket
 from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import Any
 
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.link import Link, Served
@@ -91,7 +92,7 @@ class NativeServer:
         while any(link.streams or not idle for link in self._links) and clock() < ends:
             await asyncio.sleep(POLL_S)
 
-    def _link(self, served: Served) -> asyncio.BaseProtocol:
+    def _link(self, served: Served) -> Any:
         if len(self._links) >= self._connections_max:
             self._served.tally.breached("connections_max")
             return _TurnedAway()
