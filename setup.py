@@ -10,7 +10,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-HTTP2 = "answers budget call connection drive events frames head inbound link outbound stream"
+HTTP2 = "answers blocks bounds budget call closed connection drive events frames head inbound link outbound stream"
 COMPILED = [
     *(f"epp/edge/http2/{name}.py" for name in HTTP2.split()),
     *(str(path) for path in sorted(Path("epp/protocol").glob("*.py")) if path.stem != "__init__"),
