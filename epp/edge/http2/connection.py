@@ -218,6 +218,8 @@ class Connection:
         stream = self.streams.get(stream_id)
         if stream is None:
             self._bounds.idle()
+            if self._closed.how(stream_id) is Closed.BY_US:  # nothing can be under way after this
+                self._closed.remember(stream_id, Closed.BY_RESET)
             return
         if not stream.headed:
             self._bounds.reset()
