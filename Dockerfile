@@ -9,13 +9,13 @@
 #
 # Python packages are pinned by constraints.txt. No image has been built by our tests, which have no Docker engine:
 # helm/image_size.py installs what this file installs, in pure Python, and says how large it is.
-# The request path is compiled (setup.py); --build-arg COMPILE=0 leaves it in pure Python, and needs no compiler.
+# --build-arg COMPILE=1 compiles the message path (setup.py; decision 0016): play make test-compiled before you ship it.
 ARG BASE=python:3.12-slim
 ARG DIGEST=
 
 FROM ${BASE}${DIGEST} AS build
 WORKDIR /src
-ARG COMPILE=1
+ARG COMPILE=0
 RUN if [ "$COMPILE" = 1 ]; then apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev; fi
 # No pip inside the environment: it is what the image ships.
 RUN python -m venv --without-pip /opt/onehop

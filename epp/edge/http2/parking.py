@@ -1,4 +1,4 @@
-"""How a coroutine waits for `Drive.go_on`. Apart and never compiled: only an interpreted generator is awaited by all."""
+"""How a coroutine waits for `Drive.go_on`. Apart, not compiled: only an interpreted generator is awaited by all."""
 
 from __future__ import annotations
 
