@@ -9,7 +9,7 @@
 #
 # Python packages are pinned by constraints.txt. No image has been built by our tests, which have no Docker engine:
 # helm/image_size.py installs what this file installs, in pure Python, and says how large it is.
-# --build-arg COMPILE=1 compiles the message path (setup.py; decision 0016): play make test-compiled before you ship it.
+# --build-arg COMPILE=1 compiles the message path (setup.py; decision 0016): not to be shipped yet.
 ARG BASE=python:3.12-slim
 ARG DIGEST=
 

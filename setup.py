@@ -14,7 +14,7 @@ HTTP2 = "answers blocks bounds budget call closed connection drive events frames
 COMPILED = [
     *(f"epp/edge/http2/{name}.py" for name in HTTP2.split()),
     *(str(path) for path in sorted(Path("epp/protocol").glob("*.py")) if path.stem != "__init__"),
-    *(f"epp/edge/{name}.py" for name in ("methods", "processor", "stream")),
+    *(f"epp/edge/{name}.py" for name in ("methods", "stream")),
 ]
 
 
