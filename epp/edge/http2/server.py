@@ -60,6 +60,7 @@ class NativeServer:
     async def adopt(self, accepted: socket.socket, methods: Methods) -> asyncio.BaseProtocol:
         """Serve a connection that somebody else has accepted, with methods of its own."""
         served = replace(self._served, methods=methods)
+        link: asyncio.BaseProtocol
         _, link = await asyncio.get_running_loop().connect_accepted_socket(partial(self._link, served), accepted)
         return link
 
