@@ -18,6 +18,27 @@ Method = Callable[[Read, Write], Coroutine[Any, Any, None]]
 Methods = Mapping[str, Method]
 
 
+# What answers a message in the very call that brings it: its replies, or None where the message is to be read.
+Passing = Callable[[bytes], list[bytes] | None]
+
+
+class Reading:
+    """A `Read` that lets whoever waits in it look at messages as they come, without being woken for those it answers.
+
+    Of `passing` is asked only while somebody waits, nothing waits to be read, and the answer is not held up. What it
+    raises is raised where the message would have been read.
+    """
+
+    __slots__ = ("passing",)
+
+    def __init__(self) -> None:
+        self.passing: Passing | None = None
+
+    async def __call__(self) -> bytes | None:
+        """The next message, None at the end."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The largest message in each direction, and how many streams may be open at once."""

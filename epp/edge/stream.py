@@ -14,11 +14,11 @@ from traceback import format_tb
 
 from epp.domain import Reason, Refused
 from epp.edge.deciding import Counts, Decides
-from epp.edge.methods import Disconnected, Read, Write
+from epp.edge.methods import Disconnected, Read, Reading, Write
 from epp.edge.tracing import Trace, Tracer
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
-from epp.protocol.codec import BadMessage, decode, encode
+from epp.protocol.codec import BadMessage, decode, encode, is_of_response
 from epp.protocol.exchange import Buffers, Exchange
 from epp.protocol.messages import (
     Body,
@@ -97,6 +97,8 @@ class Stream:
         """Until the peer ends the stream. Raises `BadMessage` for what is no ext_proc message or out of order."""
         self._began = self._now()
         outcome, code = "error", "Internal"
+        if isinstance(read, Reading):
+            read.passing = self._passing
         try:
             while await self._step(read, write):
                 pass
@@ -152,6 +154,13 @@ class Stream:
         for reply in replies:
             await write(encode(reply))
         return more
+
+    def _passing(self, data: bytes) -> list[bytes] | None:
+        """The replies to a message of the response, which nothing holds up; None for any other."""
+        if self._interruptible is not None or not is_of_response(data):
+            return None
+        event = decode(data)
+        return [encode(reply) for reply in self._respond(event)] if event.side is Side.RESPONSE else None
 
     async def _next(self, read: Read) -> bytes | None:
         """The next message; Refused when a body stands still. Other waits are for the gateway to end.

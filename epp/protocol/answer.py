@@ -42,10 +42,10 @@ class AnswerReader:
     def see(self, event: Event) -> list[Event]:
         """The event, or what it becomes: restored bytes, and what was held back before the trailers."""
         match event:
+            case Body():  # first, as the most
+                return [self._body(event)]
             case Headers():
                 self._begin(event)
-            case Body():
-                return [self._body(event)]
             case Trailers() if self._restorer is not None:
                 return [Body(Side.RESPONSE, self._restorer.feed(b"", end=True), False), event]
         return [event]

@@ -26,10 +26,10 @@ from epp.protocol.messages import (
     Side,
     TrailersReply,
 )
-from epp.protocol.reading import decode
+from epp.protocol.reading import decode, is_of_response
 from epp.protocol.wire import field, nested, varint
 
-__all__ = ["BadMessage", "decode", "encode"]
+__all__ = ["BadMessage", "decode", "encode", "is_of_response"]
 
 _DOUBLE = Packed("<d")
 # By side: the tags of what answers headers and bodies, of a piece that goes on, innermost first, and whole trailers.

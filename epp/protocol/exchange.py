@@ -320,6 +320,8 @@ class Exchange:
         if self.state is State.CLOSED:
             return []
         match event:
+            case Body():  # first, as the most
+                return [] if self._response_ended else self._response_body(event)
             case Headers():
                 if self._response_begun:
                     raise BadMessage("response headers come once, and first")
@@ -330,8 +332,6 @@ class Exchange:
                 remove = ("content-length",) if self._length_may_change else ()
                 edits = Edits(extra, remove) if extra or remove else NO_EDITS
                 return [HeadersReply(Side.RESPONSE, edits, self._override)]
-            case Body():
-                return [] if self._response_ended else self._response_body(event)
             case Trailers():
                 self._response_ended = True
                 return [TrailersReply(Side.RESPONSE)]

@@ -21,6 +21,7 @@ from protos.gen import ext_proc_pb2 as pb
 
 _SIDES = {0x12: Side.REQUEST, 0x1A: Side.RESPONSE, 0x22: Side.REQUEST, 0x2A: Side.RESPONSE}  # of headers and bodies
 _BODY_TAGS = (0x22, 0x2A)
+_OF_RESPONSE = (b"\x1a", b"\x2a", b"\x32")
 # Beside headers and bodies stands what the gateway is configured to tell: so many of these are remembered, so long.
 _KNOWN_MAX, _KNOWN_BYTES_MAX = 1024, 1024
 
@@ -38,6 +39,11 @@ class _Beside:
 
 _NOTHING = _Beside()
 _known: dict[bytes, _Beside] = {}
+
+
+def is_of_response(data: bytes) -> bool:
+    """Whether a message begins as those of a response do; `decode` tells what it is."""
+    return data[:1] in _OF_RESPONSE
 
 
 def decode(data: bytes) -> Event:

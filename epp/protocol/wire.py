@@ -129,8 +129,17 @@ def _remember(field: bytes, name: str, value: str) -> None:
 
 def _length(data: bytes, at: int) -> tuple[int, int]:
     """A length and where what it measures begins; no place at all where it is none."""
+    size = len(data)
+    if at < size:
+        first = data[at]
+        if first < 128:
+            return first, at + 1
+        if at + 1 < size:
+            second = data[at + 1]
+            if second < 128:  # so far nearly all
+                return first & 0x7F | second << 7, at + 2
     length = shift = 0
-    for position in range(at, min(at + 5, len(data))):
+    for position in range(at, min(at + 5, size)):
         byte = data[position]
         length |= (byte & 0x7F) << shift
         if byte < 128:

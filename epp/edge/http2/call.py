@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from asyncio import AbstractEventLoop, CancelledError, TimerHandle
 from collections import deque
-from typing import Protocol
+from typing import Protocol, final
 
-from epp.edge.http2.drive import Drive, parked
+from epp.edge.http2.drive import Drive
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.limits import Http2Limits
+from epp.edge.http2.parking import parked
 from epp.edge.http2.stream import Http2Stream
-from epp.edge.methods import Disconnected, Method
+from epp.edge.methods import Disconnected, Method, Passing, Reading
 from epp.edge.status import Code, Failed
 
 log = logging.getLogger(__name__)
@@ -33,14 +34,17 @@ class Way(Protocol):
         """The end without an answer."""
 
 
-class Call:
+@final
+class Call(Reading):
     """Runs `method` for one stream. Between `come`, `end` and `drained` it runs on in those very calls."""
 
     __slots__ = (
         "_drive",
+        "_failure",
         "_gone",
         "_inbox",
         "_is_over",
+        "_reads",
         "_send_bytes_max",
         "_status",
         "_stream",
@@ -52,16 +56,19 @@ class Call:
     def __init__(
         self, stream: Http2Stream, way: Way, method: Method, loop: AbstractEventLoop, limits: Http2Limits
     ) -> None:
+        super().__init__()
         self._stream = stream
         self._way = way
         self._send_bytes_max = limits.send_bytes_max
         self._unsent_bytes_max = limits.unsent_bytes_max
         self._inbox: deque[bytes] = deque()
+        self._reads = False
+        self._failure: Exception | None = None
         self._is_over = False
         self._gone = False
         self._status: tuple[Code, str] | None = None
         self._timer: TimerHandle | None = None
-        self._drive = Drive(method(self._read, self._write), loop, self._ended)
+        self._drive = Drive(method(self, self._write), loop, self._ended)
         if stream.head.timeout_s is not None:
             self._timer = loop.call_later(stream.head.timeout_s, self.stop, Code.DEADLINE_EXCEEDED, "too late")
 
@@ -71,6 +78,8 @@ class Call:
 
     def come(self, message: bytes) -> None:
         """The next message."""
+        if self._reads and self.passing is not None and self._passed(self.passing, message):
+            return
         self._inbox.append(message)
         self._drive.go_on()
 
@@ -95,12 +104,36 @@ class Call:
             self._status = (code, text)
             self._drive.cancel()
 
-    async def _read(self) -> bytes | None:
+    def _passed(self, passing: Passing, message: bytes) -> bool:
+        """Whether the message was answered without waking who waits for it, or failed and woke them with that."""
+        stream = self._stream
+        if self._inbox or not self._drive.is_parked or stream.unsent > self._unsent_bytes_max:
+            return False
+        try:
+            replies = passing(message)
+            if replies is None:
+                return False
+            self._way.read(stream, len(message))
+            for reply in replies:
+                self._send(reply)
+        except Exception as failure:
+            self._failure = failure
+            self._drive.go_on()
+        return True
+
+    async def __call__(self) -> bytes | None:
+        """The next message, None at the end."""
         inbox = self._inbox
         while not inbox:
             if self._is_over:
                 return None
-            await parked()
+            self._reads = True
+            try:
+                await parked()
+            finally:
+                self._reads = False
+            if self._failure is not None:
+                raise self._failure
         message = inbox.popleft()
         self._way.read(self._stream, len(message))
         return message
@@ -108,12 +141,14 @@ class Call:
     async def _write(self, message: bytes) -> None:
         if self._gone:
             raise Disconnected
+        self._send(message)
+        while self._stream.unsent > self._unsent_bytes_max:
+            await parked()
+
+    def _send(self, message: bytes) -> None:
         if len(message) > self._send_bytes_max:
             raise Failed(Code.RESOURCE_EXHAUSTED, f"an answer of more than {self._send_bytes_max} bytes")
-        stream = self._stream
-        self._way.send(stream, message)
-        while stream.unsent > self._unsent_bytes_max:
-            await parked()
+        self._way.send(self._stream, message)
 
     def _ended(self, error: BaseException | None) -> None:
         if self._timer is not None:

@@ -7,11 +7,13 @@ once (`Reset`, or by our own `finish`). Both windows are kept to the byte, and s
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from struct import Struct
 
 from epp.edge.http2 import answers, frames
+from epp.edge.http2.blocks import Block, depends_on, fragment_of, unpadded
+from epp.edge.http2.bounds import Bounds, Fatal
 from epp.edge.http2.budget import Budget
+from epp.edge.http2.closed import Closed, ClosedStreams
 from epp.edge.http2.events import Broken, Drained, Ended, Event, Lost, Opened, Pong, Reset
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.head import BadBlock, Head, HeadReader, TooLarge
@@ -21,41 +23,9 @@ from epp.edge.http2.outbound import Outbound
 from epp.edge.http2.stream import Http2Stream
 from epp.edge.status import Code
 
-CLOSED_MAX = 1_000  # streams whose end is remembered, for frames that were under way
 FREE_WINDOW_UPDATES = 2  # for each DATA frame of ours
 _NUMBER = Struct(">L")
 _SETTING = frames.SETTING
-
-
-class Closed(Enum):
-    """How a stream ended that is no more."""
-
-    BY_US = auto()  # what is still under way is ignored
-    BY_RESET = auto()  # the peer's
-    BY_BOTH = auto()
-
-
-class Fatal(Exception):
-    """The connection cannot go on."""
-
-    def __init__(self, code: ErrorCode, why: str, bound: str | None = None) -> None:
-        super().__init__(why)
-        self.code = code
-        self.why = why
-        self.bound = bound
-
-
-class _Block:
-    """A header block whose frames are still coming."""
-
-    __slots__ = ("end_stream", "fragments", "frames", "size", "stream_id")
-
-    def __init__(self, stream_id: int, end_stream: bool, fragment: bytes) -> None:
-        self.stream_id = stream_id
-        self.end_stream = end_stream
-        self.fragments = [fragment]
-        self.size = len(fragment)
-        self.frames = 0
 
 
 class Connection:
@@ -69,14 +39,14 @@ class Connection:
         self.events: list[Event] = []
         self.streams: dict[int, Http2Stream] = {}
         self.last_id = 0
+        self.pinged = False  # whether an answer to a PING is among what `take` gives; for whoever serves to take back
         self.ready = False  # whether the peer's preface and first settings are here
         self.lost = False
         self.peer_leaves = False
-        self._now = began
         self._rest = b""
         self._preface = frames.PREFACE
-        self._block: _Block | None = None
-        self._closed: dict[int, Closed] = {}
+        self._block: Block | None = None
+        self._closed = ClosedStreams()
         self._heads = HeadReader(limits)
         self._inbound = Inbound(limits.receive_bytes_max)
         self.outbound = Outbound(limits, Budget(limits.crumbs_burst, limits.crumbs_per_s, began))
@@ -84,11 +54,7 @@ class Connection:
         self._credit_at = limits.stream_window_bytes // 2
         self._serves_to = frames.STREAM_ID_LARGEST
         self._window_updates = 0
-        self._idle = Budget(limits.idle_frames_burst, limits.idle_frames_per_s, began)
-        self._pings = Budget(limits.pings_burst, limits.pings_per_s, began)
-        self._settings = Budget(limits.settings_burst, limits.settings_per_s, began)
-        self._resets = Budget(limits.resets_burst, limits.resets_per_s, began)
-        self._refused = Budget(limits.refused_burst, 1.0, began)
+        self._bounds = Bounds(limits, began)
         self._greet()
 
     # What the peer says.
@@ -97,7 +63,7 @@ class Connection:
         """Bytes from the peer, cut anywhere."""
         if self.lost:
             return
-        self._now = now
+        self._bounds.now = now
         try:
             self._receive(data)
             if self._inbound.held + self.outbound.unsent > self.limits.buffered_bytes_max:
@@ -134,7 +100,7 @@ class Connection:
             elif kind < len(_HANDLERS):
                 _HANDLERS[kind](self, flags, stream_id, data[begin:at])
             else:
-                self._spend_idle()
+                self._bounds.idle()
         if at < stop:
             self._rest = data[at:] if at else data
 
@@ -152,10 +118,9 @@ class Connection:
         self._window -= size
         # Given back at once: what one stream does not read must not hold up the others. So it never runs out, either.
         if self._window <= self.limits.connection_window_bytes >> 1:
-            self.outbound.control(frames.window_update(0, self.limits.connection_window_bytes - self._window))
-            self._window = self.limits.connection_window_bytes
+            self.tell_received(1)
         if flags & frames.PADDED:
-            at, stop = _unpadded(data, at, stop)
+            at, stop = unpadded(data, at, stop)
         stream = self.streams.get(stream_id)
         if stream is None or stream.ended_by_peer:
             self._on_late(stream_id, frames.DATA)
@@ -168,41 +133,24 @@ class Connection:
         if at < stop:
             self._inbound.gather(stream, data, at, stop, self.events)
         elif not flags & frames.END_STREAM:
-            self._spend_idle()
+            self._bounds.idle()
         if flags & frames.END_STREAM:
             self._end(stream)
         elif stream.receive_window + stream.unread <= self._credit_at:
             self._credit(stream)
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        at, stop = 0, len(payload)
-        if stream_id == 0:
-            raise Fatal(ErrorCode.PROTOCOL_ERROR, "headers of no stream")
-        if flags & frames.PADDED:
-            at, stop = _unpadded(payload, at, stop)
-        if flags & frames.WITH_PRIORITY:
-            if stop - at < 5:
-                raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "headers that end in their priority")
-            if _depends_on(payload, at) == stream_id:
-                raise Fatal(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
-            at += 5
-        fragment = payload if stop - at == len(payload) else payload[at:stop]
+        fragment = fragment_of(flags, stream_id, payload)
         if flags & frames.END_HEADERS:
             self._on_block(stream_id, fragment, bool(flags & frames.END_STREAM))
         else:
-            self._block = _Block(stream_id, bool(flags & frames.END_STREAM), fragment)
+            self._block = Block(stream_id, bool(flags & frames.END_STREAM), fragment)
 
     def _on_continuation(self, flags: int, _: int, payload: bytes) -> None:
         block = self._block
         if block is None:
             raise Fatal(ErrorCode.PROTOCOL_ERROR, "a continuation of nothing")
-        block.frames += 1
-        block.size += len(payload)
-        if block.frames > self.limits.continuations_max:
-            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many continuations", "continuations_max")
-        if block.size > self.limits.header_block_bytes_max:
-            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "a header block too large", "header_block_bytes_max")
-        block.fragments.append(payload)
+        block.go_on(payload, self.limits)
         if flags & frames.END_HEADERS:
             self._block = None
             self._on_block(block.stream_id, b"".join(block.fragments), block.end_stream)
@@ -232,8 +180,8 @@ class Connection:
 
     def _open(self, stream_id: int, head: Head, ends: bool) -> None:
         if stream_id > self._serves_to:
-            self._spend_idle()
-            self._remember(stream_id, Closed.BY_US)  # the peer knows from GOAWAY, and asks elsewhere
+            self._bounds.idle()
+            self._closed.remember(stream_id, Closed.BY_US)  # the peer knows from GOAWAY, and asks elsewhere
         elif len(self.streams) >= self.limits.streams_max:
             self._refuse(stream_id)
         else:
@@ -248,19 +196,18 @@ class Connection:
 
     def _refuse(self, stream_id: int) -> None:
         """One stream too many: the peer may ask again, but not for ever."""
-        if not self._refused.spend(self._now):
-            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many streams", "streams_max")
-        self._remember(stream_id, Closed.BY_US)
+        self._bounds.refusal()
+        self._closed.remember(stream_id, Closed.BY_US)
         self.outbound.control(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
 
     def _on_priority(self, _: int, stream_id: int, payload: bytes) -> None:
         stream = self.streams.get(stream_id)
         if stream_id == 0:
             raise Fatal(ErrorCode.PROTOCOL_ERROR, "priority of no stream")
-        self._spend_idle()
+        self._bounds.idle()
         if len(payload) != 5:
             self._mistaken(stream, ErrorCode.FRAME_SIZE_ERROR, "a priority that is none")
-        elif _depends_on(payload, 0) == stream_id:
+        elif depends_on(payload, 0) == stream_id:
             self._mistaken(stream, ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
 
     def _on_reset(self, _: int, stream_id: int, payload: bytes) -> None:
@@ -270,10 +217,12 @@ class Connection:
             raise Fatal(ErrorCode.PROTOCOL_ERROR, "a reset of a stream that is not")
         stream = self.streams.get(stream_id)
         if stream is None:
-            self._spend_idle()
+            self._bounds.idle()
+            if self._closed.how(stream_id) is Closed.BY_US:  # nothing can be under way after this
+                self._closed.remember(stream_id, Closed.BY_RESET)
             return
         if not stream.headed:
-            self._spend_reset()
+            self._bounds.reset()
         self._forget(stream, Closed.BY_RESET)
         self.events.append(Reset(stream))
 
@@ -283,12 +232,11 @@ class Connection:
         if flags & frames.ACK:
             if payload:
                 raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "settings in an acknowledgement")
-            self._spend_idle()
+            self._bounds.idle()
             return
         if len(payload) % 6:
             raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "half a setting")
-        if not self._settings.spend(self._now):
-            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many settings", "settings_burst")
+        self._bounds.settings()
         self.ready = True
         for key, value in _SETTING.iter_unpack(payload):
             self._set(key, value)
@@ -320,19 +268,19 @@ class Connection:
         if len(payload) != 8:
             raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a ping that is none")
         if flags & frames.ACK:
-            self._spend_idle()
+            self._bounds.idle()
             self.events.append(Pong(payload))
             return
-        if not self._pings.spend(self._now):
-            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many pings", "pings_burst")
+        self._bounds.ping()
         self._control(frames.frame(frames.PING, frames.ACK, 0, payload))
+        self.pinged = True
 
     def _on_goaway(self, _: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
             raise Fatal(ErrorCode.PROTOCOL_ERROR, "a goodbye of a stream")
         if len(payload) < 8:
             raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a goodbye without a reason")
-        self._spend_idle()
+        self._bounds.idle()
         self.peer_leaves = True
 
     def _on_window_update(self, _: int, stream_id: int, payload: bytes) -> None:
@@ -340,7 +288,7 @@ class Connection:
             raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a window update that is none")
         self._window_updates += 1
         if self._window_updates > FREE_WINDOW_UPDATES * self.outbound.data_frames:
-            self._spend_idle()
+            self._bounds.idle()
         increment = _NUMBER.unpack(payload)[0] & frames.WINDOW_LARGEST
         if stream_id == 0:
             if increment == 0:
@@ -361,9 +309,9 @@ class Connection:
     def _on_late(self, stream_id: int, kind: int) -> None:
         """DATA or HEADERS on a stream that takes none (section 5.1)."""
         stream = self.streams.get(stream_id)
-        how = self._closed.get(stream_id)
+        how = self._closed.how(stream_id)
         if how is Closed.BY_US:
-            self._spend_idle()
+            self._bounds.idle()
         elif self._is_idle(stream_id) or (kind == frames.HEADERS and stream is None and how is None):
             raise Fatal(ErrorCode.PROTOCOL_ERROR, "a stream that is not")
         elif kind == frames.HEADERS:
@@ -371,8 +319,8 @@ class Connection:
         elif stream is not None:
             self._mistake(stream, ErrorCode.STREAM_CLOSED)
         else:
-            self._spend_reset()
-            self._remember(stream_id, Closed.BY_US)
+            self._bounds.reset()
+            self._closed.remember(stream_id, Closed.BY_US)
             self.outbound.control(frames.reset(stream_id, ErrorCode.STREAM_CLOSED))
 
     def _end(self, stream: Http2Stream) -> None:
@@ -416,6 +364,13 @@ class Connection:
         """End a stream without an answer."""
         if self._forget(stream, Closed.BY_US):
             self.outbound.control(frames.reset(stream.id, code))
+
+    def tell_received(self, at_least: int) -> None:
+        """Give the connection's window back now, if so many bytes of it are used."""
+        used = self.limits.connection_window_bytes - self._window
+        if used >= at_least and not self.lost:
+            self.outbound.control(frames.window_update(0, used))
+            self._window += used
 
     def ping(self, data: bytes) -> None:
         """Ask whether the peer is there; eight bytes that come back as a `Pong`."""
@@ -497,7 +452,7 @@ class Connection:
 
     def _mistake(self, stream: Http2Stream, code: ErrorCode, *, told: bool = True) -> None:
         """A stream that ends because of what the peer did on it."""
-        self._spend_reset()
+        self._bounds.reset()
         self.abort(stream, code)
         if told:
             self.events.append(Reset(stream))
@@ -513,14 +468,8 @@ class Connection:
             return False
         self._inbound.drop(stream)
         self.outbound.drop(stream)
-        self._remember(stream.id, how)
+        self._closed.remember(stream.id, how)
         return True
-
-    def _remember(self, stream_id: int, how: Closed) -> None:
-        closed = self._closed
-        closed[stream_id] = how
-        if len(closed) > CLOSED_MAX:
-            del closed[next(iter(closed))]
 
     def _is_idle(self, stream_id: int) -> bool:
         """Whether a stream was never opened; only clients open them."""
@@ -531,29 +480,6 @@ class Connection:
         self.outbound.control(frame)
         if self.outbound.control_bytes > self.limits.control_bytes_max:
             raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "answers that are not taken", "control_bytes_max")
-
-    def _spend_idle(self) -> None:
-        if not self._idle.spend(self._now):
-            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that bring nothing on", "idle_frames_burst")
-
-    def _spend_reset(self) -> None:
-        if not self._resets.spend(self._now):
-            raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too many streams that are reset", "resets_burst")
-
-
-def _unpadded(data: bytes, at: int, stop: int) -> tuple[int, int]:
-    """Where the content begins and stops."""
-    if at == stop:
-        raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "padding without a length")
-    padding = data[at]
-    if padding > stop - at - 1:
-        raise Fatal(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
-    return at + 1, stop - padding
-
-
-def _depends_on(payload: bytes, at: int) -> int:
-    found: int = _NUMBER.unpack_from(payload, at)[0]
-    return found & frames.STREAM_ID_LARGEST
 
 
 # By the types' numbers; DATA is handled where it is met.

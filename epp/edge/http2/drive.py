@@ -9,23 +9,11 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, CancelledError, Future
 from asyncio.tasks import _enter_task, _leave_task  # documented under "Extending"
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from types import coroutine
 from typing import Any
 
-
-class _Parked:
-    """What a coroutine yields that waits for `Drive.go_on`."""
-
-
-_PARKED = _Parked()
-
-
-@coroutine
-def parked() -> Generator[_Parked, None, None]:
-    """Wait until somebody says `go_on`. Only in a coroutine that a `Drive` runs."""
-    yield _PARKED
+from epp.edge.http2.parking import PARKED
 
 
 class Drive:
@@ -58,6 +46,11 @@ class Drive:
         self._cancelled_soon = False
         self._cancel_requests = 0
         self._is_done = False
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it waits for `go_on`."""
+        return self._parked
 
     def start(self) -> None:
         """The first step."""
@@ -140,7 +133,7 @@ class Drive:
             error = None  # its traceback holds this frame
 
     def _wait(self, found: Any) -> None:
-        if found is _PARKED:
+        if found is PARKED:
             if self._cancelled_soon:
                 self._loop.call_soon(self._step)
             else:

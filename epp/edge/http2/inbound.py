@@ -51,7 +51,8 @@ class Inbound:
         """More of a message that is half here; where the next one begins."""
         parts = stream.parts
         assert parts is not None
-        missing = (PREFIX_BYTES if stream.wanted_bytes is None else stream.wanted_bytes) - stream.parts_bytes
+        wanted = stream.wanted_bytes
+        missing = (PREFIX_BYTES if wanted is None else wanted) - stream.parts_bytes
         taken = min(missing, stop - at)
         parts.append(data[at : at + taken])
         stream.parts_bytes += taken
@@ -59,32 +60,34 @@ class Inbound:
         at += taken
         if taken < missing:
             return stop
-        if stream.wanted_bytes is None:  # so much for its length
-            if not self._learn(stream, events):
+        if wanted is None:  # so much for its length
+            wanted = self._learn(stream, events)
+            if wanted < 0:
                 return stop
-            if stream.wanted_bytes:
+            if wanted:
                 return self._go_on(stream, data, at, stop, events) if at < stop else stop
         flag, whole = stream.is_compressed, b"".join(stream.parts or ())
         self._let_go(stream)
         self._whole(stream, flag, whole, events)
         return at
 
-    def _learn(self, stream: Http2Stream, events: list[Event]) -> bool:
-        """How long the message will be that is half here; false if it is none that we take."""
+    def _learn(self, stream: Http2Stream, events: list[Event]) -> int:
+        """How long the message will be that is half here; -1 if that is not known yet or it is none that we take."""
         parts = stream.parts
         assert parts is not None
         if stream.parts_bytes < PREFIX_BYTES:
-            return True
+            return -1
         begin = b"".join(parts)
         flag, length = _PREFIX.unpack_from(begin)
         if length > self._max or flag > 1:
             self._refuse(stream, flag, events)
-            return False
+            return -1
         stream.parts = [begin[PREFIX_BYTES:]]
         stream.parts_bytes -= PREFIX_BYTES
         self.held -= PREFIX_BYTES
         stream.wanted_bytes, stream.is_compressed = length, flag
-        return True
+        wanted: int = length
+        return wanted
 
     def _let_go(self, stream: Http2Stream) -> None:
         """The half message is whole, or nobody wants the rest."""

@@ -1,14 +1,16 @@
 """One connection as asyncio sees it: the socket's bytes into `Connection`, its events to the calls, their answers back.
 
-Everything that follows from one read is answered in one write. What calls say at other times is sent at the end of
-the loop's turn, also in one. Must stay true: while the socket takes nothing, nothing is given to it; whatever ends the
+What follows from one read is answered in one write, but a PING before any work, and many calls in between; and large
+bodies are acknowledged as they are read: a gateway whose PING stands behind them ends a connection on which it hears
+nothing (Envoy waits on for as long as frames of any kind come). What calls say at other times is sent at the end of the
+loop's turn, also in one. Must stay true: while the socket takes nothing, nothing is given to it; whatever ends the
 connection, every call on it is told.
 """
 
 from __future__ import annotations
 
 import ssl
-from asyncio import AbstractEventLoop, Protocol, TimerHandle, Transport
+from asyncio import AbstractEventLoop, TimerHandle, Transport
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,10 @@ from epp.edge.status import Code
 
 LOOKS = 4  # at a connection, in the shortest of its times
 LOOK_S_MAX, LOOK_S_MIN = 5.0, 0.005
+EVENTS_A_WRITE = 32  # of one read
+READ_BYTES_FULL = 200_000  # uvloop's buffer, nearly: after that it reads on, 32 times, before it looks at others
+# Of bodies that nothing is answered to yet: after so much and so long the peer hears that they are read.
+UNTOLD_BYTES_MAX, UNTOLD_S_MAX = 65_536, 0.1
 WRITE_BYTES_HIGH = 262_144  # more than that the socket is not given before it has taken it
 LINGER_S = 2.0  # for the last bytes of a connection to be taken
 _ALIVE, _LEAVE = b"alive? \0", b"leaving\0"
@@ -45,8 +51,11 @@ class Served:
     detects: bool = False
 
 
-class Link(Protocol):
-    """One connection. `left` is told when it is gone; `age_s` is how old it may get (0: as old as it likes)."""
+class Link:
+    """One connection. `left` is told when it is gone; `age_s` is how old it may get (0: as old as it likes).
+
+    An asyncio protocol in all but its base class: without one, the compiled form of it is a native class.
+    """
 
     def __init__(
         self, served: Served, loop: AbstractEventLoop, left: Callable[[Link], None], age_s: float = 0.0
@@ -66,6 +75,7 @@ class Link(Protocol):
         self._timer: TimerHandle | None = None
         self._heard_at = self._taken_at = now
         self._asked_at: float | None = None
+        self._doubted = False
         self._leaving_at: float | None = None
         self._closing_at: float | None = None
 
@@ -89,7 +99,10 @@ class Link(Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer, and everything that follows from them."""
         self._heard_at = now = self._loop.time()
+        if len(data) >= READ_BYTES_FULL:
+            self._take_turns()
         self._asked_at = None
+        self._doubted = False
         if self._first:
             self._begin(data)
         if self._secure is not None:
@@ -103,6 +116,8 @@ class Link(Protocol):
                 self._close()
                 return
         self._connection.receive(data, now)
+        if now - self._taken_at > UNTOLD_S_MAX:
+            self._connection.tell_received(UNTOLD_BYTES_MAX)
         self._settle(now)
 
     def eof_received(self) -> bool:
@@ -176,6 +191,16 @@ class Link(Protocol):
         if contexts is not None and not (self._served.detects and data[0] != HANDSHAKE_BYTE):
             self._secure = Secure(contexts())
 
+    def _take_turns(self) -> None:
+        """Other connections are read before this one is again, and time goes on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def _settle_soon(self) -> None:
         if not (self._settling or self._settles_soon):
             self._settles_soon = True
@@ -192,11 +217,16 @@ class Link(Protocol):
         self._settling = True
         connection = self._connection
         try:
+            if connection.pinged:
+                connection.pinged = False
+                self._write(self._loop.time() if now is None else now)
             while True:
                 while connection.events:
                     events, connection.events = connection.events, []
-                    for event in events:
+                    for count, event in enumerate(events, 1):
                         self._on(event)
+                        if count % EVENTS_A_WRITE == 0:
+                            self._write(self._loop.time())
                 if not self._write(self._loop.time() if now is None else now):
                     break
         finally:
@@ -295,6 +325,8 @@ class Link(Protocol):
         times = [limits.preface_s, limits.keepalive_s, limits.keepalive_timeout_s, limits.stall_s]
         times += [time for time in (self._age_s, limits.age_grace_s) if time]
         every = max(LOOK_S_MIN, min(LOOK_S_MAX, min(times) / LOOKS))
+        if self._doubted:  # the answer may lie in the socket, while this loop was busy: it reads before it looks again
+            every = LOOK_S_MIN
         self._timer = self._loop.call_later(every, self._looked)
 
     def _looked(self) -> None:
@@ -320,12 +352,22 @@ class Link(Protocol):
     def _keep_alive(self, now: float) -> None:
         """Ask who says nothing whether it is there; a peer that went without a word keeps its streams otherwise."""
         if self._asked_at is not None:
-            if now - self._asked_at > self._limits.keepalive_timeout_s:
+            if now - self._asked_at <= self._patience_s():
+                return
+            if self._doubted:
                 self._end(ErrorCode.NO_ERROR, "keepalive_timeout_s")
-        elif now - self._heard_at > self._limits.keepalive_s:
+            self._doubted = True
+        elif now - self._heard_at > self._limits.keepalive_s and not self._connection.outbound.held:
             self._asked_at = now
             self._connection.ping(_ALIVE)
             self._settle()
+
+    def _patience_s(self) -> float:
+        """For the answer to a PING, which stands behind what the socket has not taken."""
+        limits, transport = self._limits, self._transport
+        if transport is not None and transport.get_write_buffer_size():
+            return max(limits.keepalive_timeout_s, limits.stall_s)
+        return limits.keepalive_timeout_s
 
     def _grow_old(self, now: float) -> None:
         """Make way after a time, so that load spreads over replicas that came later."""

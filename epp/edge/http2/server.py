@@ -7,6 +7,7 @@ import socket
 from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import Any
 
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.link import Link, Served
@@ -59,6 +60,7 @@ class NativeServer:
     async def adopt(self, accepted: socket.socket, methods: Methods) -> asyncio.BaseProtocol:
         """Serve a connection that somebody else has accepted, with methods of its own."""
         served = replace(self._served, methods=methods)
+        link: asyncio.BaseProtocol
         _, link = await asyncio.get_running_loop().connect_accepted_socket(partial(self._link, served), accepted)
         return link
 
@@ -91,7 +93,7 @@ class NativeServer:
         while any(link.streams or not idle for link in self._links) and clock() < ends:
             await asyncio.sleep(POLL_S)
 
-    def _link(self, served: Served) -> asyncio.BaseProtocol:
+    def _link(self, served: Served) -> Any:
         if len(self._links) >= self._connections_max:
             self._served.tally.breached("connections_max")
             return _TurnedAway()

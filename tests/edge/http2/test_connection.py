@@ -545,3 +545,18 @@ def test_a_block_means_what_the_table_says_now() -> None:
     events = peer.say(peer.block(7, block))
 
     assert not [event for event in events if isinstance(event, Opened) and event.stream.head.path == PATH.encode()]
+
+
+def test_a_stream_that_we_ended_and_the_peer_reset_takes_no_headers() -> None:
+    """After its reset the peer says nothing more; what was under way before it is ignored."""
+    peer = RawPeer()
+    stream = peer.open()
+    peer.connection.finish(stream, Code.OK)
+    peer.say(peer.data(1, b"under way"))
+    ignored = peer.lost
+    peer.say(frames.reset(1, ErrorCode.CANCEL))
+    peer.say(peer.headers(1))
+
+    assert ignored is None
+    assert peer.lost is not None
+    assert peer.lost.code is ErrorCode.STREAM_CLOSED

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from epp.edge.http2.drive import Drive, parked
+from epp.edge.http2.drive import Drive
+from epp.edge.http2.parking import parked
 
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 

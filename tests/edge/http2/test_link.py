@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import select
+import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
+import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hpack import Encoder
 
@@ -24,9 +28,12 @@ from epp.edge.http2.call import Call
 from epp.edge.http2.drive import Drive
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.limits import Http2Limits
+from epp.edge.http2.link import Link, Served
 from epp.edge.http2.server import NativeServer
 from epp.edge.http2.stream import Http2Stream
-from epp.edge.methods import Read, Write
+from epp.edge.http2.tally import NoTally
+from epp.edge.methods import Read, Reading, Write
+from epp.edge.status import Code, Failed
 from tests.edge.http2.peer import HEADERS, PATH, Frame, message
 from tests.edge.until import until
 
@@ -215,6 +222,151 @@ async def test_who_does_not_answer_is_gone_with_its_calls() -> None:
         assert site.counts.breaches == {"keepalive_timeout_s": 1}
 
 
+def _said(raw: socket.socket, what: bytes) -> bool:
+    """Whether a socket has brought this."""
+    return bool(select.select([raw], [], [], 0)[0]) and what in raw.recv(1 << 20, socket.MSG_PEEK)
+
+
+def test_an_answer_that_lies_unread_while_the_loop_is_busy_counts() -> None:
+    """uvloop calls what time brings between a long piece of work and the reading of what came meanwhile."""
+
+    async def busy() -> dict[str, int]:
+        async def work(read: Read, write: Write) -> None:
+            await read()
+            quiet.sendall(frames.frame(frames.PING, frames.ACK, 0, b"alive? \0"))
+            time.sleep(0.2)  # noqa: ASYNC251  # nothing of this loop goes on
+
+        async with serving(method=work, keepalive_s=0.1, keepalive_timeout_s=0.1) as site:
+            with socket.create_connection(("127.0.0.1", site.server.port)) as quiet:
+                quiet.sendall(frames.PREFACE + frames.settings({}) + frames.SETTINGS_ACK)
+                quiet.setblocking(False)
+                await until(lambda: _said(quiet, b"alive?"))
+                other = await Client.connected(site)
+                other.call()
+                await other.frame(frames.HEADERS)
+                await asyncio.sleep(0.05)
+                other.close()
+        return site.counts.breaches
+
+    assert uvloop.run(busy()) == {}
+
+
+async def test_who_takes_slowly_what_waits_is_not_asked_for_more() -> None:
+    """Our PING would stand behind what the socket does not take: no answer to it can come."""
+
+    async def pour(read: Read, write: Write) -> None:
+        while True:
+            await write(BIG)
+
+    async with serving(method=pour, keepalive_s=0.03, keepalive_timeout_s=0.03, stall_s=60.0) as site:
+        client = await Client.connected(site, window=frames.WINDOW_LARGEST)
+        client.say(frames.window_update(0, frames.WINDOW_LARGEST - 65_535))
+        client.call()
+        await asyncio.sleep(0.3)
+        left = site.counts.open
+        client.close()
+
+        assert left == 1
+        assert site.counts.breaches == {}
+
+
+async def test_a_ping_is_answered_before_the_work_that_came_with_it() -> None:
+    """Gateways end a connection whose answer to a PING is late, and every request on it."""
+    answered: list[bool] = []
+
+    async def work(read: Read, write: Write) -> None:
+        await read()
+        answered.append(_said(raw, b"are you?"))
+
+    async with serving(method=work) as site:
+        with socket.create_connection(("127.0.0.1", site.server.port)) as raw:
+            block = Encoder().encode([*HEADERS.items()])
+            raw.sendall(
+                frames.PREFACE
+                + frames.settings({})
+                + frames.frame(frames.HEADERS, frames.END_HEADERS, 1, block)
+                + frames.frame(frames.DATA, frames.END_STREAM, 1, EMPTY)
+                + frames.frame(frames.PING, 0, 0, b"are you?")
+            )
+            await until(lambda: answered)
+
+    assert answered == [True]
+
+
+async def test_after_a_full_read_others_are_read_first() -> None:
+    """uvloop reads on from a socket that fills its buffer, 32 times, and looks at no other meanwhile."""
+    turns: list[str] = []
+
+    class Full(asyncio.Transport):
+        def pause_reading(self) -> None:
+            turns.append("paused")
+
+        def resume_reading(self) -> None:
+            turns.append("resumed")
+
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+        def write(self, data: Any) -> None: ...
+
+        def is_closing(self) -> bool:
+            return False
+
+    link = Link(Served({}, Http2Limits(), NoTally()), asyncio.get_running_loop(), lambda link: None)
+    link.connection_made(Full())
+    link.data_received(frames.PREFACE + frames.settings({}) + frames.frame(frames.PING, 0, 0, bytes(8)))
+    small = [*turns]
+    link.data_received(frames.frame(0xB, 0, 0, bytes(16_000)) * 13)
+    large = [*turns]
+    await asyncio.sleep(0)
+    link.connection_lost(None)
+
+    assert small == []
+    assert large == ["paused"]
+    assert turns == ["paused", "resumed"]
+
+
+async def test_who_sends_much_hears_while_it_is_read() -> None:
+    async def gather(read: Read, write: Write) -> None:
+        while await read() is not None:
+            time.sleep(0.03)  # noqa: ASYNC251  # no answer comes of it
+
+    async with serving(method=gather) as site:
+        client = await Client.connected(site)
+        client.call()
+        heard = []
+        for _ in range(10):
+            await asyncio.sleep(0.05)
+            client.say(*(frames.frame(frames.DATA, 0, 1, message(bytes(16_000))) for _ in range(6)))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    heard.append((await client.frame(frames.WINDOW_UPDATE)).stream_id)
+        client.close()
+
+    assert heard.count(0) >= 4  # the first tells how large the window is
+
+
+async def test_long_work_for_many_holds_up_no_answer_to_the_first() -> None:
+    order: list[str] = []
+
+    async def work(read: Read, write: Write) -> None:
+        order.append("call")
+        await write(b"answer")
+        if _said(raw, b"answer"):
+            order.append("heard")
+
+    async with serving(method=work) as site:
+        with socket.create_connection(("127.0.0.1", site.server.port)) as raw:
+            encoder = Encoder()
+            raw.sendall(frames.PREFACE + frames.settings({}))
+            await until(lambda: select.select([raw], [], [], 0)[0])
+            raw.recv(1 << 20)
+            blocks = [encoder.encode([*HEADERS.items()]) for _ in range(100)]
+            raw.sendall(b"".join(frames.frame(frames.HEADERS, 5, 2 * n + 1, block) for n, block in enumerate(blocks)))
+            await until(lambda: len(order) > 100)
+
+    assert 0 < order.index("heard") < 90
+
+
 async def test_who_takes_nothing_for_long_is_cut_off() -> None:
     async def pour(read: Read, write: Write) -> None:
         while True:
@@ -290,6 +442,88 @@ async def test_the_deadline_is_ours_too() -> None:
         client.close()
 
         assert b"grpc-status\x014" in trailers.payload
+
+
+# Messages that are answered in the call that brings them.
+
+
+def passes(read: Read, passing: Callable[[bytes], list[bytes] | None]) -> None:
+    assert isinstance(read, Reading)
+    read.passing = passing
+
+
+async def test_what_is_passed_is_answered_without_being_read_and_all_in_order() -> None:
+    read_: list[bytes | None] = []
+
+    def passing(message: bytes) -> list[bytes] | None:
+        return None if message == b"3" else [b"passed " + message] * (message != b"2")
+
+    async def some(read: Read, write: Write) -> None:
+        passes(read, passing)
+        while (said := await read()) is not None:
+            read_.append(said)
+            await write(b"read " + said)
+
+    async with serving(method=some) as site, grpc.aio.insecure_channel(f"127.0.0.1:{site.server.port}") as channel:
+        call = channel.stream_stream(PATH)(iter([b"%d" % n for n in range(6)]))
+        answers = [answer async for answer in call]
+
+    assert answers == [b"passed 0", b"passed 1", b"read 3", b"passed 4", b"passed 5"]
+    assert read_ == [b"3"]
+
+
+async def test_what_passing_raises_is_raised_where_the_message_would_have_been_read() -> None:
+    raised: list[str] = []
+
+    def passing(message: bytes) -> list[bytes] | None:
+        raise ValueError(message)
+
+    async def some(read: Read, write: Write) -> None:
+        passes(read, passing)
+        try:
+            await read()
+        except ValueError as error:
+            raised.append(str(error))
+            raise Failed(Code.INVALID_ARGUMENT, "no") from None
+
+    async with serving(method=some) as site, grpc.aio.insecure_channel(f"127.0.0.1:{site.server.port}") as channel:
+        call = channel.stream_stream(PATH)(iter([b"bad"]))
+        code = await call.code()
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert raised == ["b'bad'"]
+
+
+async def test_an_answer_that_is_held_up_is_waited_for_and_not_passed() -> None:
+    passed: list[int] = []
+
+    def passing(message: bytes) -> list[bytes] | None:
+        passed.append(len(message))
+        return [message]
+
+    async def some(read: Read, write: Write) -> None:
+        passes(read, passing)
+        while (said := await read()) is not None:
+            site.reads += 1
+            await write(said)
+
+    async with serving(method=some) as site:
+        client = await Client.connected(site, window=1000)
+        client.call(1, message(bytes(10_000)))
+        await client.frame(frames.DATA)
+        client.say(*(frames.frame(frames.DATA, 0, 1, message(bytes(10_000))) for _ in range(35)))
+        await asyncio.sleep(0.1)
+        stuck = len(passed), site.reads
+        client.say(frames.window_update(1, 1 << 20), frames.window_update(0, 1 << 20))
+        heard = 0
+        while heard < 36 * 10_005:
+            heard = sum(len(f.payload) for f in client.heard if f.kind == frames.DATA)
+            if heard < 36 * 10_005:
+                await client.frame(frames.DATA)
+        client.close()
+
+        assert stuck == (7, 1)  # 64 KiB are full with the seventh; one more is read, and its answer waits
+        assert len(passed) + site.reads == 36
 
 
 # Slow peers.
