@@ -8,27 +8,21 @@
 #   docker build -t onehop:0.1.0 --build-arg DIGEST=@$digest .
 #
 # Python packages are pinned by constraints.txt. No image has been built by our tests, which have no Docker engine:
-# helm/image_size.py installs what this file installs, in pure Python, and says how large it is.
-# --build-arg COMPILE=1 compiles the message path (setup.py; decision 0016): not to be shipped yet.
+# helm/image_size.py installs what this file installs and says how large it is.
 ARG BASE=python:3.12-slim
 ARG DIGEST=
 
 FROM ${BASE}${DIGEST} AS build
 WORKDIR /src
-ARG COMPILE=0
-RUN if [ "$COMPILE" = 1 ]; then apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev; fi
 # No pip inside the environment: it is what the image ships.
 RUN python -m venv --without-pip /opt/onehop
-COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY epp epp
 COPY semantic semantic
 COPY benchmarks benchmarks
 COPY protos protos
 ENV PIP_CONSTRAINT=/src/constraints.txt PIP_BUILD_CONSTRAINT=/src/constraints.txt
-# A wheel first, by the base's Python: what builds it does not belong into the image.
-RUN pip install --no-cache-dir --disable-pip-version-check setuptools mypy \
-    && ONEHOP_COMPILE=$COMPILE pip wheel --no-build-isolation --no-deps --no-cache-dir -w /wheels . \
-    && pip --python /opt/onehop/bin/python install --no-cache-dir --disable-pip-version-check "$(echo /wheels/*.whl)[otel]"
+RUN pip --python /opt/onehop/bin/python install --no-cache-dir --disable-pip-version-check ".[otel]"
 # Fails the build, not the first start, when something is missing.
 RUN /opt/onehop/bin/onehop --help > /dev/null && ls /opt/onehop/lib/python3*/site-packages/semantic/models
 

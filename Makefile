@@ -9,7 +9,7 @@ ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-live bench-hop bench-shedding rivals bench-rivals compiled test-compiled check format plugins-page protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-live bench-hop bench-shedding rivals bench-rivals check format plugins-page protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
@@ -20,7 +20,6 @@ help:
 	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
 	@echo "make bench-shedding  who is served in time under overload, with pictures (ARGS=--quick for a minute or two)"
 	@echo "make bench-rivals  other routers as their projects ship them beside ours, about 8 minutes (ARGS=--quick for two)"
-	@echo "make compiled     the package with its request path compiled, in build/compiled (needs a C compiler)"
 	@echo "make check        ruff, mypy --strict, import contracts"
 
 quickstart: $(VENV)/.quickstart
@@ -70,16 +69,6 @@ bench-rivals: $(VENV)/.dev $(VENV)/rivals/.installed
 # Our HTTP/2 against an independent conformance suite, which is built first (needs Go).
 test-h2spec: $(VENV)/.dev $(VENV)/h2spec/h2spec
 	ONEHOP_H2SPEC="$(VENV)/h2spec/h2spec" $(BIN)/python -m pytest tests/edge/http2/test_h2spec.py $(ARGS)
-
-# The package with its request path compiled, in build/compiled: needs a C compiler, and some minutes. To run it:
-# PYTHONPATH=build/compiled .venv/bin/onehop serve ...
-compiled: $(VENV)/.dev
-	rm -rf build/compiled
-	ONEHOP_COMPILE=1 $(BIN)/python setup.py -q build --build-lib build/compiled --build-temp build/compiled-temp
-
-# What speaks to it over the wire, and what its parts do with broken bytes, in the compiled form.
-test-compiled: compiled
-	PYTHONPATH=build/compiled:. ONEHOP_FORM=compiled $(BIN)/pytest tests/test_form.py tests/transcripts tests/edge/http2 tests/fuzz $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

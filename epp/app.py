@@ -28,7 +28,6 @@ from epp.edge.health import Health
 from epp.edge.methods import Server
 from epp.edge.scrape import Scraper
 from epp.edge.watched_file import WatchedFile
-from epp.form import form
 from epp.ports import Ports, classify_s
 from epp.protocol.decision import Signer
 from epp.protocol.exchange import Buffers
@@ -172,7 +171,6 @@ class App:
             how = "over TLS" if settings.secure_serving else "in plaintext"
             count = len(self.fleet.all.endpoints)
             log.info("serving ext_proc on port %d %s for %d endpoints", settings.grpc_port, how, count)
-            log.info("the request path runs as %s", form())
         else:
             log.warning("not ready any more: %s", ", ".join(self._readiness.missing))
 

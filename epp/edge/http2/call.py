@@ -7,10 +7,9 @@ from asyncio import AbstractEventLoop, CancelledError, TimerHandle
 from collections import deque
 from typing import Protocol, final
 
-from epp.edge.http2.drive import Drive
+from epp.edge.http2.drive import Drive, parked
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.limits import Http2Limits
-from epp.edge.http2.parking import parked
 from epp.edge.http2.stream import Http2Stream
 from epp.edge.methods import Disconnected, Method, Passing, Reading
 from epp.edge.status import Code, Failed

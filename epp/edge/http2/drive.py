@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, CancelledError, Future
 from asyncio.tasks import _enter_task, _leave_task  # documented under "Extending"
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
+from types import coroutine
 from typing import Any
 
-from epp.edge.http2.parking import PARKED
+
+class _Parked:
+    """What a coroutine yields that waits for `Drive.go_on`."""
+
+
+_PARKED = _Parked()
+
+
+@coroutine
+def parked() -> Generator[_Parked, None, None]:
+    """Wait until somebody says `go_on`. Only in a coroutine that a `Drive` runs."""
+    yield _PARKED
 
 
 class Drive:
@@ -133,7 +145,7 @@ class Drive:
             error = None  # its traceback holds this frame
 
     def _wait(self, found: Any) -> None:
-        if found is PARKED:
+        if found is _PARKED:
             if self._cancelled_soon:
                 self._loop.call_soon(self._step)
             else:

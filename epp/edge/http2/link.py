@@ -10,7 +10,7 @@ connection, every call on it is told.
 from __future__ import annotations
 
 import ssl
-from asyncio import AbstractEventLoop, TimerHandle, Transport
+from asyncio import AbstractEventLoop, Protocol, TimerHandle, Transport
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -51,11 +51,8 @@ class Served:
     detects: bool = False
 
 
-class Link:
-    """One connection. `left` is told when it is gone; `age_s` is how old it may get (0: as old as it likes).
-
-    An asyncio protocol in all but its base class: without one, the compiled form of it is a native class.
-    """
+class Link(Protocol):
+    """One connection. `left` is told when it is gone; `age_s` is how old it may get (0: as old as it likes)."""
 
     def __init__(
         self, served: Served, loop: AbstractEventLoop, left: Callable[[Link], None], age_s: float = 0.0

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from epp.edge.http2.drive import Drive
-from epp.edge.http2.parking import parked
+from epp.edge.http2.drive import Drive, parked
 
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 
