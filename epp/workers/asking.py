@@ -37,6 +37,9 @@ from epp.workers.messages import (
 )
 
 
+NOT_HERE = "only the process that decides does that"
+
+
 class FarLease(Lease):
     """A lease in the ledger of the process that decides. Its endpoint bears the number of the call as a name."""
 
@@ -61,15 +64,15 @@ class FarLease(Lease):
 
     def join(self) -> NoReturn:
         """Only the other process does that, and the rest."""
-        raise NotImplementedError
+        raise AssertionError(NOT_HERE)
 
     def move(self, endpoint: Endpoint, now: float = 0.0) -> NoReturn:
         """Likewise."""
-        raise NotImplementedError
+        raise AssertionError(NOT_HERE)
 
     def close(self, now: float = 0.0) -> NoReturn:
         """Likewise."""
-        raise NotImplementedError
+        raise AssertionError(NOT_HERE)
 
 
 def _nothing() -> None:
