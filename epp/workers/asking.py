@@ -36,7 +36,6 @@ from epp.workers.messages import (
     Way,
 )
 
-
 NOT_HERE = "only the process that decides does that"
 
 
