@@ -30,6 +30,7 @@ from epp.telemetry import Telemetry
 
 EVERY_ADDRESS = "0.0.0.0"
 LISTED_MAX = 200
+DIGITS_MAX = 10
 PAGES = {
     "/": "the same for a person: what happens now",
     "/debug/pools": "pools, their endpoints, objectives, rewrites and conflicts, and conditions of this process",
@@ -111,7 +112,9 @@ def admin_app(
 
     async def decisions(request: web.Request) -> web.Response:
         text = request.query.get("count", "20")
-        count = min(int(text), LISTED_MAX) if text.isascii() and text.isdigit() else 20
+        if not (text.isascii() and text.isdigit() and len(text) < DIGITS_MAX and int(text)):
+            return _json({"error": f"count is a whole number from 1 to {LISTED_MAX}"}, 400)
+        count = min(int(text), LISTED_MAX)
         tenant, pool, before = (request.query.get(name) for name in ("tenant", "pool", "before"))
         return _json({"decisions": list(receipts.latest(count, tenant, pool, before))})
 

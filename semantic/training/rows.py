@@ -4,13 +4,10 @@ A question may be present twice (with and without its answer choices, in MMLU an
 is made over normalised question stems: a stem is on one side only.
 """
 
-import gzip
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from semantic.categories import CATEGORIES
 
@@ -54,13 +51,6 @@ class Row:
     text: str
     label: int
     source: str
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a gzipped JSONL file with text, label and source."""
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        raw = [json.loads(line) for line in lines]
-    return [Row(row["text"], LABELS.index(row["label"]), row["source"]) for row in raw]
 
 
 def without_choices(text: str) -> str:

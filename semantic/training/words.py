@@ -103,18 +103,6 @@ def fit(
     return {name: tensor.detach().cpu().numpy() for name, tensor in p.items()}
 
 
-def logits_of(p: dict[str, Array], texts: Texts, device: str) -> Array:
-    """What the float tables say of texts, all heads one after another."""
-    held = _held(texts, np.zeros((len(texts), len(HEADS)), np.int64), {}, device)
-    moved = {name: torch.tensor(value, device=device) for name, value in p.items()}
-    out = []
-    with torch.no_grad():
-        for at in range(0, len(texts), 4096):
-            rows = torch.arange(at, min(len(texts), at + 4096), device=device)
-            out.append(_forward(moved, held, rows, Recipe(drop_ngrams=0, dropout=0)).cpu().numpy())
-    return np.concatenate(out)
-
-
 def _rated(optimiser: Any) -> Any:
     for group in optimiser.param_groups:
         group.setdefault("lr0", group["lr"])

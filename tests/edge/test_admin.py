@@ -217,6 +217,16 @@ async def test_a_wrong_path_or_method_is_told_in_json(method: str, path: str, st
     assert answer.headers.get("allow") == (None if status == 404 else "GET, HEAD")
 
 
+@pytest.mark.parametrize("count", ["0", "-5", "many", "", "99999999999999"])
+async def test_a_count_that_is_none_is_refused(count: str) -> None:
+    async with TestClient(TestServer(admin_app(fleet(pool("a")), Receipts(), {}))) as client:
+        answer = await client.get("/debug/decisions", params={"count": count})
+        said = await answer.json()
+
+    assert answer.status == 400
+    assert said == {"error": "count is a whole number from 1 to 200"}
+
+
 async def test_decisions_are_listed_newest_first_and_found_by_id() -> None:
     receipts = Receipts(keeping=Keeping(3))
     for name in ("old", "middle", "new"):

@@ -6,7 +6,6 @@ from enum import IntEnum
 from struct import Struct
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEADER_BYTES = 9
 FRAME_BYTES_DEFAULT = 16_384  # SETTINGS_MAX_FRAME_SIZE until told otherwise, and the least it can be
 FRAME_BYTES_LARGEST = 2**24 - 1
 WINDOW_DEFAULT = 65_535
