@@ -104,16 +104,18 @@ class OwnRule(Rule):
                 open_.append(e)
         if len(open_) == len(endpoints):
             return None
-        return self._worth(ticket, open_, now) if open_ else open_
+        scarce = min(full for _, full, _ in meets) > settings.scarce
+        return self._worth(ticket, open_, now, settings.worth_scarce if scarce else settings.worth) if open_ else open_
 
     def _easy(self, own_s: float) -> float:
         """The part of the SLO up to which the pace is no pressure for a request with so much prefill of its own."""
         return self.settings.pace_easy * max(0.0, 1.0 - own_s / self.settings.pace_own_s)
 
-    def _worth(self, ticket: Ticket, open_: list[Endpoint], now: float) -> list[Endpoint]:
+    def _worth(self, ticket: Ticket, open_: list[Endpoint], now: float, worth: float) -> list[Endpoint]:
         """Those where no more is computed again than a wait as long as this one has been is worth.
 
-        What is cached at a busy endpoint is worth a wait, but no longer than it saves us and those that come later.
+        What is cached at a busy endpoint is worth a wait, but no longer than it saves us and those that come later: a
+        second is worth `worth` seconds.
         """
         extra = None if ticket.wants is None else ticket.wants.extra
         if ticket.wants is None or extra is None:
@@ -121,7 +123,7 @@ class OwnRule(Rule):
         elsewhere = ticket.wants.extra_elsewhere
         if any(not extra.get(e, elsewhere) for e in open_):
             return open_
-        most = (now - ticket.arrived) / self.settings.worth
+        most = (now - ticket.arrived) / worth
         return [e for e in open_ if extra.get(e, elsewhere) <= most]
 
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:

@@ -99,7 +99,9 @@ class FlowSettings:
     of its own has `slo_ttft_s` plus `slo_own_factor` times its own prefill. `pressure_s` of prefill waiting at an
     endpoint are a pressure of 1. Where critical requests are, other classes find `beside_critical` of their ceiling.
     Decoding slower than `slo_tpot_s` a token is a pressure of 1, too. A first token is to come `slo_margin_s` before it
-    is due; and a second of prefill that a cache saves is worth `worth` seconds of waiting for it.
+    is due; and a second of prefill that a cache saves is worth `worth` seconds of waiting for it, or `worth_scarce`
+    while the KV caches of all endpoints are under a pressure of more than `scarce`: then a copy of what another holds
+    takes the room of a request, for as long as it runs.
 
     The pace of decoding is no pressure up to `pace_easy` of `slo_tpot_s` for a request that has nothing to compute, and
     up to less the longer its own prefill is, from `pace_own_s` on up to nothing: long prefills are what holds up those
@@ -130,6 +132,8 @@ class FlowSettings:
     pace_own_s: float = 0.3
     slo_margin_s: float = 0.2
     worth: float = 1.0
+    worth_scarce: float = 20.0
+    scarce: float = 0.3
     pressure_s: float = 1.0
     evict: bool = False
     evicted_at_once: int = 2

@@ -135,6 +135,17 @@ def test_what_is_cached_at_a_busy_endpoint_is_worth_a_wait_as_long_as_it_saves()
     assert site.room(site.ticket(0, LONG[::-1])) == ["e1"]
 
 
+@pytest.mark.parametrize(("kv_usage", "takes"), [(0.5, ["e1"]), (0.91, [])])
+def test_where_all_caches_are_nearly_full_a_copy_costs_the_room_of_a_request(kv_usage: float, takes: list[str]) -> None:
+    site = Site(2)
+    site.sent(LONG, 0)
+    site.busy(0, 0.9, kv_usage=0.91, num_blocks=100_000, block_size=16)
+    site.busy(1, 0.1, kv_usage=kv_usage, num_blocks=100_000, block_size=16)
+
+    assert site.room(site.ticket(0, LONG, arrived=NOW - 1.0)) == takes
+    assert site.room(site.ticket(0, LONG[::-1])) == ["e1"]  # nothing of it is anywhere
+
+
 def test_an_alias_waits_for_what_the_model_meant_has_cached() -> None:
     site = Site(2)
     site.sent(LONG, 0)
