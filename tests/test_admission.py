@@ -116,7 +116,7 @@ async def test_whatever_may_make_room_wakes_those_that_wait(tmp_path: Path, even
     (busy,) = app.fleet.all.endpoints
     made = make.gate(app.fleet.all, lambda: asyncio.get_running_loop().time(), make.Slots(1))
     app.fleet.all.on_room = over.on_room  # as the fleet has it, before the test's own gate took it
-    app._gates.append(made)
+    app._ports._gates.append(("default", made))
     lease = over.lease(busy, 1)
     waiting = await waits(app, made)
 

@@ -71,7 +71,7 @@ async def test_a_classification_ends_before_the_gateways_patience(
 ) -> None:
     made = app(tmp_path, *flags)
     stage: Any = SimpleNamespace(router=Router())
-    chooser = made._chooser(made.fleet.all, stage)
+    chooser = made._ports.chooser(made.fleet.all, stage)
     for asking in (chooser.choose(request("auto")), chooser.check(request("m"), "m")):
         with pytest.raises(Given) as given:
             await asking

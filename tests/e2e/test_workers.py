@@ -34,10 +34,13 @@ async def metric(site: Site, name: str) -> float:
 
 
 async def both_serve(site: Site) -> list[dict[str, Any]]:
-    """Both carry a connection: Envoy has two threads, each with its own, and both must have had a request."""
+    """Both carry a connection: Envoy has two threads, each with its own, and both must have had a request.
+
+    More at once than clients that are still connected: those may all be at one thread.
+    """
 
     async def asked() -> list[dict[str, Any]]:
-        await asyncio.gather(*(site.post(chat("llama3-8b", f"warm {n}")) for n in range(8)))
+        await asyncio.gather(*(site.post(chat("llama3-8b", f"warm {n}")) for n in range(24)))
         return await crew(site)
 
     found: list[dict[str, Any]] = await site.until(asked, lambda now: [w["carrying"] for w in now] == [1, 1])

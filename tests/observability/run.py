@@ -49,7 +49,10 @@ class Run:
         await self._mistakes()
         await self._talk(rounds=2)
         await self._rush()
+        await prometheus.until("onehop_shed_total > 0")  # a rate is of what was there before
+        await self._rush()
         self.config.write_text("version: v0.3\nrouting: {decisions: [{name: bad, rules: 5}]}\n")
+        await self._a_gateway_comes(prometheus)
         await self._a_gateway_misbehaves()
         await self._an_engine_is_not_understood(prometheus)
         await self._one_model_dies()
@@ -75,10 +78,11 @@ class Run:
 
     async def _rush(self) -> None:
         """More at once than there is room for: some wait, some are refused."""
+        before = self.statuses.setdefault("rush", Counter())[429]
         for turn in range(RUSHES_MAX):
             asks = [self._ask("rush", "auto", f"{turn} {n} {LONG}", tenant=TENANTS[n % 2]) for n in range(RUSH)]
             await asyncio.gather(*asks, *(self._past_us(turn, n) for n in range(STRANGERS)))
-            if self.statuses["rush"][429]:
+            if self.statuses["rush"][429] > before:
                 return
 
     async def _past_us(self, turn: int, number: int) -> None:
@@ -95,6 +99,14 @@ class Run:
         for _ in range(40):  # until the dead ones are left out, and the other model answers
             await self._ask("death", "auto", PROMPTS[0])
             await asyncio.sleep(0.1)
+
+    async def _a_gateway_comes(self, prometheus: Prometheus) -> None:
+        """One connection more, for as long as it takes to be seen."""
+        _, writer = await asyncio.open_connection("127.0.0.1", self.site.stack.grpc_port)
+        writer.write(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, b""))
+        seen = "onehop_connections[5m]"
+        await prometheus.until(f"max_over_time({seen}) > min_over_time({seen})")
+        writer.close()
 
     async def _a_gateway_misbehaves(self) -> None:
         """A connection of its own that sends more PINGs than any gateway has reason to."""
