@@ -17,8 +17,9 @@ time; metrics as of the end of the last step; the duration of a step as a functi
 sequences.
 
 Not modelled: the text (answers are filler), a tokenizer (a token is four bytes), sampling parameters, speculative
-decoding, encoder inputs, tensor or data parallelism, KV transfer and offload, LoRA loading time, start-up time,
-time spent in the API server, `long_prefill_token_threshold`, priority scheduling, jitter of step times. Three
+decoding, encoder inputs, tensor or data parallelism, KV transfer and offload, LoRA loading time, start-up time (a
+workload may make the first seconds of a replica slow: `Replica.slowdown`), time spent in the API server,
+`long_prefill_token_threshold`, priority scheduling, jitter of step times. Three
 simplifications inside what is modelled: prefix-cache counters count a request once, when it is first admitted (vLLM
 counts every attempt); a block computed twice is indexed once, and its copy is empty, not a hit, when freed; a block
 that fills during decoding becomes a hit one step later.

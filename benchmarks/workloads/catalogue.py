@@ -26,22 +26,28 @@ ASKED, ANSWERED = Lengths(1_200, 1.0, least=16, most=16_000), Lengths(210, 0.8, 
 """As the Azure conversation trace's means."""
 NOISY = (("tenant-00", 0.5), *((f"tenant-{n:02}", 0.5 / 19) for n in range(1, 20)))
 ADAPTERS = tuple(f"adapter-{n:02}" for n in range(12))
+WARM_UP_S, WARM_UP_FACTOR = 20.0, 1.5
+"""How long, and how much longer, the steps of an engine take that has just begun: assumed, for want of a source."""
+
+
+def _starting(share: float, replica: int, after_s: float = 0.0) -> tuple[Happening, ...]:
+    """A replica comes, and warms up."""
+    return (
+        Happening(share, "start", replica, after_s=after_s),
+        Happening(share, "slow", replica, factor=WARM_UP_FACTOR, after_s=after_s),
+        Happening(share, "list", replica, after_s=after_s),
+        Happening(share, "slow", replica, after_s=after_s + WARM_UP_S),
+    )
+
+
 DYING = (
     Happening(0.3, "kill", 0),
     Happening(0.3, "list", 0, after_s=5.0),  # until then nobody but the requests has noticed
-    Happening(0.6, "start", 0),
-    Happening(0.6, "list", 0),
+    *_starting(0.6, 0),
 )
 SLOW = (Happening(0.4, "slow", 1, factor=3.0), Happening(0.8, "slow", 1))
 FAILING = (*DYING[:2], SLOW[0], *DYING[2:], SLOW[1])
-RISING = tuple(
-    happening
-    for n in range(64)
-    for happening in (
-        Happening(0.0, "start", n, after_s=10.0 + 2.0 * n),
-        Happening(0.0, "list", n, after_s=10.0 + 2.0 * n),
-    )
-)
+RISING = tuple(happening for n in range(64) for happening in _starting(0.0, n, 10.0 + 2.0 * n))
 GENERATORS: Mapping[str, Callable[[], Workload]] = {
     "shared-prefix": SharedPrefix,
     "multi-turn": multi_turn,

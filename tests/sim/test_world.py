@@ -13,7 +13,7 @@ from benchmarks.sim.gates import flow_of
 from benchmarks.sim.policies import ADMISSIONS, names
 from benchmarks.sim.summary import Slo
 from benchmarks.sim.world import World
-from benchmarks.workloads.catalogue import ADAPTERS, FAILING, RISING, SLOW
+from benchmarks.workloads.catalogue import ADAPTERS, FAILING, RISING, SLOW, WARM_UP_S
 from benchmarks.workloads.workload import Arrival, Ask
 from tests.sim import make
 
@@ -90,6 +90,17 @@ def test_a_slow_replica_answers_later() -> None:
     late = [f.ttft_s for f in flights[60:] if f.member == "h100-1"]
     others = [f.ttft_s for f in flights[60:] if f.member != "h100-1"]
     assert min(t for t in late if t) > 2.5 * max(t for t in others if t)
+
+
+def test_a_replica_that_has_just_come_is_slower_until_it_is_warm() -> None:
+    alone = [make.alone(4_000, 50, at=11.0 + i * 3.0, number=i) for i in range(20)]
+    flights = make.world(alone, "round-robin", shape=make.shape(happenings=RISING, absent=True)).run()
+
+    cold = [f.ttft_s for f in flights if f.member == "h100-0" and f.arrived < 10.0 + WARM_UP_S]
+    warm = [f.ttft_s for f in flights if f.member == "h100-0" and f.arrived > 10.0 + WARM_UP_S]
+    assert cold
+    assert warm
+    assert min(t for t in cold if t) > 1.3 * max(t for t in warm if t)
 
 
 def test_a_turn_waits_for_the_answer_before_it() -> None:
