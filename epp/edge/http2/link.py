@@ -18,6 +18,7 @@ from typing import Any
 from epp.edge.http2 import answers
 from epp.edge.http2.call import Call
 from epp.edge.http2.connection import Connection
+from epp.edge.http2.declined import Declined
 from epp.edge.http2.events import Broken, Drained, Ended, Event, Lost, Message, Opened, Pong, Reset
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.limits import Http2Limits
@@ -233,7 +234,7 @@ class Link(Protocol):
 
     def _on(self, event: Event) -> None:
         if type(event) is Message:
-            call: Call | None = event.stream.call
+            call: Call | Declined | None = event.stream.call
             if call is not None:
                 call.come(event.data)
         elif type(event) is Opened:
@@ -248,7 +249,7 @@ class Link(Protocol):
             self._tell(event)
 
     def _tell(self, event: Ended | Reset | Broken | Drained) -> None:
-        call: Call | None = event.stream.call
+        call: Call | Declined | None = event.stream.call
         if call is None:
             return
         if type(event) is Ended:
@@ -266,9 +267,9 @@ class Link(Protocol):
         head = stream.head
         method = self._served.methods.get(head.path.decode("latin-1"))
         if head.method != b"POST":
-            self._connection.decline(stream, answers.http_error(405), b"" if head.method == b"HEAD" else _NOT_GRPC)
+            self._decline(stream, answers.http_error(405), b"" if head.method == b"HEAD" else _NOT_GRPC)
         elif not head.content_type.startswith(b"application/grpc"):
-            self._connection.decline(stream, answers.http_error(415), _NOT_GRPC)
+            self._decline(stream, answers.http_error(415), _NOT_GRPC)
         elif method is None:
             self._connection.finish(stream, Code.UNIMPLEMENTED, "this method is not known here")
         elif head.encoding not in (b"identity", b"gzip"):
@@ -277,6 +278,15 @@ class Link(Protocol):
         else:
             stream.call = call = Call(stream, self, method, self._loop, self._limits)
             call.start()
+
+    def _decline(self, stream: Http2Stream, block: bytes, body: bytes) -> None:
+        """What is no gRPC is told so when it has come whole."""
+
+        def answer() -> None:
+            self._connection.decline(stream, block, body)
+            self._settle_soon()
+
+        stream.call = Declined(stream, self.read, answer)
 
     def _write(self, now: float) -> bool:
         """Give the socket what it takes; whether something follows from that."""

@@ -14,7 +14,7 @@ from epp.edge import tls
 from tests.edge.http2.test_link import serving
 
 H2SPEC = os.environ.get("ONEHOP_H2SPEC", "")
-# h2spec asks with GET for a page, which no gRPC server has: we answer at once with 405 and a line of text, so all but
+# h2spec asks with GET for a page, which no gRPC server has: we answer with 405 and a line of text, so all but
 # these can be tried.
 NOT_FOR_US = {
     # It opens one stream more than we allow, and counts on the first still waiting for its answer by then.

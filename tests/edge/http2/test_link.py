@@ -754,6 +754,31 @@ async def test_what_is_no_call_of_ours_is_answered_so(changed: dict[str, str], s
         assert status in answer.payload
 
 
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b"name=value", b"405"),  # no message of gRPC, and not looked at
+        (bytes([0, 0, 0, 0, 1, 7]), b"405"),
+        (b"", None),  # less than was announced
+    ],
+)
+async def test_what_is_no_call_is_answered_when_it_has_come_whole(body: bytes, answer: bytes | None) -> None:
+    async with serving() as site:
+        client = await Client.connected(site)
+        announced = {**HEADERS, ":method": "PUT", "content-length": str(len(body) or 7)}
+        client.say(frames.frame(frames.HEADERS, 4, 1, client.encoder.encode([*announced.items()])))
+        client.say(frames.frame(frames.PING, 0, 0, b"are you?"))
+        asked = await client.frame(frames.PING)
+        early = [heard.kind for heard in client.heard if heard.stream_id]
+        client.say(frames.frame(frames.DATA, 1, 1, body))
+        told = await client.frame(frames.RST_STREAM if answer is None else frames.HEADERS)
+        client.close()
+
+        assert asked.payload == b"are you?"
+        assert early == []
+        assert (answer or ErrorCode.PROTOCOL_ERROR.to_bytes(4, "big")) in told.payload
+
+
 # TLS.
 
 
