@@ -2,5 +2,6 @@
 
 Pure, without clock or socket: `frames`, `limits`, `budget`, `bounds`, `blocks`, `closed`, `head`, `stream`, `outbound`,
 `inbound`, `connection`.
-At the rim: `drive` and `call` (one coroutine a stream), `declined` (what is no call), `link` (one connection), `secure` (TLS), `server`.
+At the rim: `drive` and `call` (one coroutine a stream), `declined` (what is no call), `link` (one connection), `secure`
+(TLS), `server`.
 """
