@@ -21,6 +21,8 @@ NOT_FOR_US = {
     "Sends HEADERS frames that causes their advertised concurrent stream limit to be exceeded",
 }
 
+NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd]|&#x?[0-9a-fA-F]+;")
+
 pytestmark = pytest.mark.skipif(not H2SPEC, reason="make test-h2spec builds it and says where it is")
 
 
@@ -35,7 +37,8 @@ async def test_we_conform(tmp_path: Path, secure: bool) -> None:
         command = [H2SPEC, "-h", "127.0.0.1", "-p", str(site.server.port), "-o", "3", "-j", str(report), *flags]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
-    cases = list(ElementTree.parse(report).iter("testcase"))
+    text = NO_XML.sub("?", report.read_text(errors="replace"))  # it quotes what it got as it is
+    cases = list(ElementTree.fromstring(text).iter("testcase"))
     failed = {case.get("classname", "") for case in cases if case.find("failure") is not None}
     failed |= {case.get("classname", "") for case in cases if case.find("error") is not None}
     counted = re.search(rb"(\d+) tests, (\d+) passed", out)
