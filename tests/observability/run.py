@@ -101,12 +101,15 @@ class Run:
             await asyncio.sleep(0.1)
 
     async def _a_gateway_comes(self, prometheus: Prometheus) -> None:
-        """One connection more, for as long as it takes to be seen."""
-        _, writer = await asyncio.open_connection("127.0.0.1", self.site.stack.grpc_port)
-        writer.write(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, b""))
-        seen = "onehop_connections[5m]"
-        await prometheus.until(f"max_over_time({seen}) > min_over_time({seen})")
-        writer.close()
+        """Some connections more, until they have been seen for longer than the second between two looks."""
+        (there,) = await prometheus.until("sum(onehop_connections)")
+        before = float(there["value"][1])
+        writers = [(await asyncio.open_connection("127.0.0.1", self.site.stack.grpc_port))[1] for _ in range(3)]
+        for writer in writers:
+            writer.write(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, b""))
+        await prometheus.until(f"min_over_time(onehop_connections[2s]) > {before}")
+        for writer in writers:
+            writer.close()
 
     async def _a_gateway_misbehaves(self) -> None:
         """A connection of its own that sends more PINGs than any gateway has reason to."""
