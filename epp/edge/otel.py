@@ -106,7 +106,7 @@ class Tracing:
         self._export.emit(Tree(len(tree), b"".join(encoded)))
 
     def _made(self, trace: int, placed: Placed, clock: int) -> ReadableSpan:
-        """The SDK's span. Whole from the start: one that changes on its way costs four times as much."""
+        """The SDK's span. Whole from the start: one that changes on its way costs far more."""
         said = placed.said
         failed = {} if said.error is None else {"error.type": said.error}
         told = {name: value for name, value in said.attributes.items() if value is not None}

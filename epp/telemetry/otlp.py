@@ -1,4 +1,4 @@
-"""Spans as OTLP's protobuf bytes, written at once: objects of the SDK and of protobuf cost ten times as much.
+"""Spans as OTLP's protobuf bytes, written at once: objects of the SDK and of protobuf cost several times as much.
 
 The messages are those of opentelemetry-proto (https://github.com/open-telemetry/opentelemetry-proto, `trace.proto`,
 `common.proto`); what is written is what the SDK's own encoder would write of the same spans (a test compares).
