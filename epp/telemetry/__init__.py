@@ -231,6 +231,10 @@ class Telemetry:
         """A peer went beyond this bound (a name of `Http2Limits`), and its connection was ended."""
         self._process.breaches.child(bound).inc()
 
+    def restarted(self, reason: str) -> None:
+        """A worker process is started again: it `ended`, was `silent` and ended by us, or not `launched`."""
+        self._process.restarts.child(reason).inc()
+
     def rewritten(self, rewrite: str, model: str | None, target: str) -> None:
         """An InferenceModelRewrite (`namespace/name`) sent a request for `model` to `target`."""
         self._request.rewrites.child(rewrite, self._labelling.model(model, routed=True), target).inc()

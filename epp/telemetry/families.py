@@ -170,6 +170,8 @@ class ProcessFamilies:
         self.connections = Gauge("onehop_connections", "Open connections of gateways (native transport).")
         text = "Connections that we ended because the peer went beyond a bound (native transport)."
         self.breaches = Counter("onehop_connection_breaches", text, ["bound"])
+        text = "Worker processes (--workers) that were started again."
+        self.restarts = Counter("onehop_worker_restarts", text, ["reason"])
         text = "1 while something is wrong that an operator must know of."
         self.conditions = Gauge("onehop_condition", text, ["condition"], read=conditions)
 

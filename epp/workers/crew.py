@@ -138,33 +138,39 @@ class Crew:
         while True:
             began = loop.time()
             try:
-                why = await self._once(number)
+                reason, why = await self._once(number)
             except OSError as refused:  # no more processes, or no more files
-                why = f"could not be started: {refused.strerror}"
+                reason, why = "launched", f"could not be started: {refused.strerror}"
             pause = PAUSE_S if loop.time() - began > LIVED_S else pause
             log.warning("worker %d %s; it is started again in %.1f s", number, why, pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSE_S_MAX)
             self.restarts += 1
+            self._deciding.telemetry.restarted(reason)
 
-    async def _once(self, number: int) -> str:
-        """One life of a worker; how it ended."""
+    async def _once(self, number: int) -> tuple[str, str]:
+        """One life of a worker; how it ended, in a word and in words."""
         settings = self._settings.model_copy(update={"config_text": None})  # may be large, and is for us
         setup = Setup(settings, tuple(self._ports), settings.workers, self._pair, self._ready)
         worker = await launch(number, setup, self._deciding, self._heard)
         try:
-            await worker.gone.wait()
+            await worker.watch()
         except asyncio.CancelledError:
             self._ending = True
             await self._dismiss(worker)
             raise
         finally:
             self._lost(worker)
-        return f"ended ({await worker.ended()})"
+        code = await worker.ended()
+        if worker.silent_s:
+            return "silent", f"said nothing for {worker.silent_s:.0f} s and was ended"
+        return "ended", f"ended ({code})"
 
     def _heard(self, worker: Worker, message: Up) -> None:
+        worker.unanswered = 0
         match message:
             case Serving():
+                worker.serves = True
                 self.workers.append(worker)
                 worker.say(Ready(self._ready))  # this may have changed while the worker started
                 if self._pair is not None:

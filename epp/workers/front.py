@@ -28,7 +28,7 @@ from epp.protocol.exchange import Buffers
 from epp.transport import Transport
 from epp.workers.asking import Asking, FarDirector
 from epp.workers.counts import FarCounts
-from epp.workers.messages import Bye, Certified, Down, Leave, Left, Ready, Serving, Shed, length_of
+from epp.workers.messages import Bye, Certified, Down, Leave, Left, Ping, Pong, Ready, Serving, Shed, length_of
 from epp.workers.pipe import Pipe
 from epp.workers.setup import Port, Setup, part
 
@@ -161,6 +161,8 @@ class Front:
                 self._run(self._leave(message.port, message.grace))
             case Certified():
                 self.pair = Pair(message.chain, message.key, datetime.fromtimestamp(message.expires, UTC))
+            case Ping():
+                self._say(Pong())
             case Shed():
                 self._shed()
             case Bye():

@@ -110,6 +110,10 @@ class Serving(Message, tag=9):
     """The worker can take connections."""
 
 
+class Pong(Message, tag=10):
+    """The answer to `Ping`."""
+
+
 class Way(Message, tag=20):
     """Where the request goes. `leased` is false where a second stream takes the lease; `running` may be cut off."""
 
@@ -180,14 +184,18 @@ class Shed(Message, tag=29):
     """Ask one of the gateways' connections to make way: another worker has too few."""
 
 
+class Ping(Message, tag=30):
+    """Say that you are there."""
+
+
 class Bye(Message, tag=28):
     """The end, within so many seconds."""
 
     grace: float
 
 
-Up = Asked | Gone | RefusedHere | Headed | Prefilled | Ended | Counted | Left | Serving
-Down = Way | Answer | Wait | Failed | Evict | Ready | Leave | Certified | Shed | Bye
+Up = Asked | Gone | RefusedHere | Headed | Prefilled | Ended | Counted | Left | Serving | Pong
+Down = Way | Answer | Wait | Failed | Evict | Ready | Leave | Certified | Shed | Bye | Ping
 
 _encode = msgspec.msgpack.Encoder().encode
 

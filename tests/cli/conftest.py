@@ -15,3 +15,9 @@ def own_logging() -> Iterator[None]:
     handlers, level = list(root.handlers), root.level
     yield
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(params=["1", "2"])
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holds with one process, and with workers that carry the streams."""
+    monkeypatch.setenv("ONEHOP_WORKERS", request.param)

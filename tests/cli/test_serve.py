@@ -114,12 +114,6 @@ def headers(side: str, end: bool = False) -> envoy.ProcessingRequest:
     return message
 
 
-@pytest.fixture(params=["1", "2"])
-def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Holds with one process, and with workers that carry the streams."""
-    monkeypatch.setenv("ONEHOP_WORKERS", request.param)
-
-
 async def finish(opened: Any) -> None:
     await opened.write(headers("response_headers"))
     assert (await opened.read()).HasField("response_headers")

@@ -97,6 +97,7 @@ async def conditions(onehop: Running) -> Any:
         return (await (await http.get(url)).json())["conditions"]
 
 
+@pytest.mark.usefixtures("workers")
 async def test_it_is_ready_with_its_pool_and_not_without(api: ApiServer, tmp_path: Path) -> None:
     api.remove(POOLS, "llm", "llama")
     async with serving(api, tmp_path, "--pool-name=llama", ready=NOT_SERVING) as onehop:
@@ -114,6 +115,7 @@ async def test_it_is_ready_with_its_pool_and_not_without(api: ApiServer, tmp_pat
     assert there[DESTINATION] == LLAMA
 
 
+@pytest.mark.usefixtures("workers")
 async def test_each_port_decides_over_its_pools(api: ApiServer, tmp_path: Path) -> None:
     llama, phi = free_ports(2)
     async with serving(api, tmp_path, f"--pool=llama={llama}", f"--pool=llm/phi={phi}") as onehop:
@@ -129,6 +131,7 @@ async def test_each_port_decides_over_its_pools(api: ApiServer, tmp_path: Path) 
     assert (foreign.status.code, json.loads(foreign.body)["error"]["code"]) == (404, "model_not_found")
 
 
+@pytest.mark.usefixtures("workers")
 async def test_the_guides_two_filters_agree_across_processes(api: ApiServer, tmp_path: Path) -> None:
     semantic, phi = free_ports(2)
     key = tmp_path / "key"
@@ -152,6 +155,7 @@ async def test_the_guides_two_filters_agree_across_processes(api: ApiServer, tmp
     assert [d["asked_model"] for d in found["decisions"]] == ["phi4-mini", "auto"]
 
 
+@pytest.mark.usefixtures("workers")
 async def test_of_two_replicas_one_leads_and_the_other_takes_over(api: ApiServer, tmp_path: Path) -> None:
     flags = ("--pool-name=llama", "--ha-enable-leader-election")
     async with serving(api, tmp_path / "a", *flags) as first:
@@ -182,6 +186,7 @@ async def test_the_lease_is_given_back_however_soon_the_end_comes(api: ApiServer
     assert api.store.select(LEASES, "llm", "")[0]["spec"]["holderIdentity"] == ""
 
 
+@pytest.mark.usefixtures("workers")
 async def test_a_conflict_is_an_event_and_a_condition(api: ApiServer, tmp_path: Path) -> None:
     rules = [{"matches": [{"model": {"value": "gpt-4"}}], "targets": [{"modelRewrite": "llama3-8b"}]}]
     for name in ("older", "second"):

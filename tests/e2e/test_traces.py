@@ -41,11 +41,13 @@ def told(answer: Answer) -> tuple[str, str, bool]:
     return trace, parent, bool(int(flags, 16) & 1)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("wiring", "streams"), [("buffered", False), ("duplex", True)])
 async def test_one_tree_joins_the_caller_and_the_model_server(
-    start: Start, monkeypatch: pytest.MonkeyPatch, wiring: str, streams: bool
+    start: Start, monkeypatch: pytest.MonkeyPatch, wiring: str, streams: bool, workers: int
 ) -> None:
-    async with traced(start, monkeypatch, wiring=wiring, flags=["--tracing-endpoint={grpc}"]) as (site, collector):
+    flags = ["--tracing-endpoint={grpc}", f"--workers={workers}"]
+    async with traced(start, monkeypatch, wiring=wiring, flags=flags) as (site, collector):
         ask = chat("auto", SECRET, stream=streams, stream_options={"include_usage": True}) if streams else None
         answer = await site.post(ask or chat("auto", SECRET), traceparent=SAMPLED, tracestate="vendor=1")
         spans = await collector.whole()
@@ -109,8 +111,9 @@ async def test_what_is_not_sampled_is_told_so_and_not_exported(start: Start, mon
     assert receipt["trace_id"] is None
 
 
-async def test_refusals_and_failures_are_marked(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    flags = ["--tracing-endpoint={grpc}", "--tracing-sample=1"]
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_refusals_and_failures_are_marked(start: Start, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    flags = ["--tracing-endpoint={grpc}", "--tracing-sample=1", f"--workers={workers}"]
     async with traced(start, monkeypatch, flags=flags) as (site, collector):
         unknown = await site.post(chat("gpt-9"))
         await collector.whole()

@@ -12,11 +12,13 @@ from typing import Any
 
 import aiohttp
 
+from epp.cli.quickstart import CONFIG
 from tests.e2e.client import Answer, Site, chat
 from tests.e2e.conftest import Start
 
 REQUESTS, STREAMS = "llm_d_epp_request_total", "llm_d_epp_extproc_streams_total"
 IN_FLIGHT = "llm_d_epp_extproc_streams_inflight"
+SUM = "What is 2+2 * (5-1) +"
 TWO = ["--workers=2", "--classify-deadline=5s", "--drain-timeout=30s"]
 
 
@@ -99,6 +101,26 @@ async def test_a_worker_that_is_killed_under_load_costs_the_streams_it_held_and_
         await site.until(lambda: metric(site, IN_FLIGHT), lambda now: now == 0)
 
 
+async def test_a_worker_that_hangs_is_ended_and_replaced(start: Start) -> None:
+    """Its sockets stay open, so nothing but silence tells."""
+    async with start(serve_flags=TWO, wiring="duplex") as site:
+        first, second = await both_serve(site)
+        os.kill(first["pid"], signal.SIGSTOP)
+        again = await site.until(lambda: crew(site), lambda now: first["pid"] not in [w["pid"] for w in now])
+        after = await site.until(lambda: crew(site), lambda now: len(now) == 2)
+        await both_serve(site)
+        answers = await asyncio.gather(*(site.post(chat("llama3-8b", f"after {n}")) for n in range(20)))
+        log = (site.stack.plan.folder / "onehop.log").read_text()
+
+        assert {answer.status for answer in answers} == {200}
+        assert [w["pid"] for w in again] == [second["pid"]]
+        assert second["pid"] in [w["pid"] for w in after]
+        assert not _runs(first["pid"])
+        assert await metric(site, "onehop_worker_restarts_total") == 1
+        assert len([line for line in log.splitlines() if "said nothing for 10 s" in line]) == 1
+        await site.until(lambda: metric(site, IN_FLIGHT), lambda now: now == 0)
+
+
 async def _whole(site: Site, data: dict[str, Any]) -> bool:
     """Whether the answer came to its end."""
     try:
@@ -139,6 +161,30 @@ async def test_a_file_that_changes_counts_for_the_streams_of_both_workers(start:
 
         assert {answer.status for answer in answers} == {200}
         assert {answer.headers["x-simulated-replica"] for answer in answers} == {"llama3-8b-1"}
+
+
+async def test_a_semantic_file_that_changes_counts_for_the_streams_of_both_workers(
+    start: Start, tmp_path: Path
+) -> None:
+    file = tmp_path / "semantic.yaml"
+    file.write_text(CONFIG.read_text())
+    async with start(serve_flags=TWO, semantic_config=file) as site:
+        await both_serve(site)
+        first = await asyncio.gather(*(site.post(chat("auto", f"{SUM} {n}?")) for n in range(12)))
+        file.write_text(CONFIG.read_text().replace("phi4-mini}]", "llama3-8b}]"))
+
+        async def asked() -> Answer:
+            return await site.post(chat("auto", f"{SUM} 0?"))
+
+        await site.until(asked, lambda answer: site.replica_of(answer) == "llama3-8b")
+        before = await crew(site)
+        second = await asyncio.gather(*(site.post(chat("auto", f"{SUM} {n}?")) for n in range(12)))
+        decided = [b["decisions"] - a["decisions"] for a, b in zip(before, await crew(site), strict=True)]
+
+        assert {(answer.status, site.replica_of(answer)) for answer in first} == {(200, "phi4-mini")}
+        assert {(answer.status, site.replica_of(answer)) for answer in second} == {(200, "llama3-8b")}
+        assert min(decided) > 0
+        assert await metric(site, "onehop_reload_total") == 1
 
 
 async def test_workers_end_when_the_process_that_decides_is_killed(start: Start) -> None:

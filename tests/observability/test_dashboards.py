@@ -30,7 +30,10 @@ VARIABLES = {"$__rate_interval": "30s", "$__range": "5m", "$namespace": ".*", "$
 OR_ZERO = re.compile(r"^\((.*)\) or vector\(0\)$", re.DOTALL)
 # What this run cannot bring about, by the beginning of its name: a defect of ours. And what objects of a cluster bring
 # about, which `test_in_a_cluster.py` does.
-NEVER = {"onehop_surprise": "a defect"} | dict.fromkeys(
+NEVER = {
+    "onehop_surprise": "a defect",
+    "onehop_worker_restarts": "of workers: tests/e2e/test_workers.py",
+} | dict.fromkeys(
     (
         "onehop_leader",
         "llm_d_epp_flow_control_revocation",

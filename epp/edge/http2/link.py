@@ -35,7 +35,7 @@ READ_BYTES_FULL = 200_000  # uvloop's buffer, nearly: after that it reads on, 32
 # Of bodies that nothing is answered to yet: after so much and so long the peer hears that they are read.
 UNTOLD_BYTES_MAX, UNTOLD_S_MAX = 65_536, 0.1
 WRITE_BYTES_HIGH = 262_144  # more than that the socket is not given before it has taken it
-LINGER_S = 2.0  # for the last bytes of a connection to be taken
+LINGER_S = 2.0  # for the last bytes of a connection to be taken, and for the peer to close as well
 _ALIVE, _LEAVE = b"alive? \0", b"leaving\0"
 _NOT_GRPC = b"This port speaks gRPC.\n"
 _UNKNOWN_ENCODING = answers.trailers(Code.UNIMPLEMENTED, "this grpc-encoding is not known here")
@@ -75,7 +75,7 @@ class Link(Protocol):
         self._asked_at: float | None = None
         self._doubted = False
         self._leaving_at: float | None = None
-        self._closing_at: float | None = None
+        self._closing = False
 
     @property
     def streams(self) -> int:
@@ -96,6 +96,8 @@ class Link(Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer, and everything that follows from them."""
+        if self._closing:
+            return
         self._heard_at = now = self._loop.time()
         if len(data) >= READ_BYTES_FULL:
             self._take_turns()
@@ -179,6 +181,11 @@ class Link(Protocol):
         """End it now, whatever is open."""
         self._connection.fail(ErrorCode.NO_ERROR, "leaving")
         self._settle_soon()
+
+    def drop(self) -> None:
+        """Wait for the peer no longer."""
+        if self._transport is not None:
+            self._transport.abort()
 
     # How it goes on.
 
@@ -291,7 +298,7 @@ class Link(Protocol):
     def _write(self, now: float) -> bool:
         """Give the socket what it takes; whether something follows from that."""
         connection, transport, secure = self._connection, self._transport, self._secure
-        if transport is None or transport.is_closing():
+        if transport is None or self._closing or transport.is_closing():
             return False
         if secure is not None:
             self._flush_secure(secure)
@@ -316,13 +323,20 @@ class Link(Protocol):
             self._transport.write(data)
 
     def _close(self) -> None:
-        """Nothing more to say: what is in the socket's buffer still goes."""
-        if self._transport is not None and self._closing_at is None:
-            self._closing_at = self._loop.time()
+        """Nothing more to say: what is in the socket's buffer still goes, and then our end of the connection.
+
+        What the peer says until it closes, too, is read and dropped: the kernel answers what nobody has read by a
+        reset, which can overtake our last words, the GOAWAY and why.
+        """
+        if self._transport is not None and not self._closing:
+            self._closing = True
             if self._secure is not None and self._secure.shaken:
                 self._secure.close()
                 self._flush_secure(self._secure)
-            self._transport.close()
+            self._transport.write_eof()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(LINGER_S, self._transport.abort)
 
     # What time brings.
 
@@ -340,11 +354,7 @@ class Link(Protocol):
         now, limits = self._loop.time(), self._limits
         if self._transport is None:
             return
-        if self._closing_at is not None:
-            if now - self._closing_at > LINGER_S:
-                self._transport.abort()
-                return
-        elif not self._connection.ready:
+        if not self._connection.ready:
             if now - self._began > limits.preface_s:
                 self._end(ErrorCode.SETTINGS_TIMEOUT, "preface_s")
         elif self._connection.outbound.held and now - self._taken_at > limits.stall_s:
@@ -354,7 +364,8 @@ class Link(Protocol):
         else:
             self._keep_alive(now)
             self._grow_old(now)
-        self._look()
+        if not self._closing:
+            self._look()
 
     def _keep_alive(self, now: float) -> None:
         """Ask who says nothing whether it is there; a peer that went without a word keeps its streams otherwise."""

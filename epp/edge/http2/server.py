@@ -18,7 +18,7 @@ from epp.edge.methods import Methods
 BACKLOG = 4096
 POLL_S = 0.01
 LEAVE_S = 1.0  # for peers without streams to go by themselves
-CLOSE_S = 1.0  # for last words to be taken
+CLOSE_S = 1.0  # for last words to be taken, and peers to close as well
 CONNECTIONS_MAX = 10_000  # of one port; the kernel turns away who comes after that, by our closing at once
 
 
@@ -78,6 +78,9 @@ class NativeServer:
             await self._drain(grace)
         for link in [*self._links]:
             link.cut()
+        await self._gone(CLOSE_S)
+        for link in [*self._links]:
+            link.drop()
         await self._gone(CLOSE_S)
 
     async def _drain(self, grace: float) -> None:

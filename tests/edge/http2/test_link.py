@@ -649,6 +649,39 @@ async def test_however_a_connection_ends_its_calls_hear_of_it_and_others_do_not(
         assert site.counts.breaches == ({"pings_burst": 1} if how == "breach" else {})
 
 
+@pytest.mark.parametrize("secure", [False, True])
+async def test_who_goes_too_far_hears_why_whatever_it_still_sends(secure: bool) -> None:
+    """With bytes that nobody reads a socket is closed by a reset, which takes what was sent from the peer's kernel."""
+    pair = tls.self_signed([])
+    parts: dict[str, Any] = {"contexts": tls.Contexts(lambda: pair)} if secure else {}
+    async with serving(pings_burst=10, **parts) as site:
+        client = await Client.connected(site, context=anybody() if secure else None)
+        await client.frame(frames.SETTINGS)
+        client.say(frames.frame(frames.PING, 0, 0, bytes(8)) * 11)
+        for _ in range(50):  # more than one read, and still on its way when the goodbye is said
+            client.say(frames.frame(frames.PING, 0, 0, bytes(8)) * 1_000)
+            await asyncio.sleep(0.002)
+        goodbye = await client.frame(frames.GOAWAY)
+        rest = await client.reader.read(1)
+        reset = client.reader.exception()
+        client.close()
+        await until(lambda: site.counts.open == 0)
+
+        assert goodbye.code is ErrorCode.ENHANCE_YOUR_CALM
+        assert (rest, reset) == (b"", None)
+        assert site.counts.breaches == {"pings_burst": 1}
+
+
+async def test_a_peer_that_does_not_close_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("epp.edge.http2.link.LINGER_S", 0.05)
+    async with serving(pings_burst=10) as site:
+        client = await Client.connected(site)
+        client.say(frames.frame(frames.PING, 0, 0, bytes(8)) * 11)
+        await client.frame(frames.GOAWAY)
+        await until(lambda: site.counts.open == 0)
+        client.close()
+
+
 async def test_one_connection_too_many_is_closed_and_counted() -> None:
     async with serving(connections_max=2) as site:
         clients = [await Client.connected(site) for _ in range(3)]
