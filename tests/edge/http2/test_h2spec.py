@@ -1,4 +1,4 @@
-"""Our HTTP/2 under h2spec; run by `make test-h2spec`, and skipped where ONEHOP_H2SPEC does not name the program."""
+"""Our HTTP/2 under h2spec; run by `make test-http2`, and skipped where ONEHOP_H2SPEC does not name the program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ H2SPEC = os.environ.get("ONEHOP_H2SPEC", "")
 # h2spec asks with GET for a page, which no gRPC server has: we answer with 405 and a line of text.
 NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd]|&#x?[0-9a-fA-F]+;")
 
-pytestmark = pytest.mark.skipif(not H2SPEC, reason="make test-h2spec builds it and says where it is")
+pytestmark = pytest.mark.skipif(not H2SPEC, reason="make test-http2 builds it and says where it is")
 
 
 @pytest.mark.timeout(300)

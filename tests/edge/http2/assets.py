@@ -1,4 +1,5 @@
-"""Builds h2spec, an independent conformance suite for HTTP/2 servers, for `make test-h2spec` (needs Go)."""
+"""Builds what `make test-http2` tries our HTTP/2 with (needs Go): h2spec, an independent conformance suite for servers,
+and a client of Go's own gRPC."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from tests.kube.assets import Missing, Module, build, download, go
 
+CLIENT = Path(__file__).with_name("goclient")
 H2SPEC = Module(
     "github.com/summerwind/h2spec", "v2.2.1+incompatible", "h1:Ex8kpG4LjIeudEtfbM892Os2PawIZBsEvukHJcvZHho="
 )
@@ -16,8 +18,9 @@ NEEDS = {"golang.org/x/net": "v0.62.0", "github.com/spf13/cobra": "v1.10.2", "gi
 
 
 def main(folder: Path) -> None:
-    """`h2spec` in this folder."""
+    """`h2spec` and `goclient` in this folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    build(folder.absolute(), "goclient", cwd=CLIENT, packages=(".",))
     download(H2SPEC)
     with tempfile.TemporaryDirectory() as name:
         module = Path(name)
@@ -31,4 +34,4 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
     except Missing as missing:
-        sys.exit(f"h2spec: {missing}")
+        sys.exit(f"http2 assets: {missing}")
