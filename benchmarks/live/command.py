@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.live import summary
 from benchmarks.live.arguments import parse
-from benchmarks.live.cases import Case
+from benchmarks.live.cases import Case, size_name
 from benchmarks.live.fleet import Simulated, running
 from benchmarks.live.generators import Generators, generators
 from benchmarks.live.judged import Judge
@@ -124,7 +124,7 @@ class _Run:
 
     def _slices(self, setup: Setup) -> int:
         targets = len(setup.chains) or len(self._targets)
-        return targets * (sum(map(self._rounds_of, setup.cases)) + len(setup.streams))
+        return targets * (sum(map(self._rounds_of, setup.cases)) + len(setup.holds))
 
     def _rounds_of(self, case: Case) -> int:
         return min(self._rounds, case.rounds_max or self._rounds)
@@ -164,10 +164,11 @@ class _Run:
             finally:
                 self._tell(setup, targets, played)
         held: list[Held] = []
-        for streams in setup.streams:
+        for hold in setup.holds:
             for target in targets:
-                progress.now(f"{setup.wiring}, {streams} open requests, {target.name}")
-                held.append(await slices.hold(target, streams))
+                size = size_name(hold.prompt_bytes)
+                progress.now(f"{setup.wiring}, {hold.streams} open requests of {size}, {target.name}")
+                held.append(await slices.hold(target, hold))
                 progress.step()
         self._told.memories += summary.memories(held, setup.wiring or "")
 

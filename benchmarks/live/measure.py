@@ -11,12 +11,14 @@ from benchmarks.live.cases import Case, deal
 from benchmarks.live.generators import Generators
 from benchmarks.live.judged import Judge, Judged
 from benchmarks.live.messages import Plan, Result, Shot
-from benchmarks.live.process import cpu_s, rss_bytes
+from benchmarks.live.process import cpu_s, forget_peak, peak_bytes, rss_bytes
 from benchmarks.live.site import ext_proc_counter
 from benchmarks.live.target import Target
+from benchmarks.workloads.text import BYTES_PER_TOKEN
 
 SETTLE_S = 0.05  # until the end of the last request has reached the picker
 HOLD_S_MAX = 60.0
+HOLD_STILL_S = 0.5  # without a message
 HOLD_UNSEEN_S = 2.0  # where nobody counts who has got through
 
 
@@ -45,13 +47,22 @@ class Slice:
     judged: Judged | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """So many requests to be open at once, each with a prompt of that size."""
+
+    streams: int
+    prompt_bytes: int = 1024
+
+
 @dataclass(slots=True)
 class Held:
-    """Resident bytes by role with so many requests open."""
+    """Resident bytes by role with those requests open, and the most until then."""
 
     target: str
-    streams: int
+    hold: Hold
     rss: dict[str, int]
+    peak: dict[str, int]
 
 
 class Slices:
@@ -103,21 +114,35 @@ class Slices:
             judged,
         )
 
-    async def hold(self, target: Target, streams: int) -> Held:
-        """So many requests open at once, with servers that do not answer."""
+    async def hold(self, target: Target, hold: Hold) -> Held:
+        """Requests open at once, with servers that do not answer."""
         started = ext_proc_counter(target, "streams_started")
-        shot = Shot(0.0, 256, 1, (0,))
-        plan = self._base(target, shots=[shot], seconds=0.0, block_tokens=256, connections=streams, hold=True)
+        tokens = hold.prompt_bytes // BYTES_PER_TOKEN
+        shot = Shot(0.0, tokens, 1, (0,))
+        plan = self._base(target, shots=[shot], seconds=0.0, block_tokens=tokens, connections=hold.streams, hold=True)
         nobody = self._base(target, shots=[], seconds=0.0)
+        for pid in target.processes.values():
+            forget_peak(pid)
         await self._generators.prepare([plan, *[nobody] * (len(self._generators) - 1)])
         try:
             async with asyncio.timeout(HOLD_S_MAX):
-                while target.ext_proc and ext_proc_counter(target, "streams_started") - started < streams:
+                while target.ext_proc and ext_proc_counter(target, "streams_started") - started < hold.streams:
                     await asyncio.sleep(0.1)
-            await asyncio.sleep(0.5 if target.ext_proc else HOLD_UNSEEN_S)
-            return Held(target.name, streams, {role: rss_bytes(pid) for role, pid in target.processes.items()})
+                await self._still(target)
+            pids = target.processes.items()
+            rss, peak = ({role: measure(pid) for role, pid in pids} for measure in (rss_bytes, peak_bytes))
+            return Held(target.name, hold, rss, peak)
         finally:
             await self._generators.go()
+
+    async def _still(self, target: Target) -> None:
+        """Until bodies are through, by what the picker is told and says."""
+        if not target.ext_proc:
+            await asyncio.sleep(HOLD_UNSEEN_S)
+            return
+        before = -1.0
+        while before != (before := ext_proc_counter(target, "stream_msgs_sent")):
+            await asyncio.sleep(HOLD_STILL_S)
 
     def _plan(self, case: Case, target: Target, shots: list[Shot], hand: int) -> Plan:
         hands = len(self._generators)

@@ -10,6 +10,7 @@ from benchmarks.live import cases
 from benchmarks.live.arguments import REMOTE_REQUESTS_MAX, REQUESTS_MAX, WIRINGS
 from benchmarks.live.cases import Case, Pace, answer_case, prompt_case, workload_case
 from benchmarks.live.fleet import Instant, Kind, Simulated
+from benchmarks.live.measure import Hold
 from benchmarks.live.site import Chain
 from benchmarks.live.target import parse_address
 from benchmarks.rivals import known
@@ -23,6 +24,8 @@ PROMPT_FACTOR, ANSWER_FACTOR = 0.02, 0.25
 """Real seconds that a GPU second takes: prompts are read in no time; tokens are 2 ms apart, so each travels alone."""
 TOKEN_S = 0.0075  # one sequence alone on an H100
 STREAMS, QUICK_STREAMS = (1, 100, 5_000), (1, 100)
+LARGE_PROMPT_BYTES, LARGE_STREAMS_MAX = 1 << 20, 100
+"""As many of the largest prompts are held open as fit into the memory of a small machine, beside the small ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Setup:
     servers: Kind | None
     chains: Sequence[Chain]
     cases: Sequence[Case]
-    streams: Sequence[int] = ()
+    holds: Sequence[Hold] = ()
 
 
 def setups(given: argparse.Namespace) -> list[Setup]:
@@ -45,7 +48,7 @@ def setups(given: argparse.Namespace) -> list[Setup]:
     if given.url:
         return [Setup(None, None, (), [case for _, found in groups for case in found])]
     return [
-        Setup(wiring, servers, list(_chains(given, wiring)), found, _streams(given) if n == 0 else ())
+        Setup(wiring, servers, list(_chains(given, wiring)), found, _holds(given) if n == 0 else ())
         for wiring in given.wiring
         for n, (servers, found) in enumerate(groups)
     ]
@@ -118,11 +121,13 @@ def _chains(given: argparse.Namespace, wiring: str) -> Iterator[Chain]:
             yield Chain(f"Envoy + {rival.name}", envoy, rival=rival)
 
 
-def _streams(given: argparse.Namespace) -> Sequence[int]:
+def _holds(given: argparse.Namespace) -> Sequence[Hold]:
     if given.upstream != "instant" or given.url or given.only:
         return ()
     told = given.streams or (QUICK_STREAMS if given.quick else STREAMS)
-    return [count for count in told if count]
+    held = [count for count in told if count]
+    large = [] if given.quick else [count for count in held if count <= LARGE_STREAMS_MAX]
+    return [*map(Hold, held), *(Hold(count, LARGE_PROMPT_BYTES) for count in large)]
 
 
 def rounds(given: argparse.Namespace) -> int:

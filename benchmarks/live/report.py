@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.live.cases import size_name
 from benchmarks.live.verdict import verdicts
 from benchmarks.sim.cells import cell
 from benchmarks.sim.table import aligned
@@ -86,8 +87,11 @@ MEMORY: Sequence[Column] = (
     ("wiring", lambda row: row["wiring"]),
     ("target", lambda row: row["target"]),
     ("open requests", lambda row: f"{row['streams']:,}"),
+    ("of", lambda row: size_name(row["prompt_bytes"])),
     ("picker MiB", lambda row: mib(row.get("picker_rss_bytes"))),
+    ("most until then", lambda row: mib(row.get("picker_peak_bytes"))),
     ("Envoy MiB", lambda row: mib(row.get("envoy_rss_bytes"))),
+    ("most until then", lambda row: mib(row.get("envoy_peak_bytes"))),
 )
 
 

@@ -177,8 +177,10 @@ def memories(held: Sequence[Held], wiring: str) -> list[Row]:
         {
             "wiring": wiring,
             "target": one.target,
-            "streams": one.streams,
+            "streams": one.hold.streams,
+            "prompt_bytes": one.hold.prompt_bytes,
             **{f"{role}_rss_bytes": size for role, size in one.rss.items()},
+            **{f"{role}_peak_bytes": size for role, size in one.peak.items()},
         }
         for one in held
     ]

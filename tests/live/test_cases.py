@@ -11,6 +11,7 @@ import pytest
 from benchmarks.live.arguments import parse
 from benchmarks.live.body import Writer
 from benchmarks.live.cases import Pace, answer_case, deal, prompt_case, workload_case
+from benchmarks.live.measure import Hold
 from benchmarks.live.messages import Plan
 from benchmarks.live.plan import rounds, setups
 from benchmarks.workloads.catalogue import find
@@ -145,5 +146,16 @@ def test_full_speed_to_servers_that_cost_nothing() -> None:
         "1 KB, 1 connection",
         "answer of 100 tokens, 16 connections",
     ]
-    assert setup.streams
+    assert setup.holds == [Hold(1), Hold(100)]
     assert rounds(given) == 1
+
+
+def test_the_whole_of_it_has_every_size_length_and_number() -> None:
+    words = ["--closed", "--upstream=instant", "--wiring=w1,duplex", "--transport=native,grpc"]
+    first, second = setups(parse(words))
+
+    assert [case.name.rpartition(", ")[0] for case in first.cases] == [
+        *("1 KB", "1 KB", "32 KB", "220 KB", "1 MB"),
+        *(f"answer of {tokens} tokens" for tokens in ("10", "100", "1,000", "10,000")),
+    ]
+    assert first.holds == second.holds == [Hold(1), Hold(100), Hold(5_000), Hold(1, 1 << 20), Hold(100, 1 << 20)]
