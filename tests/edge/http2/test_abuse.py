@@ -187,6 +187,34 @@ def test_what_comes_now_and_then_may_come_for_ever() -> None:
     assert peer.lost is None
 
 
+@pytest.mark.parametrize(
+    ("what", "attack"),
+    [
+        ("pings", forever(PING)),
+        ("settings", forever(frames.settings({}))),
+        ("resets", resets),
+        ("idle_frames", empty_data),
+        ("crumbs", crumbs),
+    ],
+)
+def test_what_comes_twice_as_often_as_it_may_for_ever_ends_the_connection(
+    what: str, attack: Callable[[RawPeer], Iterator[bytes]]
+) -> None:
+    limits: dict[str, Any] = {f"{what}_burst": 5, f"{what}_per_s": 2.0}
+    peer = RawPeer({frames.INITIAL_WINDOW_SIZE: 0} if attack is crumbs else {}, **limits)
+    steps = 0
+    for said in attack(peer):
+        peer.now += 0.25
+        peer.say(said)
+        steps += 1
+        if peer.lost is not None:
+            break
+
+    assert peer.lost is not None
+    assert peer.lost.bound == f"{what}_burst"
+    assert 8 <= steps <= 12
+
+
 def test_windows_for_what_we_send_are_no_flood() -> None:
     """A long answer in full duplex earns its window updates."""
     peer = RawPeer(idle_frames_burst=20)
