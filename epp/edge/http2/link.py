@@ -328,15 +328,19 @@ class Link(Protocol):
         What the peer says until it closes, too, is read and dropped: the kernel answers what nobody has read by a
         reset, which can overtake our last words, the GOAWAY and why.
         """
-        if self._transport is not None and not self._closing:
+        if self._transport is not None and not self._closing and not self._transport.is_closing():
             self._closing = True
             if self._secure is not None and self._secure.shaken:
                 self._secure.close()
                 self._flush_secure(self._secure)
-            self._transport.write_eof()
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_later(LINGER_S, self._transport.abort)
+            try:
+                self._transport.write_eof()
+            except OSError:  # the peer was faster, by a reset
+                self._transport.abort()
+            else:
+                self._timer = self._loop.call_later(LINGER_S, self._transport.abort)
 
     # What time brings.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import select
 import socket
@@ -670,6 +671,31 @@ async def test_who_goes_too_far_hears_why_whatever_it_still_sends(secure: bool) 
         assert goodbye.code is ErrorCode.ENHANCE_YOUR_CALM
         assert (rest, reset) == (b"", None)
         assert site.counts.breaches == {"pings_burst": 1}
+
+
+async def test_a_peer_that_has_just_reset_the_connection_leaves_no_error() -> None:
+    done: list[str] = []
+
+    class Gone(asyncio.Transport):
+        def write_eof(self) -> None:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+        def abort(self) -> None:
+            done.append("aborted")
+
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+        def write(self, data: Any) -> None: ...
+
+        def is_closing(self) -> bool:
+            return False
+
+    link = Link(Served({}, Http2Limits(), NoTally()), asyncio.get_running_loop(), lambda link: done.append("left"))
+    link.connection_made(Gone())
+    link.data_received(b"this is not HTTP/2, but so much of it that one can tell")
+    link.connection_lost(None)
+
+    assert done == ["aborted", "left"]
 
 
 async def test_a_peer_that_does_not_close_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
