@@ -297,6 +297,23 @@ def test_a_message_larger_than_the_window_gets_through() -> None:
     assert [len(event.data) for event in peer.events if isinstance(event, Message)] == [300_000]
 
 
+def test_all_streams_together_never_have_more_than_the_connections_window() -> None:
+    peer = RawPeer(connection_window_bytes=200_000)
+    left = 65_535 + _granted(peer)
+    before = left
+    for number in range(1, 41, 2):
+        peer.say(peer.headers(number) + peer.data(number, message(bytes(16_000))[:16_000]))
+        left = 65_535 + _granted(peer) - (number + 1) // 2 * 16_000
+        assert 100_000 <= left <= 200_000
+
+    assert before == 200_000
+
+
+def _granted(peer: RawPeer) -> int:
+    """Bytes that the peer may send beyond what it may from the beginning."""
+    return sum(int.from_bytes(f.payload, "big") for f in peer.frames(frames.WINDOW_UPDATE, 0))
+
+
 def test_the_connections_window_is_given_back_whoever_reads() -> None:
     peer = RawPeer(connection_window_bytes=65_535)
     peer.open()
