@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What `make test-matrix` runs: the Envoys inside Istio 1.28 and 1.29, and the newest wheel.
-ENVOY_VERSIONS := 1.36.4 1.37.0 1.40.0
+# What `make test-matrix` runs: the Envoys inside Istio 1.28 and 1.29, the newest wheel, and one from between.
+ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.3 1.40.0
 ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 # And the one that `make test` runs the same rows on.
 NEWEST := $(lastword $(ENVOYS))
@@ -13,7 +13,7 @@ KUBE := $(VENV)/kube
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
-	@echo "make test-matrix  every Envoy version in every wiring over both transports, about 20 minutes; writes docs/envoy-matrix.md"
+	@echo "make test-matrix  every Envoy version in every wiring over both transports, 30 minutes and more; writes docs/envoy-matrix.md"
 	@echo "make test-kube    our Kubernetes code and our chart against a real API server, which is built first (needs Go)"
 	@echo "make test-http2   our HTTP/2 against h2spec and Go's gRPC, which are built first (needs Go), and h2load"
 	@echo "make bench-live   what one hop adds to requests under a steady load (ARGS=--quick for a minute)"
@@ -29,7 +29,8 @@ test: check $(NEWEST)/.installed
 	ONEHOP_ENVOYS="$(NEWEST)" $(BIN)/python -m pytest $(ARGS)
 
 test-matrix: $(VENV)/.dev $(ENVOYS:%=%/.installed)
-	ONEHOP_ENVOYS="$(ENVOYS)" ONEHOP_MATRIX_TRANSPORTS=both $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md $(ARGS)
+	ONEHOP_ENVOYS="$(ENVOYS)" ONEHOP_MATRIX_TRANSPORTS=both $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md \
+		--session-timeout=7200 $(ARGS)
 
 # With the tests of the chart, of which some skip in `make test` where helm or promtool is missing.
 test-kube: $(VENV)/.dev $(KUBE)/.gathered
