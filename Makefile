@@ -28,7 +28,9 @@ quickstart: $(VENV)/.quickstart
 test: check $(NEWEST)/.installed
 	ONEHOP_ENVOYS="$(NEWEST)" $(BIN)/python -m pytest $(ARGS)
 
+test-matrix: export PATH := $(CURDIR)/$(KUBE)/bin:$(PATH)
 test-matrix: $(VENV)/.dev $(ENVOYS:%=%/.installed)
+	@command -v helm >/dev/null || { echo "the guide's wirings need helm on PATH; make kube-assets builds it" >&2; exit 1; }
 	ONEHOP_ENVOYS="$(ENVOYS)" ONEHOP_MATRIX_TRANSPORTS=both $(BIN)/python -m pytest tests/matrix --matrix-table=docs/envoy-matrix.md \
 		--session-timeout=7200 $(ARGS)
 

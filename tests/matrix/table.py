@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.matrix.columns import Column
-from tests.matrix.rows import KNOWN, Row, known
+from tests.matrix.rows import KNOWN, Known, Row, known
 
 HEAD = """\
 # What a real Envoy does with us
@@ -31,6 +31,7 @@ WIRINGS = """\
 The Envoy configuration that Istio makes of the chart and the guide's manifests, made here by `tests/guide/istio.py`
 (Istio itself is not run), with OneHop as the chart starts it, against an API server of the tests.
 """
+GUIDE = ("W1", "W2", "W3", "drop-in")
 
 
 @dataclass(slots=True)
@@ -51,26 +52,25 @@ class Table:
 
     @property
     def whole(self) -> bool:
-        """Whether every cell was tried."""
-        return len(self.cells) == len(Row) * len(self.columns)
+        """Whether every cell was tried, and every wiring of the guide."""
+        wanted = {(wiring, version) for wiring in GUIDE for version in self._versions}
+        tried = {(wiring, version) for (wiring, _), seen_by in self.wirings.items() for version in seen_by}
+        return len(self.cells) == len(Row) * len(self.columns) and wanted <= tried
+
+    @property
+    def _versions(self) -> list[str]:
+        return list(dict.fromkeys(column.version for column in self.columns))
 
     def page(self) -> str:
         """The page, in Markdown."""
-        distinct = list(dict.fromkeys(column.version for column in self.columns))
+        distinct = self._versions
         versions = " and ".join(filter(None, (", ".join(distinct[:-1]), distinct[-1])))
         used = [k for k in KNOWN if any(known(*at, seen) is k for at, seen in self.cells.items())]
         lines = [HEAD.format(versions=versions)]
-        lines.append("| | " + " | ".join(str(column) for column in self.columns) + " |")
-        lines.append("|---" * (len(self.columns) + 1) + "|")
-        for row in Row:
-            cells = []
-            for column in self.columns:
-                seen = self.cells.get((row, column), "not run")
-                why = known(row, column, seen)
-                cells.append(f"{seen} ({used.index(why) + 1})" if why else seen)
-            lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+        for version in distinct:
+            lines += self._of_version(version, used)
         if self.wirings:
-            lines += ["", WIRINGS, "| | " + " | ".join(distinct) + " |", "|---" * (len(distinct) + 1) + "|"]
+            lines += [WIRINGS, "| | " + " | ".join(distinct) + " |", "|---" * (len(distinct) + 1) + "|"]
             for (wiring, what), seen_by in sorted(self.wirings.items()):
                 cells = [seen_by.get(version, "not run") for version in distinct]
                 lines.append(f"| {wiring}: {what} | " + " | ".join(cells) + " |")
@@ -79,3 +79,16 @@ class Table:
         lines += ["", "## Notes", ""]
         lines += [f"{number}. {k.note}" for number, k in enumerate(used, 1)]
         return "\n".join(lines) + "\n"
+
+    def _of_version(self, version: str, used: Sequence[Known]) -> list[str]:
+        columns = [column for column in self.columns if column.version == version]
+        heads = [str(column).removeprefix(f"{version} ") for column in columns]
+        lines = [f"## Envoy {version}", "", "| | " + " | ".join(heads) + " |", "|---" * (len(columns) + 1) + "|"]
+        for row in Row:
+            cells = []
+            for column in columns:
+                seen = self.cells.get((row, column), "not run")
+                why = known(row, column, seen)
+                cells.append(f"{seen} ({used.index(why) + 1})" if why else seen)
+            lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+        return [*lines, ""]
