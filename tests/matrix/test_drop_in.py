@@ -17,7 +17,8 @@ from tests.helm.chart import needs_helm
 from tests.matrix.table import Table
 from tests.matrix.test_wirings import BINARIES, CASES, MATH, ROUNDS, SIZES, ask_many, only_free, whole
 
-TRUNCATE = ("1.36", "1.37", "1.38")  # where two filters that read bodies lose most of a large answer
+TRUNCATE = ("1.36", "1.37", "1.38")  # where two filters that read bodies lose parts of large answers
+CONTROL_ROUNDS_MAX = 5
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_helm, pytest.mark.timeout(300)]
 
@@ -86,7 +87,7 @@ async def test_a_client_that_sends_the_routes_header_is_refused_and_loses_nothin
 
 
 async def test_without_our_override_the_same_answers_are_cut(version: str, tmp_path: Path, table: Table) -> None:
-    """The control: where the first filter reads responses, too, most large ones are lost on the older Envoys."""
+    """The control: where the first filter reads responses, too, large ones are lost on the older Envoys."""
     if not version.startswith(TRUNCATE):
         pytest.skip("this Envoy loses few of them, so nothing can be told from a few")
     objects = charts.wiring("drop-in")
@@ -96,6 +97,10 @@ async def test_without_our_override_the_same_answers_are_cut(version: str, tmp_p
     where = charts.gateway("drop-in"), ["default"]
     async with running_wiring(tmp_path, objects, *where, binary=BINARIES[version]) as site:
         answers = await ask_many(site, SIZES[-1], False)
+        for _ in range(CONTROL_ROUNDS_MAX):  # 1.38 loses one of 24 or so
+            if any(answer.body != answer_bytes(SIZES[-1]) for answer in answers):
+                break
+            answers += await ask_many(site, SIZES[-1], False)
 
     what = f"answers of {SIZES[-1]:,} B where the gateway does not grant our `mode_override`"
     table.note_wiring("drop-in", what, version, whole(answers, SIZES[-1]))
