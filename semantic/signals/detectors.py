@@ -13,6 +13,9 @@ from semantic.signals.checksums import IBAN_LENGTHS, is_card, is_iban, is_ssn
 from semantic.signals.values import PiiSpan, touching
 
 CONTEXT_CHARACTERS = 40
+MAC_SEPARATORS = 5
+NUMBER_DIGITS_MIN = 7
+"""A number of fewer digits is no telephone, card or SSN."""
 SURE, FORM, UNCHECKED = 1.0, 0.9, 0.6
 _NOT_DIGIT = re.compile(r"\D")
 
@@ -26,10 +29,12 @@ class Detector:
     score: float
     check: Callable[[str], bool] | None = None
     context: re.Pattern[str] | None = None
-    hint: re.Pattern[str] = re.compile("")
-    """Cheaper to look for than the pattern, and there whenever the pattern is; looked for once a text."""
-    marks: tuple[str, ...] = ("",)
-    """Likewise plain strings, of which the text must hold one."""
+    hint: "Hint" = lambda text, digits: True
+    """Cheaper to tell than the pattern, and true whenever the pattern is there; asked once a text."""
+
+
+Hint = Callable[[str, int], bool]
+"""Of a text, and of how many digits it has at most."""
 
 
 def _digits(text: str) -> str:
@@ -61,9 +66,8 @@ def _is_marked_telephone(text: str) -> bool:
     return _is_telephone(text) and (not text[:2].isdigit() or len(re.findall(r"\d+", text)) >= 3)
 
 
-_ANY_DIGIT = re.compile(r"\d")
 _EXTENSION = re.compile(r"\s?(?:x|ext\.?)\s?\d{1,5}$")
-_MANY_DIGITS = re.compile(r"\d(?:[ ./()-]{0,2}\d){6}")
+_SEVEN_DIGITS = re.compile(r"\d(?:[ ./()-]{0,2}\d){6}")
 _DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}")
 _TOP_DOMAINS = (
     "com|org|net|edu|gov|mil|int|info|biz|io|dev|app|ai|co|me|tv|xyz|online|site|shop|tech|cloud|example|test|local|"
@@ -79,12 +83,57 @@ _TELEPHONE_WORDS = re.compile(
 )
 _SSN_WORDS = re.compile(r"\bssn\b|social|security n|tax id|tin\b", re.IGNORECASE)
 
+_DOTTED_INSIDE = re.compile(r"\.\d")
+_COLONS_INSIDE = re.compile(r":[0-9A-Fa-f]{0,4}:")
+_BYTE_INSIDE = re.compile(r"[:-][0-9A-Fa-f]{2}[:-]")
+_DOMAIN_INSIDE = re.compile(rf"\.(?:{_TOP_DOMAINS})(?![\w-])")
+_KEY_MARKS = (
+    ("-", ("sk-", "glpat-", "pypi-")),
+    ("_", ("k_live_", "k_test_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "hf_", "npm_")),
+    ("A", ("AKIA", "ASIA", "AIza")),
+    ("J", ("eyJ",)),
+    ("G", ("SG.",)),
+    ("x", ("xox",)),
+)
+"""What keys begin with, by a character of it: most texts are rid of most of these at the speed of `memchr`."""
+
+
+def _has_at(text: str, digits: int) -> bool:
+    return "@" in text
+
+
+def _has_key(text: str, digits: int) -> bool:
+    return any(sign in text and any(map(text.__contains__, marks)) for sign, marks in _KEY_MARKS)
+
+
+def _has_two_digits(text: str, digits: int) -> bool:
+    return digits > 1
+
+
+def _has_byte(text: str, digits: int) -> bool:
+    return (text.count(":") >= MAC_SEPARATORS or text.count("-") >= MAC_SEPARATORS) and bool(_BYTE_INSIDE.search(text))
+
+
+def _has_address(text: str, digits: int) -> bool:
+    if text.count(".") > 2 and digits > 3 and _DOTTED_INSIDE.search(text):  # as 1.2.3.4 has
+        return True
+    return text.count(":") > 1 and _COLONS_INSIDE.search(text) is not None
+
+
+def _has_domain(text: str, digits: int) -> bool:
+    return "://" in text or _DOMAIN_INSIDE.search(text) is not None
+
+
+def _has_number(text: str, digits: int) -> bool:
+    return digits >= NUMBER_DIGITS_MIN and _SEVEN_DIGITS.search(text) is not None
+
+
 DETECTORS: tuple[Detector, ...] = (
     Detector(
         "EMAIL_ADDRESS",
         re.compile(r"(?<![\w.+-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,6}[^\W\d_]{2,24}(?![\w-])"),
         SURE,
-        hint=re.compile("@"),
+        hint=_has_at,
     ),
     Detector(
         "API_KEY",
@@ -96,16 +145,13 @@ DETECTORS: tuple[Detector, ...] = (
             r"|eyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000})(?![\w])"
         ),
         SURE,
-        marks=(
-            *("sk-", "k_live_", "k_test_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "AKIA"),
-            *("ASIA", "AIza", "xox", "hf_", "SG.", "npm_", "pypi-", "eyJ"),
-        ),
+        hint=_has_key,
     ),
     Detector(
         "IBAN_CODE",
         re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"),
         SURE,
-        hint=_ANY_DIGIT,
+        hint=_has_two_digits,
     ),
     Detector(
         "MAC_ADDRESS",
@@ -113,37 +159,37 @@ DETECTORS: tuple[Detector, ...] = (
             r"(?<![\w:-])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![\w:-])|(?<![\w-])(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}(?![\w-])"
         ),
         SURE,
-        hint=re.compile(r"[:-][0-9A-Fa-f]{2}[:-]"),
+        hint=_has_byte,
     ),
     Detector(
         "IP_ADDRESS",
         re.compile(r"(?<![\w.:])(?:(?:\d{1,3}\.){3}\d{1,3}|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4})(?![\w:]|\.\d)"),
         SURE,
         lambda found: _is_address(found) and len(found) > 4,
-        hint=re.compile(r"\.\d|:[0-9A-Fa-f]{0,4}:"),
+        hint=_has_address,
     ),
     Detector(
         "CREDIT_CARD",
         re.compile(r"(?<![\w.+-])\d(?:[ -]?\d){11,18}(?![\w-]|\.\d)"),
         SURE,
         lambda found: is_card(_digits(found)),
-        hint=_MANY_DIGITS,
+        hint=_has_number,
     ),
     Detector(
         "US_SSN",
         re.compile(r"(?<![\w.+-])\d{3}([- ])\d{2}\1\d{4}(?![\w-]|\.\d)"),
         FORM,
         lambda found: is_ssn(_digits(found)),
-        hint=_MANY_DIGITS,
+        hint=_has_number,
     ),
-    Detector("US_SSN", re.compile(r"(?<![\w.+-])\d{9}(?![\w-]|\.\d)"), FORM, is_ssn, _SSN_WORDS, _MANY_DIGITS),
+    Detector("US_SSN", re.compile(r"(?<![\w.+-])\d{9}(?![\w-]|\.\d)"), FORM, is_ssn, _SSN_WORDS, _has_number),
     Detector(
         "DOMAIN_NAME",
         re.compile(
             rf"(?<![\w@.-])(?:(?i:https?)://[^\s<>\"'`)\]}}/.]{{1,200}}\.[^\s<>\"'`)\]}}]{{2,2000}}|{_HOST}(?![\w-])(?:/[^\s<>\"'`)\]}}]{{0,2000}})?)"
         ),
         FORM,
-        hint=re.compile(rf"://|\.(?:{_TOP_DOMAINS})(?![\w-])"),
+        hint=_has_domain,
     ),
     Detector(
         "PHONE_NUMBER",
@@ -151,7 +197,7 @@ DETECTORS: tuple[Detector, ...] = (
         FORM,
         _is_telephone,
         _TELEPHONE_WORDS,
-        _MANY_DIGITS,
+        _has_number,
     ),
     Detector(
         "PHONE_NUMBER",
@@ -161,7 +207,7 @@ DETECTORS: tuple[Detector, ...] = (
         ),
         FORM,
         _is_marked_telephone,
-        hint=_MANY_DIGITS,
+        hint=_has_number,
     ),
 )
 _HINTS = tuple({detector.hint for detector in DETECTORS})
@@ -171,15 +217,21 @@ DETERMINISTIC = tuple(dict.fromkeys(detector.type for detector in DETECTORS))
 def detect(text: str) -> list[PiiSpan]:
     """The spans, by place; none overlaps another."""
     found: list[PiiSpan] = []
-    hinted = {hint for hint in _HINTS if hint.search(text)}
+    digits = _digits_at_most(text)
+    hinted = {hint for hint in _HINTS if hint(text, digits)}
     for detector in DETECTORS:
-        if detector.hint not in hinted or not any(map(text.__contains__, detector.marks)):
+        if detector.hint not in hinted:
             continue
         for span in _matches(detector, text):
             place = touching(found, span.start, span.end)
             if place.start == place.stop:
                 found.insert(place.start, span)
     return found
+
+
+def _digits_at_most(text: str) -> int:
+    """How many digits there are, in ASCII; other scripts have digits of their own, so there the length."""
+    return len(text) - len(text.encode().translate(None, b"0123456789")) if text.isascii() else len(text)
 
 
 def _matches(detector: Detector, text: str) -> Iterator[PiiSpan]:

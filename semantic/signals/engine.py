@@ -66,8 +66,8 @@ class Engine:
         if not late:
             self.encoder.prepare()
 
-    def glance(self, text: str) -> Glance:
-        """Tier 0 alone: rules, words and letters."""
+    def glance(self, text: str, *, personal: bool = True) -> Glance:
+        """Tier 0 alone: rules, words and letters. Without `personal`, nobody looks for personal data."""
         words, likely = self.tier0.words(text)
         latin = is_latin(text)
         if not latin:
@@ -84,11 +84,12 @@ class Engine:
         left = {name for name in ENCODED if not self._is_sure(name, heads[name], is_english)}
         if "\n" in text.strip():
             left.add("safety")  # an attack inside a document is not to be seen from words alone
-        if float(likely[NAMES][1]) >= self.settings.names_sure or has_capital_inside(text):
+        if not personal or float(likely[NAMES][1]) >= self.settings.names_sure or has_capital_inside(text):
             left.add("pii")
         if scanned < total:
             left |= {*ENCODED, "pii"}
-        return Glance(heads, tuple(detect(text)), frozenset(left), is_english, Coverage(scanned, total), words, latin)
+        found = tuple(detect(text)) if personal else ()
+        return Glance(heads, found, frozenset(left), is_english, Coverage(scanned, total), words, latin)
 
     def signals(
         self,

@@ -19,8 +19,11 @@ LETTERS_MAX = 256
 STEM_CHARACTERS = 5
 _WORD_CHARACTERS_KEPT = 12 * WORDS_MAX
 _WORD = re.compile(r"[^\W_]+|[^\w\s]")
+_MARKS = "".join(c for c in map(chr, range(128)) if not (c.isalnum() or c.isspace() or c == "_"))
+"""What `_WORD` takes for a word of one character, in ASCII."""
 _DIGITS = re.compile(r"[0-9]+")
-_PRIME = np.uint32(16777619)
+RUN_CHARACTERS_MAX = 4
+_BASIS, _PRIME = np.uint32(2166136261), np.uint32(16777619)
 
 Buckets = npt.NDArray[np.int64]
 
@@ -37,10 +40,20 @@ def bytes_of(text: str) -> int:
 
 def kept_words(text: str) -> list[str]:
     """The words and marks looked at, in lower case: all, or half of WORDS_MAX from each end."""
-    words = _WORD.findall(kept_text(text).lower())
+    words = _words(kept_text(text).lower())
     if len(words) > WORDS_MAX:
         return words[: WORDS_MAX // 2] + words[-WORDS_MAX // 2 :]
     return words
+
+
+def _words(text: str) -> list[str]:
+    """As `_WORD` finds them; in ASCII by plain splitting, which takes a fifth of the time."""
+    if not text.isascii():
+        return _WORD.findall(text)
+    for mark in _MARKS:
+        if mark in text:
+            text = text.replace(mark, f" {mark} ")
+    return text.replace("_", " ").split()
 
 
 def word_buckets(text: str) -> Buckets:
@@ -66,14 +79,14 @@ def character_buckets(text: str) -> Buckets:
     """One bucket for each run of one to four characters, in lower case, digits left out."""
     cleaned = f" {_DIGITS.sub(' ', text[:LETTERS_MAX]).lower()} "
     points = np.frombuffer(cleaned.encode("utf-32-le", errors="replace"), dtype=np.uint32)
-    parts = []
-    running = np.full(len(points), 2166136261, dtype=np.uint32)
-    for length in range(1, 5):
-        if len(points) < length:
-            break
-        running = (running[: len(points) - length + 1] ^ points[length - 1 :]) * _PRIME
-        parts.append((running ^ (running >> np.uint32(15))) & np.uint32(CHARACTER_BUCKETS - 1))
-    return np.concatenate(parts).astype(np.int64)
+    runs = [np.full(len(points), _BASIS, dtype=np.uint32)]
+    for length in range(1, min(RUN_CHARACTERS_MAX, len(points)) + 1):
+        longer = runs[-1][: len(points) - length + 1] ^ points[length - 1 :]
+        longer *= _PRIME
+        runs.append(longer)
+    hashes = np.concatenate(runs[1:])
+    hashes ^= hashes >> np.uint32(15)
+    return (hashes & np.uint32(CHARACTER_BUCKETS - 1)).astype(np.int64)
 
 
 def kept_text(text: str) -> str:

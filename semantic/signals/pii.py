@@ -12,6 +12,11 @@ from semantic.signals.values import PiiSpan, touching
 
 Array = npt.NDArray[Any]
 _CAPITAL_INSIDE = re.compile(r"(?<=[a-z,;'\"(] )[^\W\d_a-z][^\W\d_A-Z]+")
+_KINDS = bytes(
+    ord("A") if c.isupper() else ord("a") if c.islower() else ord(",") if c in ",;'\"(" else ord(" ") if c == " " else 0
+    for c in map(chr, range(128))
+).ljust(256, b"\0")
+"""What `_CAPITAL_INSIDE` tells apart, in ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,9 @@ class PiiSettings:
 
 def has_capital_inside(text: str) -> bool:
     """Whether a word in the middle of a sentence has a capital first letter, as names do."""
+    if text.isascii():
+        kinds = text.encode().translate(_KINDS)
+        return b"a Aa" in kinds or b", Aa" in kinds
     return any(match[0][0].isupper() for match in _CAPITAL_INSIDE.finditer(text))
 
 

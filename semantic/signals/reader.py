@@ -46,7 +46,7 @@ class SignalReader:
         """
         if not text.strip():
             return self._counted(TextSignals({}, (), Coverage(0, len(text.encode(errors="replace"))), "skipped", 0))
-        glance = await self._glance(text)
+        glance = await self._glance(text, personal=needs is None or "pii" in needs)
         left = glance.open if needs is None else glance.open & needs
         if self._tier == "0" or (self._tier == "auto" and not left and not embedding):
             return self._counted(self.engine.at_tier0(glance, left))
@@ -61,10 +61,10 @@ class SignalReader:
         """Lets the worker thread go. Closing twice is harmless."""
         self.classifier.close()
 
-    async def _glance(self, text: str) -> Glance:
+    async def _glance(self, text: str, *, personal: bool) -> Glance:
         if len(text) <= GLANCE_CHARACTERS_MAX:
-            return self.engine.glance(text)
-        return await asyncio.to_thread(self.engine.glance, text)
+            return self.engine.glance(text, personal=personal)
+        return await asyncio.to_thread(self.engine.glance, text, personal=personal)
 
     def _counted(self, signals: TextSignals) -> TextSignals:
         setattr(self.levels, signals.level, getattr(self.levels, signals.level) + 1)

@@ -19,8 +19,9 @@ def is_latin(text: str) -> bool:
     """Whether the text is mostly in the Latin script, or has no letters."""
     if text.isascii():
         return True
-    letters = [ord(character) for character in text[:LOOKED_AT] if character.isalpha()]
-    return sum(point > LAST_LATIN for point in letters) <= SHARE * len(letters)
+    head = text[:LOOKED_AT]
+    others = sum(map(str.isalpha, filter(chr(LAST_LATIN).__lt__, head)))
+    return others <= SHARE * sum(map(str.isalpha, head))
 
 
 def hedged(likely: Array, attacks: tuple[int, ...], temperature: float) -> Array:

@@ -32,13 +32,12 @@ class _Table:
     bias: Array
 
     def logits(self, buckets: Array) -> Array:
-        total = summed(self.weight, buckets)
-        return np.asarray(total * self.scale / np.sqrt(max(len(buckets), 1)) + self.bias, dtype=np.float32)
+        return np.asarray(summed(self.weight, buckets) * (self.scale / max(len(buckets), 1) ** 0.5) + self.bias)
 
 
 @dataclass(frozen=True, slots=True)
 class _Vectors:
-    """Averaged vectors of word pieces through a layer with a rectifier."""
+    """Averaged vectors of word pieces through a layer with a rectifier; all tables side by side in one."""
 
     weight: Array
     scale: Array
@@ -48,13 +47,18 @@ class _Vectors:
 
     def logits(self, total: Array, count: int) -> Array:
         """From the sum of so many rows of `weight`."""
-        mean = total * (self.scale / max(count, 1))
-        return np.asarray(np.maximum(mean @ self.hidden + self.bias, 0) @ self.out, dtype=np.float32)
+        hidden = (total * (self.scale / max(count, 1))) @ self.hidden
+        hidden += self.bias
+        return np.asarray(np.maximum(hidden, 0, out=hidden) @ self.out)
 
 
 def summed(table: Array, rows: Array) -> Array:
     """The sum of some rows, exact: whole numbers below 2 ** 24 are whole in float32, and BLAS adds those fastest."""
-    return np.ones(len(rows), np.float32) @ table.take(rows, axis=0).astype(np.float32)
+    ones = _ONES[: len(rows)] if len(rows) <= len(_ONES) else np.ones(len(rows), np.float32)
+    return np.asarray(ones @ table.take(rows, axis=0).astype(np.float32))
+
+
+_ONES = np.ones(2048, np.float32)
 
 
 class Words:
@@ -66,7 +70,7 @@ class Words:
         names = sorted({key.split(".")[0] for key in stored} - {LANGUAGE, *PIECES})
         # One table for all heads, so that its rows are fetched once.
         self._ngrams = _table(stored, names)
-        self._vectors = [_vectors(stored, names, table) for table in PIECES if f"{table}.weight" in stored]
+        self._vectors = _vectors(stored, names)
         self._parts: dict[str, slice] = {}
         self._known = self._rows_of_words()
         at = 0
@@ -98,20 +102,18 @@ class Words:
         width = ngrams.weight.shape[1]
         said = known[:width] + summed(ngrams.weight, read.buckets)
         logits = said * (ngrams.scale / max(read.buckets_total, 1) ** 0.5) + ngrams.bias
-        for vectors in self._vectors if read.pieces_total else ():
-            first, width = width, width + vectors.weight.shape[1]
-            total = known[first:width]
+        if read.pieces_total:
+            total = known[width:]
             if len(read.pieces):
-                total = total + summed(vectors.weight, read.pieces)
-            logits = logits + vectors.logits(total, read.pieces_total)
+                total = total + summed(self._vectors.weight, read.pieces)
+            logits = logits + self._vectors.logits(total, read.pieces_total)
         return np.asarray(logits, dtype=np.float32)
 
     def _rows_of_words(self) -> Array:
         """What each known word adds, to the n-grams' sum (its own row and its beginning's) and to the vectors'."""
         lexicon, weight = self._lexicon, self._ngrams.weight.astype(np.int16)
         stems = np.where((lexicon.stems >= 0)[:, None], weight[lexicon.stems], 0)
-        vectors = [table.weight[lexicon.pieces].astype(np.int16) for table in self._vectors]
-        return np.concatenate([weight[lexicon.words] + stems, *vectors], axis=1)
+        return np.concatenate([weight[lexicon.words] + stems, self._vectors.weight[lexicon.pieces]], axis=1)
 
 
 class Tier0:
@@ -149,14 +151,23 @@ def _table(stored: Mapping[str, Array], names: list[str]) -> _Table:
     return _Table(weight, scale, bias)
 
 
-def _vectors(stored: Mapping[str, Array], names: list[str], table: str) -> _Vectors:
-    """One table of pieces with its last layer; heads that do not read it get nothing from it."""
-    key = "vectors" + table.removeprefix(PIECES[0])
-    hidden = stored[f"{table}.hidden"].shape[1]
-    nothing = {name: np.zeros((hidden, len(stored[f"{name}.bias"]))) for name in names}
-    out = np.concatenate([stored.get(f"{name}.{key}", nothing[name]) for name in names], axis=-1)
-    weight, scale, inner, bias = (stored[f"{table}.{part}"] for part in ("weight", "scale", "hidden", "bias"))
-    return _Vectors(weight, scale, inner.astype(np.float32), bias.astype(np.float32), out.astype(np.float32))
+def _vectors(stored: Mapping[str, Array], names: list[str]) -> _Vectors:
+    """The tables of pieces with their last layers as one; heads that do not read a table get nothing from it."""
+    tables = [table for table in PIECES if f"{table}.weight" in stored]
+    weight, scale, bias = (
+        np.concatenate([stored[f"{table}.{part}"] for table in tables], axis=-1) for part in ("weight", "scale", "bias")
+    )
+    hidden = np.zeros((len(scale), len(bias)), np.float32)
+    outs = []
+    row = column = 0
+    for table in tables:
+        inner = stored[f"{table}.hidden"]
+        hidden[row : row + inner.shape[0], column : column + inner.shape[1]] = inner
+        row, column = row + inner.shape[0], column + inner.shape[1]
+        key = "vectors" + table.removeprefix(PIECES[0])
+        nothing = {name: np.zeros((inner.shape[1], len(stored[f"{name}.bias"]))) for name in names}
+        outs.append(np.concatenate([stored.get(f"{name}.{key}", nothing[name]) for name in names], axis=-1))
+    return _Vectors(weight, scale, hidden, bias.astype(np.float32), np.concatenate(outs).astype(np.float32))
 
 
 def _softmax(logits: Array) -> Array:
