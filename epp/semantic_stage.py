@@ -25,7 +25,7 @@ from semantic.signals.heads import HeadSignals
 
 log = logging.getLogger(__name__)
 CLOSE_LATER_S = 10.0  # a request that began with the router before may still be at it; deadlines are shorter
-FATES = ("answered", "cached", "late", "overflowed", "failed")  # of `semantic.classifier.Counts`
+FATES = ("answered", "cached", "late", "declined", "overflowed", "failed")  # of `semantic.classifier.Counts`
 SHOWN_MAX = 5  # mistakes of one file in one line
 
 

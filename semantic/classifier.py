@@ -2,11 +2,13 @@
 
 An answer that cannot be had in time, for whatever reason, is None. The event loop only queues and hands out; the
 model runs in one worker thread. Texts are pieces of a bounded length, forgotten when their batch is done; the cache
-holds hashes.
+holds hashes. What a batch takes is learned, so that none keeps the next in line from its deadline, and so that who
+cannot be answered in time is told so at once.
 """
 
 import asyncio
 import hashlib
+import time
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,9 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from semantic.pace import Pace
+
 BATCH_TEXTS_MAX = 16
-BATCH_CHARACTERS_MAX = 12_000
-"""Texts times the longest of them: keeps a batch, which is padded to its longest text, within a deadline's reach."""
+BATCH_S = 0.05
+"""How long a batch may take by what is known of the model's pace: who comes next waits for it."""
+TEXT_CHARACTERS_MIN = 64
+"""What a text costs at least, in characters: even an empty one is looked at."""
+SHORT_FIRST = 4.0
+"""So many times as long as it takes itself a text lets others pass that take nothing: short ones wait little beside
+long ones, which wait a bounded time more."""
 WAITING_TEXTS_MAX = 1024
 """Pieces that wait at most, those of all requests together."""
 RANKS = 3
@@ -43,6 +52,8 @@ class Counts:
     answered: int = 0
     cached: int = 0
     late: int = 0
+    declined: int = 0
+    """Not queued: by the model's pace they would have been late."""
     overflowed: int = 0
     failed: int = 0
     batches: int = 0
@@ -53,19 +64,18 @@ class _Ticket(Generic[Answer]):
     text: str
     key: bytes
     deadline: float
-    number: int
+    cost: int
+    """In characters."""
+    place: tuple[float, int]
+    """In line: who is in a hurry goes before who has time, whoever came first."""
     answer: asyncio.Future[Answer | None]
-
-    @property
-    def place(self) -> tuple[float, int]:
-        """Who is in a hurry goes before who has time, whoever came first."""
-        return self.deadline, self.number
 
 
 class _Waiting(Generic[Answer]):
     """The tickets of one rank, the nearest deadline first."""
 
     def __init__(self) -> None:
+        self.cost = 0
         self._tickets: list[_Ticket[Answer]] = []
 
     def __len__(self) -> int:
@@ -79,14 +89,21 @@ class _Waiting(Generic[Answer]):
     def last(self) -> _Ticket[Answer]:
         return self._tickets[-1]
 
+    def before(self, ticket: _Ticket[Answer]) -> int:
+        """What stands before where the ticket would, in characters."""
+        at = bisect_left(self._tickets, ticket.place, key=lambda t: t.place)
+        return self.cost if at == len(self._tickets) else sum(t.cost for t in self._tickets[:at])
+
     def add(self, ticket: _Ticket[Answer]) -> None:
         insort(self._tickets, ticket, key=lambda t: t.place)
+        self.cost += ticket.cost
 
     def drop(self, ticket: _Ticket[Answer]) -> None:
         """Takes it out; nothing happens when it is not there."""
         at = bisect_left(self._tickets, ticket.place, key=lambda t: t.place)
         if at < len(self._tickets) and self._tickets[at] is ticket:
             del self._tickets[at]
+            self.cost -= ticket.cost
 
 
 @dataclass(slots=True)
@@ -129,11 +146,15 @@ class Classifier(Generic[Answer]):
         self._tickets = 0
         self._cache: _Cache[Answer] = _Cache(cache_entries_max)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="semantic")
-        self._running = False
+        self._running: list[_Ticket[Answer]] = []
+        self._running_until = 0.0
         self._closed = False
+        self.pace = Pace()
 
     async def classify(self, text: str, deadline: float, rank: int = 0) -> Answer | None:
         """The model's answer, or None after `deadline` (the event loop's clock), on overflow or on failure.
+
+        None at once where, by the model's pace, those before it take until the deadline.
 
         What waits with a lower `rank` goes first. Where no place is left, the last in line gives up its own to who
         would stand before it: calls that have time cannot keep requests out.
@@ -149,7 +170,12 @@ class Classifier(Generic[Answer]):
             return None
         rank = min(rank, RANKS - 1)
         self._tickets += 1
-        ticket: _Ticket[Answer] = _Ticket(text, key, deadline, self._tickets, loop.create_future())
+        cost = max(len(text), TEXT_CHARACTERS_MIN)
+        place = (deadline + SHORT_FIRST * self.pace.takes(cost), self._tickets)
+        ticket: _Ticket[Answer] = _Ticket(text, key, deadline, cost, place, loop.create_future())
+        if self._is_hopeless(rank, ticket, loop.time()):
+            self.counts.declined += 1
+            return None
         if not self._has_room(rank, ticket):
             self.counts.overflowed += 1
             return None
@@ -178,6 +204,13 @@ class Classifier(Generic[Answer]):
                 _answer(ticket, None)
         self._worker.shutdown(wait=False, cancel_futures=True)
 
+    def _is_hopeless(self, rank: int, ticket: _Ticket[Answer], now: float) -> bool:
+        """Whether it would be late even if nobody came before it any more. Who finds nobody at work always has hope."""
+        if not self._running:
+            return False
+        before = sum(waiting.cost for waiting in self._waiting[:rank]) + self._waiting[rank].before(ticket)
+        return max(now, self._running_until) + self.pace.takes(before + ticket.cost) > ticket.deadline
+
     def _has_room(self, rank: int, ticket: _Ticket[Answer]) -> bool:
         """Whether the ticket may wait; the last in line is sent away for it if that stands behind it."""
         if sum(map(len, self._waiting)) < self._waiting_texts_max:
@@ -198,21 +231,27 @@ class Classifier(Generic[Answer]):
         batch = self._next_batch(loop.time())
         if not batch:
             return
-        self._running = True
+        self._running = batch
+        self._running_until = loop.time() + self.pace.takes(sum(ticket.cost for ticket in batch))
         self.counts.batches += 1
-        done = loop.run_in_executor(self._worker, self._model.classify, [ticket.text for ticket in batch])
+        done = loop.run_in_executor(self._worker, self._timed, [ticket.text for ticket in batch])
         done.add_done_callback(lambda future: self._finished(loop, batch, future))
+
+    def _timed(self, texts: Sequence[str]) -> tuple[Sequence[Answer], float]:
+        """In the worker: the answers, and how long they took."""
+        began = time.perf_counter()
+        return self._model.classify(texts), time.perf_counter() - began
 
     def _next_batch(self, now: float) -> list[_Ticket[Answer]]:
         batch: list[_Ticket[Answer]] = []
-        longest = 0
+        longest, room = 0, self.pace.room(BATCH_S)
         while len(batch) < self._batch_texts_max:
             waiting = next((queue for queue in self._waiting if queue), None)
             if waiting is None:
                 break
             ticket = waiting.first
-            longest = max(longest, len(ticket.text))
-            if batch and longest * (len(batch) + 1) > BATCH_CHARACTERS_MAX:
+            longest = max(longest, ticket.cost)
+            if batch and longest * (len(batch) + 1) > room:
                 break
             waiting.drop(ticket)
             # Nobody waits for these any more; the model must not either.
@@ -221,15 +260,20 @@ class Classifier(Generic[Answer]):
         return batch
 
     def _finished(
-        self, loop: asyncio.AbstractEventLoop, batch: list[_Ticket[Answer]], done: asyncio.Future[Sequence[Answer]]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[_Ticket[Answer]],
+        done: "asyncio.Future[tuple[Sequence[Answer], float]]",
     ) -> None:
-        self._running = False
+        self._running = []
         if done.cancelled() or done.exception() is not None:
             self.counts.failed += len(batch)
             for ticket in batch:
                 _answer(ticket, None)
         else:
-            for ticket, result in zip(batch, done.result(), strict=True):
+            results, seconds = done.result()
+            self.pace.learn(sum(ticket.cost for ticket in batch), seconds)
+            for ticket, result in zip(batch, results, strict=True):
                 self.counts.answered += 1
                 self._cache.put(ticket.key, result)
                 _answer(ticket, result)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.classifier --json benchmarks/results/classifier.json --table benchmarks/results/classifier.md
 
-Each cell keeps so many requests in flight, every one a text of its own, for a fixed number of requests. `encoder` asks
-the encoder for every request, all heads from one pass; `auto` asks it where tier 0 is not sure. No deadline cuts in.
+Each cell keeps so many requests in flight, every one a text of its own, for a fixed time: with the encoder for every
+request and no deadline, then as requests meet the stage, and last short prompts beside long ones. About five minutes.
 """
 
 import argparse
@@ -12,67 +12,28 @@ import json
 import os
 import platform
 import resource
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from semantic.classifier import Classifier
-from semantic.signals.engine import Ask, Engine
-from semantic.signals.reader import SignalReader
+from benchmarks.classifier.cells import Cell, beside, capacity, service
+from benchmarks.classifier.texts import TURN, TURN_BYTES, texts_of
+from semantic.signals.engine import Engine
 
 TOKENS = (32, 128, 512, 2048)
-CONCURRENCY = (1, 8, 32, 128)
-REQUESTS_MIN = 8
-TURN_BYTES = 1024
-TURN = 4 * (
-    "I have a small shop and I would like to know how the interest rates that the central bank sets change what my "
-    "customers can pay for a new kitchen, and whether I should lower my prices now or wait until spring. My "
-    "accountant, who has been with us for ten years, says that we should keep them, but the numbers of the last "
-    "quarter do not look good at all. "
-)
-LONG_S = 600.0
+IN_FLIGHT = (1, 8, 32, 128)
+BESIDE = (0, 1, 8, 32)
+DEADLINE_S = 0.25
+"""What `--classify-deadline` is unless it is set."""
 PUBLISHED = (
     "vSR's own figure, from its pull request 2281 (machine with an RTX 4090; domain, jailbreak and PII classifiers, "
     "500 tokens): 0.2 requests/s on CPU (p50 5.2 s at concurrency 1, 114 s at 32), 65 to 80 requests/s on its GPU "
-    "(p50 15 ms and 399 ms). Another machine: the orders of magnitude compare, the numbers do not."
+    "(p50 15 ms at concurrency 1, 399 ms at 32). Another machine: the orders of magnitude compare, the numbers do not."
 )
-WORDS = (
-    *(
-        "please",
-        "explain",
-        "how",
-        "the",
-        "price",
-        "of",
-        "a",
-        "house",
-        "depends",
-        "on",
-        "interest",
-        "rates",
-        "and",
-        "why",
-    ),
-    *("banks", "lend", "less", "when", "economy", "slows", "write", "short", "function", "that", "sorts", "numbers"),
-    *("tell", "me", "what", "could", "go", "wrong", "with", "very", "large", "lists", "data"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One measurement; times in seconds."""
-
-    tier: str
-    tokens: int
-    concurrency: int
-    requests: int
-    requests_per_s: float
-    p50_s: float
-    p99_s: float
-    encoded_share: float
 
 
 def main() -> None:
@@ -82,18 +43,18 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, nargs="*", default=TOKENS, help="only these lengths")
-    parser.add_argument("--concurrency", type=int, nargs="*", default=CONCURRENCY, help="only these")
+    parser.add_argument("--in-flight", type=int, nargs="*", default=IN_FLIGHT, help="only these")
+    parser.add_argument("--seconds", type=float, default=8.0, help="for each cell")
     args = parser.parse_args()
     began = time.perf_counter()
     engine = Engine(threads=args.threads)
     engine.read(["warm up"], "1")
     load_s = time.perf_counter() - began
     loads = [os.getloadavg()[0]]
-    plan: tuple[tuple[Ask, int, int], ...] = tuple(
-        (t, n, c) for t in ("1", "auto") for n in args.tokens for c in args.concurrency
-    )
-    cells = [asyncio.run(measure(engine, tier, tokens, concurrency)) for tier, tokens, concurrency in plan]
-    glance_s = [glance(engine, texts_of(tokens, 60)) for tokens in TOKENS]
+    cells = [asyncio.run(capacity(engine, n, c, args.seconds)) for n in args.tokens for c in args.in_flight]
+    cells += [asyncio.run(service(engine, n, c, args.seconds, DEADLINE_S)) for n in args.tokens for c in args.in_flight]
+    cells += [asyncio.run(beside(engine, 32, others, args.seconds, DEADLINE_S)) for others in BESIDE]
+    glance_s = {tokens: glance(engine, list(islice(texts_of(tokens), 60))) for tokens in TOKENS}
     loads.append(os.getloadavg()[0])
     about = {
         "machine": f"{platform.machine()}, {args.threads} threads for the encoder",
@@ -101,43 +62,19 @@ def main() -> None:
         "memory_max_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "load_average": [round(load, 1) for load in loads],
         "cores": os.cpu_count(),
+        "seconds": args.seconds,
+        "deadline_s": DEADLINE_S,
         "tier0_turn_s": glance(engine, [TURN[n : n + TURN_BYTES] for n in range(60)]),
-        "tier0_s": dict(zip(map(str, TOKENS), glance_s, strict=True)),
+        "tier0_s": glance_s,
         "published": PUBLISHED,
     }
     if args.json:
         args.json.write_text(json.dumps({**about, "cells": [asdict(cell) for cell in cells]}, indent=1) + "\n")
+    page = table(cells, about)
     if args.table:
-        args.table.write_text(table(cells, about, glance_s))
-
-
-async def measure(engine: Engine, tier: Ask, tokens: int, concurrency: int) -> Cell:
-    """One cell: `concurrency` requests in flight until all are done."""
-    reader = SignalReader(engine, Classifier(engine.encoder), tier)
-    count = max(REQUESTS_MIN, concurrency)
-    texts = iter(texts_of(tokens, count))
-    loop = asyncio.get_running_loop()
-    took: list[float] = []
-
-    async def ask() -> None:
-        for text in texts:
-            start = time.perf_counter()
-            await reader.read(text, loop.time() + LONG_S)
-            took.append(time.perf_counter() - start)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(ask() for _ in range(concurrency)))
-    spent = time.perf_counter() - began
-    reader.close()
-    took.sort()
-    share = reader.levels.encoded / count
-    return Cell(tier, tokens, concurrency, count, count / spent, took[count // 2], took[int(count * 0.99)], share)
-
-
-def texts_of(tokens: int, count: int) -> Sequence[str]:
-    """Texts of about so many tokens, no two alike."""
-    rng = Random(tokens)
-    return [" ".join(rng.choices(WORDS, k=tokens - 2)) for _ in range(count)]
+        args.table.write_text(page)
+    else:
+        sys.stdout.write(page)
 
 
 def glance(engine: Engine, texts: Sequence[str]) -> float:
@@ -150,34 +87,74 @@ def glance(engine: Engine, texts: Sequence[str]) -> float:
     return round(sorted(took)[len(took) // 2], 6)
 
 
-def table(cells: Sequence[Cell], about: dict[str, Any], glance_s: Sequence[float]) -> str:
+def table(cells: Sequence[Cell], about: Mapping[str, Any]) -> str:
     """The Markdown page."""
+    tier0 = ", ".join(f"{n} tokens {1e3 * s:.2f} ms" for n, s in about["tier0_s"].items())
     lines = [
         "# How fast the semantic stage reads",
         "",
         f"Every signal of every request, one process; {about['machine']}, on {about['cores']} cores that other work",
         f"shared (load average {about['load_average'][0]} at the start, {about['load_average'][1]} at the end): ratios "
         "inside the table",
-        "carry over, absolute times are pessimistic by an unknown factor.",
-        "Texts are random words, of which tier 0 is rarely sure. 128 texts of 2,048 tokens are more pieces than may",
-        "wait at once: part of each is then left unread, and its coverage says so.",
-        "Made by `python -m benchmarks.classifier`.",
+        "carry over, absolute times are pessimistic by an unknown factor. Texts are random words, of which tier 0 is",
+        f"rarely sure. Each cell has {about['seconds']:g} s. Made by `python -m benchmarks.classifier`.",
         "",
         f"Loading and one pass: {about['load_s']} s. Highest resident memory of the benchmark: "
         f"{about['memory_max_mib']} MiB.",
         "",
-        "Tier 0 alone, median per text: "
-        + ", ".join(f"{n} tokens {1e3 * s:.2f} ms" for n, s in zip(TOKENS, glance_s, strict=True))
-        + f"; a user's turn of {TURN_BYTES} bytes {1e3 * about['tier0_turn_s']:.2f} ms.",
+        f"Tier 0 alone, median per text: {tier0}; a user's turn of {TURN_BYTES} bytes "
+        f"{1e3 * about['tier0_turn_s']:.2f} ms.",
         "",
-        "| tier | tokens | in flight | requests/s | p50 ms | p99 ms | encoder ran for |",
-        "|---|---|---|---|---|---|---|",
+        PUBLISHED,
+        "",
+        "## The encoder for every request, no deadline",
+        "",
+        "Requests a second are counted by the pieces read of them; latencies are left out where fewer than half of the",
+        "requests in flight came to an end.",
+        "",
+        "| tokens | in flight | requests/s | p50 ms | p99 ms | loop late p99 ms |",
+        "|---|---|---|---|---|---|",
+        *(_row(c, f"{c.requests_per_s:.1f}", _ms(c.p50_s), _ms(c.p99_s)) for c in cells if c.mode == "encoder"),
+        "",
+        f"## As requests meet it: tier 0 first, a deadline of {1e3 * about['deadline_s']:.0f} ms",
+        "",
+        "The next request follows at once, so that all but the first rows are overload. Full: all that was wanted is",
+        "known; the others are degraded, and their signals unknown.",
+        "",
+        "| tokens | in flight | requests/s | p50 ms | p99 ms | full | encoder asked | bytes read | loop late p99 ms |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(
+            _row(
+                c,
+                f"{c.requests_per_s:.1f}",
+                _ms(c.p50_s),
+                _ms(c.p99_s),
+                f"{c.full:.0%}",
+                f"{c.encoded:.0%}",
+                f"{c.bytes_read:.0%}",
+            )
+            for c in cells
+            if c.mode == "auto"
+        ),
+        "",
+        "## Short prompts beside long ones",
+        "",
+        "Prompts of 32 tokens, ten a second, all asking the encoder, beside so many prompts of 2,048 tokens that are",
+        "always in flight; the same deadline.",
+        "",
+        "| tokens | long ones in flight | p50 ms | p99 ms | full | loop late p99 ms |",
+        "|---|---|---|---|---|---|",
+        *(_row(c, _ms(c.p50_s), _ms(c.p99_s), f"{c.full:.0%}") for c in cells if c.mode == "beside"),
     ]
-    for c in cells:
-        times = f"{c.requests_per_s:.1f} | {1e3 * c.p50_s:.1f} | {1e3 * c.p99_s:.1f}"
-        name = "encoder" if c.tier == "1" else c.tier
-        lines.append(f"| {name} | {c.tokens} | {c.concurrency} | {times} | {c.encoded_share:.0%} |")
-    return "\n".join([*lines, "", PUBLISHED, ""])
+    return "\n".join([*lines, ""])
+
+
+def _row(cell: Cell, *values: str) -> str:
+    return "| " + " | ".join([str(cell.tokens), str(cell.in_flight), *values, _ms(cell.lag_p99_s)]) + " |"
+
+
+def _ms(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1e3 * seconds:.1f}"
 
 
 if __name__ == "__main__":

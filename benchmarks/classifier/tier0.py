@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.classifier.__main__ import TURN, TURN_BYTES
+from benchmarks.classifier.texts import TURN, TURN_BYTES
 
 TURNS = 60
 MEASURE = """

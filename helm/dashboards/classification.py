@@ -77,7 +77,7 @@ ROWS = [
             ),
             counted(
                 "The encoder's texts",
-                "Late, overflowed and failed ones are missing in decisions.",
+                "Late, declined, overflowed and failed ones are missing in decisions.",
                 "onehop_classifier_texts_total",
                 "fate",
             ),

@@ -4,7 +4,7 @@ Synchronous and CPU-bound; it is called from one worker thread at a time. A text
 in several windows of the same pass, and pooled here: the mean for what a text is about, the worst for what is in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ Array = npt.NDArray[Any]
 MODEL = "model.onnx"
 THREADS = 2
 """Threads of one forward pass. More help only long batches, and take cores from the event loop."""
-WINDOWS_MAX = 16
-"""Windows of one forward pass; more are read in several."""
+PASS_TOKENS_MAX = 512
+"""Tokens of one forward pass, with what pads its windows to the longest. More at once are no faster on a CPU."""
 _CLS, _SEP = 101, 102
 
 
@@ -64,8 +64,7 @@ class Encoder:
         windows = [window for n, text in enumerate(cleaned) for window in self._windows(n, text)]
         windows.sort(key=lambda window: len(window.ids))
         parts: list[list[Encoded]] = [[] for _ in texts]
-        for at in range(0, len(windows), WINDOWS_MAX):
-            batch = windows[at : at + WINDOWS_MAX]
+        for batch in _passes(windows):
             for window, encoded in zip(batch, self._run(batch, cleaned), strict=True):
                 parts[window.text].append(encoded)
         return [pooled(part, self._settings) for part in parts]
@@ -104,6 +103,17 @@ class Encoder:
             out[name] = softmax(logits[:, at : at + len(head.labels)], 1.0)
             at += len(head.labels)
         return out
+
+
+def _passes(windows: Sequence[_Window]) -> Iterator[Sequence[_Window]]:
+    """Windows by length, the shortest first, as they go through the model together."""
+    first = 0
+    for past, window in enumerate(windows):
+        if past > first and (past + 1 - first) * len(window.ids) > PASS_TOKENS_MAX:
+            yield windows[first:past]
+            first = past
+    if windows:
+        yield windows[first:]
 
 
 def pooled(parts: Sequence[Encoded], settings: Settings) -> Encoded:

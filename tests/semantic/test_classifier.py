@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from semantic.classifier import BATCH_CHARACTERS_MAX, Classifier
+from semantic.classifier import SHORT_FIRST, Classifier
+from semantic.pace import BATCH_CHARACTERS_MAX, BATCH_CHARACTERS_MIN, Pace
 from tests.semantic.conftest import HeldModel
 
 LONG_S = 30.0
@@ -242,3 +243,96 @@ async def test_calls_that_have_time_cannot_keep_the_urgent_out(make: Make, held:
 
     assert answers == ["running", "patient 0", None, None, "urgent"]
     assert classifier.counts.overflowed == 2
+
+
+async def test_who_would_be_late_by_the_models_pace_is_told_at_once(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    held.open.clear()
+    running = ask(classifier, "running")
+    await begun(held)
+    classifier.pace.character_s = LONG_S / 1000
+    waiting = ask(classifier, "x" * 900)
+    await asyncio.sleep(0)
+    late = await ask(classifier, "y" * 950)
+    first = ask(classifier, "z" * 200, LONG_S / 2)
+    await asyncio.sleep(0)
+    held.open.set()
+    answers = await asyncio.gather(running, waiting, first)
+
+    assert late is None
+    assert list(answers) == ["running", "x" * 900, "z" * 200]  # before the one that waits, it is in time
+    assert classifier.counts.declined == 1
+
+
+async def test_the_pace_counts_what_is_before_in_line_and_no_more(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    held.open.clear()
+    running = ask(classifier, "running")
+    await begun(held)
+    classifier.pace.character_s = LONG_S / 1000
+    tails = [ask(classifier, f"{n}" * 600, 10 * LONG_S, rank=2) for n in range(3)]
+    await asyncio.sleep(0)
+    head = ask(classifier, "head" * 100, LONG_S, rank=0)
+    tail = ask(classifier, "tail" * 100, LONG_S, rank=1)
+    await asyncio.sleep(0)
+    held.open.set()
+    answers = await asyncio.gather(head, tail, running, *tails)
+
+    assert None not in answers
+    assert [waiting.cost for waiting in classifier._waiting] == [0, 0, 0]
+
+
+async def test_a_short_text_passes_a_long_one_that_has_not_waited_long(make: Make, held: HeldModel) -> None:
+    classifier = make(batch_texts_max=1)
+    held.open.clear()
+    running = ask(classifier, "running")
+    await begun(held)
+    classifier.pace.character_s = 1e-3
+    long, before = "l" * 1000, SHORT_FIRST * 1.0
+    asked = [
+        ask(classifier, long),
+        ask(classifier, "late", LONG_S + before),
+        ask(classifier, "soon", LONG_S + before / 2),
+    ]
+    await asyncio.sleep(0)
+    held.open.set()
+    await asyncio.gather(running, *asked)
+
+    assert held.batches == [["running"], ["soon"], [long], ["late"]]
+
+
+async def test_who_finds_nobody_at_work_is_never_turned_away(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    classifier.pace.character_s = LONG_S
+
+    assert await ask(classifier, "one", LONG_S) == "one"
+    assert classifier.pace.character_s < LONG_S
+
+
+async def test_a_slow_model_gets_smaller_batches(make: Make, held: HeldModel) -> None:
+    classifier = make()
+    held.open.clear()
+    running = ask(classifier, "running")
+    await begun(held)
+    classifier.pace.character_s = 1e-3
+    rest = [ask(classifier, str(n) * 400) for n in range(6)]
+    await asyncio.sleep(0)
+    held.open.set()
+    await asyncio.gather(running, *rest)
+
+    assert all(sum(map(len, batch)) <= BATCH_CHARACTERS_MIN for batch in held.batches[1:2])
+
+
+def test_the_pace_follows_what_is_measured() -> None:
+    pace = Pace()
+    assert (pace.takes(1000), pace.room(1)) == (0.0, BATCH_CHARACTERS_MIN)
+
+    pace.learn(1000, 1.0)
+    pace.learn(1000, 2.0)
+    slower = pace.takes(1000)
+    pace.learn(1000, 0.2)
+
+    assert slower == pytest.approx(1.2)
+    assert pace.takes(1000) == pytest.approx(0.7)
+    assert pace.room(7.0) == pytest.approx(10_000, abs=1)
+    assert pace.room(1e9) == BATCH_CHARACTERS_MAX
