@@ -8,6 +8,7 @@ cannot be answered in time is told so at once.
 
 import asyncio
 import hashlib
+import math
 import time
 from bisect import bisect_left, insort
 from collections import OrderedDict
@@ -191,6 +192,10 @@ class Classifier(Generic[Answer]):
         finally:
             # A waiter that timed out or was cancelled leaves the queue at once, so that it holds no place.
             waiting.drop(ticket)
+
+    def within(self, seconds: float) -> float:
+        """How many characters the model reads in so many seconds, were it asked for nothing else."""
+        return seconds / self.pace.character_s if self.pace.character_s else math.inf
 
     def close(self) -> None:
         """Answers whoever waits with None and lets the worker go. Closing twice is harmless."""

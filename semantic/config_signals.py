@@ -12,7 +12,7 @@ from semantic.judges.heads import ATTACKS, Domain, Guard, GuardMethod, Language,
 from semantic.judges.known import Judge
 from semantic.judges.meaning import LEVELS, Aggregation, Complexity, Embedding, Phrases
 from semantic.judges.shape import Context, Conversation, Metadata, Source
-from semantic.judges.words import Keywords, Method, Operator
+from semantic.judges.words import Keywords, Method, Operator, is_too_much
 from semantic.own.declared import Examine, OwnModel, Pooling
 from semantic.reading import Report, Section, nearest
 from semantic.rules import Bounds, Truth
@@ -125,6 +125,13 @@ def _keywords(section: Section, given: Given) -> Judge | None:
     words = tuple(section.texts("keywords"))
     if not words:
         section.report.mistake(section.at("keywords"), "names no keyword")
+    if method == "regex":
+        for number, word in enumerate(words):
+            if is_too_much(word):
+                section.report.mistake(
+                    f"{section.at('keywords')}[{number}]",
+                    "is no pattern of RE2: what looks around or back takes endless time for some texts; say it without",
+                )
     thresholds = {
         "regex": 0.0,
         "bm25": section.number("bm25_threshold", 0.1),

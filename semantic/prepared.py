@@ -29,7 +29,7 @@ class Looks:
 class Prepared:
     """One plan. `free` judges need no model, `domains` go by the category alone.
 
-    `slow` says that some of the free ones compare word by word: milliseconds for a long text.
+    `slow` says that some of the free ones look through the words: milliseconds for a long text.
     """
 
     def __init__(self, plan: Plan, guards: Sequence[Judge]) -> None:
@@ -38,7 +38,7 @@ class Prepared:
         self.decisions: tuple[Decision, ...] = plan.decisions
         self.strategy: Strategy = plan.strategy
         self.free = tuple(judge for judge in used if not Wanted.by([judge]))
-        self.slow = any(isinstance(judge, Keywords) and judge.method != "regex" for judge in self.free)
+        self.slow = any(isinstance(judge, Keywords) for judge in self.free)
         self.domains = tuple(judge for judge in used if judge.key[0] == "domain")
         own = [judge for judge in used if judge not in self.free and judge not in guards]
         self._all = Looks.of([*own, *guards])

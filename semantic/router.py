@@ -32,7 +32,7 @@ from semantic.watch import GUARDS, Wanted, Watcher, blended, denied, facts_of, h
 TOP_CATEGORIES = 3
 SELECTED_MODEL = "x-selected-model"
 SHORT_CHARACTERS_MAX = 4_000
-"""What is compared word by word on the event loop; it takes about a millisecond."""
+"""What is looked through for keywords on the event loop; it takes about a millisecond."""
 Observe = Callable[[Collection[Key], float], None]
 """Told which signals were looked at together, and how many seconds that took."""
 NOWHERE = ""  # no category: the classifier was not sure enough

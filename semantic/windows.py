@@ -24,21 +24,21 @@ def windows_of(tokens: int) -> list[tuple[int, int]]:
     return [(start, start + WINDOW_TOKENS) for start in starts]
 
 
-def pieces_of(text: str) -> list[tuple[int, int]]:
+def pieces_of(text: str, most: int = PIECES_MAX) -> list[tuple[int, int]]:
     """(first, past the last) of each piece in characters: the first piece, the last, then the others in order.
 
-    The ends of a long prompt say most about it, so they come first when there is no time for all.
+    The ends of a long prompt say most about it, so they come first when there is no time for all, but for `most`.
     """
     if len(text) <= PIECE_CHARACTERS:
         return [(0, len(text))]
     pieces: list[tuple[int, int]] = []
     start = 0
-    while start + PIECE_CHARACTERS < len(text):
+    while start + PIECE_CHARACTERS < len(text) and len(pieces) < most:
         end = _word_end(text, start + PIECE_CHARACTERS)
         pieces.append((start, end))
         start = end - OVERLAP_CHARACTERS
     last = (max(0, len(text) - PIECE_CHARACTERS), len(text))
-    return [pieces[0], last, *pieces[1:]][:PIECES_MAX]
+    return [pieces[0], last, *pieces[1:]][:most]
 
 
 def _word_end(text: str, at: int) -> int:

@@ -1,5 +1,6 @@
 """Keyword signals: literal words and patterns, BM25, character n-grams, Levenshtein.
 
+Patterns are RE2's, as vSR's are: they take time in proportion to the text, whatever they say (Cox, 2007).
 Sources: vSR's keyword methods and their defaults (bm25 0.1, n-grams 0.4 over 3 characters, fuzzy in percent); BM25 as
 in Robertson and Zaragoza (2009), k1 1.2 and b 0.75, each keyword a document and the prompt the query.
 """
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import re2
+
 from semantic.judges.known import Declared, Known
 from semantic.rules import NO, UNKNOWN, Key, Verdict, yes
 
@@ -20,6 +23,9 @@ Operator = Literal["AND", "OR", "NOR"]
 K1, B = 1.2, 0.75
 WORDS_MAX = 20_000
 """Distinct groups of words that are compared one by one; a longer text counts as unknown, not as without a match."""
+COMPARED_CHARACTERS_MAX = 400_000
+"""Likewise of characters."""
+SLICE_CHARACTERS = 8_000
 _WORD = re.compile(r"\w+")
 _PATTERN = re.compile(r"[\\\[(|^${]")
 _SUFFIXES = ("ing", "ed", "es", "s")
@@ -53,7 +59,8 @@ class Keywords(Declared):
         if not self.case_sensitive:
             text = text.lower()
         if self.method == "regex":
-            return self._combined([float(self._found(n, word, text)) for n, word in enumerate(self._given)])
+            raw = text.encode(errors="replace") if self.has_patterns else b""
+            return self._combined([float(self._found(n, word, text, raw)) for n, word in enumerate(self._given)])
         if self.method == "bm25":
             return self._combined(self._bm25.scores(text))
         windows = _windows(text, {len(words) for words in self._split})
@@ -65,10 +72,10 @@ class Keywords(Declared):
             [alike(" ".join(words), _lines(windows[len(words)], probe), self.threshold) for words, probe in probed]
         )
 
-    def _found(self, place: int, word: str, text: str) -> bool:
+    def _found(self, place: int, word: str, text: str, raw: bytes) -> bool:
         """As a whole word, or as the pattern that it may be."""
         pattern = self._patterns[place]
-        return is_within(word, text) or (pattern is not None and pattern.search(text) is not None)
+        return is_within(word, text) or (pattern is not None and pattern.search(raw) is not None)
 
     def _combined(self, scores: Sequence[float]) -> Verdict:
         """A score counts from the threshold on; one of 0 never does."""
@@ -91,9 +98,13 @@ class Keywords(Declared):
         return [_WORD.findall(word) or [word] for word in self._given]
 
     @cached_property
-    def _patterns(self) -> list[re.Pattern[str] | None]:
-        flags = re.NOFLAG if self.case_sensitive else re.IGNORECASE
-        return [pattern_of(word, flags) for word in self.keywords]
+    def has_patterns(self) -> bool:
+        """Whether some keyword is more than a word."""
+        return any(self._patterns)
+
+    @cached_property
+    def _patterns(self) -> list["re2._Regexp | None"]:
+        return [pattern_of(word, case_sensitive=self.case_sensitive) for word in self.keywords]
 
     @cached_property
     def _probes(self) -> list[re.Pattern[str]]:
@@ -108,14 +119,27 @@ class Keywords(Declared):
         return _Bm25([[_stem(word) for word in words] for words in self._split])
 
 
-def pattern_of(keyword: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str] | None:
-    """The pattern that a keyword with the signs of one is; None for a plain word, and for what is no valid pattern."""
+def pattern_of(keyword: str, *, case_sensitive: bool = True) -> "re2._Regexp | None":
+    """The pattern, for UTF-8, that a keyword with the signs of one is; None for a plain word, and for what is none."""
     if not _PATTERN.search(keyword):
         return None
+    options = re2.Options()
+    options.case_sensitive, options.log_errors = case_sensitive, False
     try:
-        return re.compile(keyword, flags)
-    except re.error:
+        return re2.compile(keyword.encode(errors="replace"), options)
+    except re2.error:
         return None
+
+
+def is_too_much(keyword: str) -> bool:
+    """Whether it is a pattern of Python and other languages, but not of RE2: one that may take endless time."""
+    if not _PATTERN.search(keyword) or pattern_of(keyword) is not None:
+        return False
+    try:
+        re.compile(keyword)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def is_within(word: str, text: str) -> bool:
@@ -150,7 +174,7 @@ class _Bm25:
         self._idf = {word: math.log(1 + (count - n + 0.5) / (n + 0.5)) for word, n in seen.items()}
 
     def scores(self, text: str) -> list[float]:
-        asked = {_stem(word) for word in set(_WORD.findall(text))} & self._idf.keys()
+        asked = {_stem(word) for word in set(_words(text))} & self._idf.keys()
         return [
             self._score(document, length, asked)
             for document, length in zip(self._documents, self._lengths, strict=True)
@@ -172,9 +196,24 @@ def _stem(word: str) -> str:
     return word
 
 
+def _words(text: str) -> list[str]:
+    """In slices: one call over a long text would hold the interpreter, in whatever thread."""
+    found: list[str] = []
+    at = 0
+    while at < len(text):
+        past = at + SLICE_CHARACTERS
+        while past < len(text) and _is_letter(text[past]):
+            past += 1
+        found += _WORD.findall(text, at, past)
+        at = past
+    return found
+
+
 def _windows(text: str, sizes: set[int]) -> dict[int, str] | None:
     """The distinct groups of so many words that follow each other, a line each; None where they are too many."""
-    words = _WORD.findall(text)
+    if len(text) > COMPARED_CHARACTERS_MAX:
+        return None
+    words = _words(text)
     out = {size: {" ".join(words[at : at + size]) for at in range(len(words) - size + 1)} for size in sizes}
     return None if sum(map(len, out.values())) > WORDS_MAX else {size: "\n".join(lines) for size, lines in out.items()}
 

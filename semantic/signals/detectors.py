@@ -13,6 +13,11 @@ from semantic.signals.checksums import IBAN_LENGTHS, is_card, is_iban, is_ssn
 from semantic.signals.values import PiiSpan, touching
 
 CONTEXT_CHARACTERS = 40
+SLICE_CHARACTERS = 8_000
+"""What patterns are given at once of a long text."""
+CUT_CHARACTERS = 256
+REACH = 512
+"""Characters behind a slice that tell whether a form in it is worth looking for."""
 MAC_SEPARATORS = 5
 NUMBER_DIGITS_MIN = 7
 """A number of fewer digits is no telephone, card or SSN."""
@@ -30,7 +35,9 @@ class Detector:
     check: Callable[[str], bool] | None = None
     context: re.Pattern[str] | None = None
     hint: "Hint" = lambda text, digits: True
-    """Cheaper to tell than the pattern, and true whenever the pattern is there; asked once a text."""
+    """Cheaper to tell than the pattern, and true whenever the pattern is there; asked once a slice."""
+    reach: int = 512
+    """Characters of the longest match, at most, with what is looked at behind it."""
 
 
 Hint = Callable[[str, int], bool]
@@ -146,6 +153,7 @@ DETECTORS: tuple[Detector, ...] = (
         ),
         SURE,
         hint=_has_key,
+        reach=7200,
     ),
     Detector(
         "IBAN_CODE",
@@ -190,6 +198,7 @@ DETECTORS: tuple[Detector, ...] = (
         ),
         FORM,
         hint=_has_domain,
+        reach=2700,
     ),
     Detector(
         "PHONE_NUMBER",
@@ -217,16 +226,39 @@ DETERMINISTIC = tuple(dict.fromkeys(detector.type for detector in DETECTORS))
 def detect(text: str) -> list[PiiSpan]:
     """The spans, by place; none overlaps another."""
     found: list[PiiSpan] = []
-    digits = _digits_at_most(text)
-    hinted = {hint for hint in _HINTS if hint(text, digits)}
-    for detector in DETECTORS:
-        if detector.hint not in hinted:
-            continue
-        for span in _matches(detector, text):
-            place = touching(found, span.start, span.end)
-            if place.start == place.stop:
-                found.insert(place.start, span)
+    for _ in scan(text, found):
+        pass
     return found
+
+
+def scan(text: str, found: list[PiiSpan]) -> Iterator[None]:
+    """Adds the spans to those found so far, slice by slice; yields after each bit of work, about a millisecond at most.
+
+    A pattern holds the interpreter until it has gone through what it is given, in whatever thread: hence slices.
+    """
+    start = 0
+    while start < len(text):
+        end = _cut(text, start + SLICE_CHARACTERS)
+        window = text[start : end + REACH]
+        digits = _digits_at_most(window)
+        hinted = {hint for hint in _HINTS if hint(window, digits)}
+        yield
+        for detector in DETECTORS:
+            if detector.hint in hinted:
+                for span in _matches(detector, text, start, end):
+                    place = touching(found, span.start, span.end)
+                    if place.start == place.stop:
+                        found.insert(place.start, span)
+                yield
+        start = end
+
+
+def _cut(text: str, at: int) -> int:
+    """A place not far before `at` that no form goes over: numbers have spaces inside, nothing else has."""
+    for place in range(at, at - CUT_CHARACTERS, -1) if at < len(text) else ():
+        if text[place - 1].isspace() and not text[place].isdigit():
+            return place
+    return min(at, len(text))
 
 
 def _digits_at_most(text: str) -> int:
@@ -234,9 +266,12 @@ def _digits_at_most(text: str) -> int:
     return len(text) - len(text.encode().translate(None, b"0123456789")) if text.isascii() else len(text)
 
 
-def _matches(detector: Detector, text: str) -> Iterator[PiiSpan]:
-    for match in detector.pattern.finditer(text):
+def _matches(detector: Detector, text: str, first: int, past: int) -> Iterator[PiiSpan]:
+    """Those that begin from `first` on and before `past`."""
+    for match in detector.pattern.finditer(text, first, past + detector.reach):
         start, end = match.span()
+        if start >= past:
+            return
         matched = match[0]
         if detector.type == "IBAN_CODE":
             yield from _iban(start, matched)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from semantic.onnx import read_tokenizer
 from semantic.reading import ConfigError
+from semantic.signals.api import Coverage
 from semantic.signals.detectors import detect
 from semantic.signals.encoder import MODEL, THREADS, Encoded, Encoder, pooled
 from semantic.signals.late import LateEncoder
@@ -22,7 +23,7 @@ from semantic.signals.pii import has_capital_inside, merged, shifted
 from semantic.signals.script import hedged, is_latin
 from semantic.signals.settings import SHIPPED, Settings, read_settings
 from semantic.signals.tier0 import NAMES, Tier0
-from semantic.signals.values import Coverage, Head, Level, PiiSpan, TextSignals, Tier
+from semantic.signals.values import Head, Level, PiiSpan, TextSignals, Tier
 from semantic.windows import pieces_of
 
 Ask = Literal["auto", "0", "1"]
@@ -47,6 +48,8 @@ class Glance:
     words: Mapping[str, Array] = field(default_factory=dict)
     """Logits of tier 0, which count beside the encoder's."""
     is_latin: bool = True
+    looked_through: bool = True
+    """Whether the detectors have come to the end of the text, where anybody asked for personal data."""
 
 
 class Engine:
@@ -84,10 +87,10 @@ class Engine:
         left = {name for name in ENCODED if not self._is_sure(name, heads[name], is_english)}
         if "\n" in text.strip():
             left.add("safety")  # an attack inside a document is not to be seen from words alone
-        if not personal or float(likely[NAMES][1]) >= self.settings.names_sure or has_capital_inside(text):
-            left.add("pii")
         if scanned < total:
             left |= {*ENCODED, "pii"}
+        elif not personal or float(likely[NAMES][1]) >= self.settings.names_sure or has_capital_inside(text):
+            left.add("pii")
         found = tuple(detect(text)) if personal else ()
         return Glance(heads, found, frozenset(left), is_english, Coverage(scanned, total), words, latin)
 
@@ -120,7 +123,7 @@ class Engine:
             heads[name] = self._head(name, self._likely_of(name, likely), glance.is_english, 1)
         tagged = {span for (start, _), answer in had for span in shifted(answer.spans, start)}
         coverage = Coverage(_bytes_of(text, [piece for piece, _ in had]), glance.coverage.total_bytes)
-        complete = coverage.scanned_bytes == coverage.total_bytes
+        complete = coverage.scanned_bytes == coverage.total_bytes and glance.looked_through
         spans = merged(glance.detected, tuple(tagged))
         return TextSignals(heads, spans, coverage, "full" if complete else "degraded", 1, complete, whole.embedding)
 

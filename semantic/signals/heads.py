@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from semantic.classifier import Classifier
-from semantic.signals.api import EMBEDDING, NOTHING, PII, Answer, Coverage, Seen, Span, Vector, Vectors
+from semantic.signals.api import EMBEDDING, NOTHING, PII, Answer, Seen, Span, Vector, Vectors
 from semantic.signals.encoder import THREADS
 from semantic.signals.engine import Engine
 from semantic.signals.reader import SignalReader
@@ -47,10 +47,9 @@ class HeadSignals:
             return NOTHING
         found = await self.reader.read(text, deadline, wanted, embedding=EMBEDDING in wanted)
         answers = {name: self._answer(name, head) for name, head in found.heads.items() if name in wanted}
-        coverage = Coverage(found.coverage.scanned_bytes, found.coverage.total_bytes)
         vector = found.embedding if EMBEDDING in wanted else None
         return Seen(
-            answers, _spans(found) if PII in wanted else None, None if vector is None else _unit(vector), coverage
+            answers, _spans(found) if PII in wanted else None, None if vector is None else _unit(vector), found.coverage
         )
 
     def embed(self, texts: Sequence[str]) -> Vectors | None:
@@ -78,7 +77,7 @@ def _spans(found: TextSignals) -> tuple[Span, ...] | None:
     """None when nothing was found and not all could look: what was found stays found."""
     if not found.pii and not found.pii_complete:
         return None
-    return tuple(Span(span.start, span.end, span.type, span.score) for span in found.pii)
+    return found.pii
 
 
 def _unit(vector: Vector) -> Vector:

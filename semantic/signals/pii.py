@@ -128,6 +128,8 @@ def shifted(spans: Sequence[PiiSpan], by: int) -> list[PiiSpan]:
 
 def merged(detected: Sequence[PiiSpan], tagged: Sequence[PiiSpan]) -> tuple[PiiSpan, ...]:
     """Detected spans, and tagged ones that touch none of them and no longer tagged one."""
+    if not tagged:
+        return tuple(detected)
     out = sorted(detected, key=lambda span: span.start)
     for span in sorted(tagged, key=lambda span: (span.start - span.end, span.start)):
         clash = touching(out, span.start, span.end)

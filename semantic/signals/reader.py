@@ -4,16 +4,21 @@ Nothing is raised for a text: no answer within the deadline is an unknown, and t
 """
 
 import asyncio
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from semantic.classifier import Classifier
+from semantic.signals.api import Coverage, Span
+from semantic.signals.detectors import SLICE_CHARACTERS, scan
 from semantic.signals.encoder import Encoded
 from semantic.signals.engine import Ask, Engine, Glance
-from semantic.signals.values import Coverage, TextSignals
-from semantic.windows import pieces_of
+from semantic.signals.values import TextSignals
+from semantic.windows import PIECE_CHARACTERS, PIECES_MAX, pieces_of
 
-GLANCE_CHARACTERS_MAX = 8_000
-"""A longer text is glanced at in a thread: its patterns would hold the event loop for more than a millisecond."""
+SLICE_S = 0.001
+"""How long personal data is looked for before others have their turn; of all long texts together, so that many of them
+hold the event loop no longer than one."""
 
 
 @dataclass(slots=True)
@@ -36,6 +41,7 @@ class SignalReader:
         self.engine = engine
         self.classifier = classifier
         self._tier = tier
+        self._turn = asyncio.Lock()
 
     async def read(
         self, text: str, deadline: float, needs: frozenset[str] | None = None, *, embedding: bool = False
@@ -46,25 +52,56 @@ class SignalReader:
         """
         if not text.strip():
             return self._counted(TextSignals({}, (), Coverage(0, len(text.encode(errors="replace"))), "skipped", 0))
-        glance = await self._glance(text, personal=needs is None or "pii" in needs)
+        personal = needs is None or "pii" in needs
+        sliced = personal and len(text) > SLICE_CHARACTERS
+        glance = self.engine.glance(text, personal=personal and not sliced)
         left = glance.open if needs is None else glance.open & needs
         if self._tier == "0" or (self._tier == "auto" and not left and not embedding):
+            glance = await self._looked_through(text, glance, deadline) if sliced else glance
             return self._counted(self.engine.at_tier0(glance, left))
         self.levels.encoded += 1
-        pieces = pieces_of(text)
+        pieces = pieces_of(text, self._pieces_in_time(deadline))
         # The rank lets first pieces of others go before the tail of a long text.
         asked = [self.classifier.classify(text[s:e], deadline, rank=min(n, 2)) for n, (s, e) in enumerate(pieces)]
-        encoded = await asyncio.gather(*asked)
-        return self._counted(self.engine.signals(text, glance, pieces, encoded, everything=self._tier == "1"))
+        if sliced:
+            looking, reading = self._looked_through(text, glance, deadline), asyncio.gather(*asked)
+            glance, encoded = await asyncio.gather(looking, reading)
+            # Tens of thousands of spans take a while to join; a thread lets others have turns between them.
+            joined = await asyncio.to_thread(self._joined, text, glance, pieces, encoded)
+        else:
+            joined = self._joined(text, glance, pieces, await asyncio.gather(*asked))
+        return self._counted(joined)
+
+    def _joined(
+        self, text: str, glance: Glance, pieces: Sequence[tuple[int, int]], encoded: Sequence[Encoded | None]
+    ) -> TextSignals:
+        return self.engine.signals(text, glance, pieces, encoded, everything=self._tier == "1")
 
     def close(self) -> None:
         """Lets the worker thread go. Closing twice is harmless."""
         self.classifier.close()
 
-    async def _glance(self, text: str, *, personal: bool) -> Glance:
-        if len(text) <= GLANCE_CHARACTERS_MAX:
-            return self.engine.glance(text, personal=personal)
-        return await asyncio.to_thread(self.engine.glance, text, personal=personal)
+    def _pieces_in_time(self, deadline: float) -> int:
+        """How many pieces of a text are worth asking for; the first in any case."""
+        seconds = deadline - asyncio.get_running_loop().time()
+        return int(min(PIECES_MAX, 1 + max(0.0, self.classifier.within(seconds)) // PIECE_CHARACTERS))
+
+    async def _looked_through(self, text: str, glance: Glance, deadline: float) -> Glance:
+        """The glance with personal data, as far as the text could be looked through by the deadline.
+
+        On the event loop, in slices: patterns hold the interpreter, so that a thread would make everybody wait, too.
+        """
+        loop = asyncio.get_running_loop()
+        found: list[Span] = []
+        steps = scan(text, found)
+        complete = False
+        while not complete and loop.time() < deadline:
+            async with self._turn:
+                # uvloop's own clock stands still until the loop comes round.
+                until = time.perf_counter() + SLICE_S
+                complete = all(time.perf_counter() < until for _ in steps)
+                await asyncio.sleep(0)
+        return replace(glance, detected=tuple(found), looked_through=complete)
 
     def _counted(self, signals: TextSignals) -> TextSignals:
         setattr(self.levels, signals.level, getattr(self.levels, signals.level) + 1)

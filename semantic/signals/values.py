@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from semantic.signals.api import Coverage, Span
+
 Tier = Literal[0, 1]
 Level = Literal["full", "degraded", "skipped"]
 HEADS = ("domain", "safety", "difficulty", "code", "language")
@@ -32,14 +34,8 @@ class Head:
         return tuple(sorted(self.probabilities.items(), key=lambda item: -item[1])[:count])
 
 
-@dataclass(frozen=True, slots=True)
-class PiiSpan:
-    """Where personal data stands, in characters, and how sure that is (1 for what a checksum proves)."""
-
-    start: int
-    end: int
-    type: str
-    score: float
+PiiSpan = Span
+"""Where personal data stands, in characters, and how sure that is (1 for what a checksum proves)."""
 
 
 def touching(spans: Sequence[PiiSpan], start: int, end: int) -> slice:
@@ -50,14 +46,6 @@ def touching(spans: Sequence[PiiSpan], start: int, end: int) -> slice:
     """
     past = bisect_left(spans, end, key=lambda span: span.start)
     return slice(bisect_right(spans, start, hi=past, key=lambda span: span.end), past)
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """How much of the text was read, in bytes of UTF-8."""
-
-    scanned_bytes: int
-    total_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

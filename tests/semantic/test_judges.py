@@ -15,7 +15,7 @@ from semantic.judges.heads import Domain, Guard, Language, OwnClassifier, Person
 from semantic.judges.known import Category, Judge, Known
 from semantic.judges.meaning import Complexity, Embedding, Phrases
 from semantic.judges.shape import Context, Conversation, Metadata
-from semantic.judges.words import WORDS_MAX, Keywords, Method, Operator, is_within, pattern_of
+from semantic.judges.words import WORDS_MAX, Keywords, Method, Operator, is_too_much, is_within, pattern_of
 from semantic.rules import Bounds, Truth
 from semantic.signals.api import EMBEDDING, LANGUAGE, PII, SAFETY, Answer, Seen, Span
 from tests.semantic.fakes import answer, vector
@@ -144,6 +144,24 @@ def test_a_text_with_too_many_words_to_compare_is_unknown_and_not_without_a_matc
 
     assert truth(keywords("password", method="fuzzy", threshold=0.8), said(text)) is UNKNOWN
     assert truth(keywords("w7", method="regex"), said(text)) is YES
+
+
+@pytest.mark.parametrize("word", [r"(a+)+$", r"(a|aa)+!", r"(\w+\s?)*x;"])
+def test_no_pattern_takes_endless_time(word: str) -> None:
+    keywords = Keywords(name="k", operator="OR", keywords=(word,))
+
+    assert keywords._judge("a" * 200_000 + "b").truth is Truth.NO
+
+
+def test_half_a_character_is_no_obstacle_to_a_pattern() -> None:
+    keywords = Keywords(name="k", operator="OR", keywords=(r"caf\w*.",))
+
+    assert keywords._judge("CAFÉ \ud800").truth is Truth.YES
+
+
+@pytest.mark.parametrize(("word", "too_much"), [(r"(?<=a)b", True), (r"(a)\1", True), ("a(b", False), ("x|y", False)])
+def test_what_can_take_endless_time_is_told_from_what_is_a_word(word: str, *, too_much: bool) -> None:
+    assert is_too_much(word) is too_much
 
 
 def test_a_pattern_that_is_none_is_a_word() -> None:

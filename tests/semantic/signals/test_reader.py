@@ -1,11 +1,14 @@
 """Signals in time: what runs, what is unknown, what a partial answer says."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from semantic.classifier import Classifier
+from semantic.signals import engine as engine_module
+from semantic.signals.detectors import SLICE_CHARACTERS
 from semantic.signals.engine import ENCODED, Ask, Engine
 from semantic.signals.reader import SignalReader
 from semantic.signals.values import TextSignals
@@ -114,3 +117,67 @@ async def test_signals_hold_nothing_of_the_text(make: Make) -> None:
     found = await read(make("1"), "canary-4711 wrote to canary-4711@mail.example")
 
     assert "canary" not in repr(found)
+
+
+MAIL = "write to ann.miller@mail.example, or call "
+
+
+async def test_a_long_text_leaves_others_their_turns_while_it_is_looked_through(make: Make) -> None:
+    text = MAIL * (60 * SLICE_CHARACTERS // len(MAIL))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(other())
+    found = await read(make("0"), text)
+    others.cancel()
+
+    assert len(found.pii) == text.count("@")
+    assert turns >= 60
+
+
+async def test_no_turn_of_a_long_text_is_much_longer_than_that_of_a_short_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[float] = []
+    run = asyncio.events.Handle._run
+
+    def timed(handle: asyncio.events.Handle) -> None:
+        began = time.thread_time()  # what the machine does besides is not counted
+        run(handle)
+        turns.append(time.thread_time() - began)
+
+    monkeypatch.setattr(asyncio.events.Handle, "_run", timed)
+    reader, longest = make("1"), []
+    for count in (1, 1, 60):
+        turns.clear()
+        await read(reader, MAIL * (count * SLICE_CHARACTERS // len(MAIL)), LONG_S, "pii")
+        longest.append(max(turns))
+
+    assert longest[-1] <= 5 * longest[1]
+
+
+async def test_the_deadline_ends_the_search_and_says_so(make: Make, held_encoder: HeldEncoder) -> None:
+    found = await read(make("0"), MAIL * 100_000, 0.05, "pii")
+
+    assert 0 < len(found.pii) < 100_000
+    assert (found.level, found.pii_complete) == ("degraded", False)
+
+
+async def test_of_a_long_text_only_what_can_be_read_in_time_is_asked_for(make: Make, held_encoder: HeldEncoder) -> None:
+    reader = make("1")
+    reader.classifier.pace.character_s = LONG_S / (3 * PIECE_CHARACTERS)
+    await read(reader, "word " * 4_000, LONG_S, "domain")
+
+    assert sum(map(len, held_encoder.batches)) <= 4
+
+
+async def test_what_nobody_asked_for_is_not_looked_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "detect", pytest.fail)
+    found = await read(make("0"), MAIL, LONG_S, "domain")
+
+    assert (found.pii, found.pii_complete) == ((), False)

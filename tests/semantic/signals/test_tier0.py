@@ -81,6 +81,29 @@ def test_what_spares_a_detector_its_work_hides_nothing_from_it(text: str) -> Non
     assert detect(text) == found
 
 
+SHORT = tuple(form for form in FORMS if len(form) < 30)
+
+
+@given(st.lists(st.sampled_from(SHORT), max_size=30).map(" and then ".join))
+def test_slices_are_cut_where_no_form_is(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detectors, "SLICE_CHARACTERS", 100)
+        patch.setattr(detectors, "CUT_CHARACTERS", 50)
+        sliced = detect(text)
+
+    assert sliced == detect(text)
+
+
+@given(st.lists(st.sampled_from([form for form in SHORT if " " not in form]), max_size=30).map("-and-then- ".join))
+def test_what_a_cut_goes_through_is_found_whole_and_once(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detectors, "SLICE_CHARACTERS", 100)
+        patch.setattr(detectors, "CUT_CHARACTERS", 2)
+        sliced = detect(text)
+
+    assert sliced == detect(text)
+
+
 @given(st.lists(st.sampled_from(["the", "price", "7", "2019", "qqzzqq", "unknowable", "é", "?", "naïve"]), max_size=40))
 def test_pairs_of_words_are_hashed_as_they_stand(words: list[str]) -> None:
     text = " ".join(words)
