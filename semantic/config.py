@@ -14,6 +14,7 @@ from semantic.config_models import Providers, check_models, read_cards, read_pro
 from semantic.config_names import Names
 from semantic.config_onehop import Extras, read_onehop
 from semantic.config_signals import Given, read_signals
+from semantic.instead import instead
 from semantic.judges.known import Judge
 from semantic.own.declared import Examine, OwnModel, unexamined
 from semantic.own.folder import examiner
@@ -166,7 +167,9 @@ def _read_plan(routing: Section, names: Names, given: Given) -> Plan:
     signals = routing.section("signals")
     read_signals(signals, names, given)
     if routing.raw("projections"):
-        routing.report.unsupported(routing.at("projections"), "projections are not supported yet")
+        routing.report.unsupported(
+            routing.at("projections"), f"projections are not supported yet{instead('projections')}"
+        )
         _projected(routing.section("projections"), names)
     read_composers(signals, names)
     decisions = read_decisions(routing, names)

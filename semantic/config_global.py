@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from semantic.config_names import SWITCH_OFF
+from semantic.instead import instead
 from semantic.own.declared import Examine, OwnModel
 from semantic.reading import Section
 from semantic.rules import Truth
@@ -88,7 +89,8 @@ def _read_catalogue(catalogue: Section, examine: Examine) -> tuple[dict[str, Mod
         if part not in ("domain", "pii"):
             _pass_over(classifier.section(part))
     if mitigation.flag("enabled", default=False):
-        mitigation.report.unsupported(mitigation.path, "looking for hallucinations is not supported yet", SWITCH_OFF)
+        why = f"looking for hallucinations is not supported yet{instead('hallucination')}"
+        mitigation.report.unsupported(mitigation.path, why, SWITCH_OFF)
     for part in modules.present():
         if part not in ("classifier", "prompt_guard", "hallucination_mitigation", "feedback_detector"):
             _pass_over(modules.section(part))
@@ -145,7 +147,8 @@ def _pass_over(block: Section) -> None:
         return
     if "enabled" in block:
         if block.flag("enabled", default=False):
-            block.report.unsupported(block.path, "is switched on and not supported yet", SWITCH_OFF)
+            name = block.path.rpartition(".")[2]
+            block.report.unsupported(block.path, f"is switched on and not supported yet{instead(name)}", SWITCH_OFF)
         return
     inner = [block.section(key) for key in block.present() if isinstance(block.raw(key), dict)]
     if any("enabled" in part for part in inner):

@@ -4,6 +4,7 @@ from typing import get_args
 
 from semantic.config_global import fraction
 from semantic.config_names import PLUGIN_KINDS, SWITCH_OFF
+from semantic.instead import instead
 from semantic.plan import FACTORS, Algorithm, Factor, Limits, Plugins, RequestParams, SystemPrompt
 from semantic.reading import Section, nearest
 
@@ -39,7 +40,7 @@ def read_plugins(decision: Section) -> Plugins:
                 case "request_params":
                     params = _params(settings)
                 case _:
-                    why = f"plugin type {kind!r} is not supported yet"
+                    why = f"plugin type {kind!r} is not supported yet{instead(kind)}"
                     plugin.report.unsupported(plugin.path, why, SWITCH_OFF)
         plugin.done()
     return Plugins(prompt, message, headers, params)
@@ -111,7 +112,7 @@ def read_algorithm(algorithm: Section) -> Algorithm:
         algorithm.done()
         return found
     if kind != "static":
-        why = f"the algorithm {kind!r} is not supported yet, only 'static' and 'multi_factor'"
+        why = f"the algorithm {kind!r} is not supported yet, only 'static' and 'multi_factor'{instead(kind)}"
         algorithm.report.unsupported(algorithm.at("type"), why)
         algorithm.ignore(*algorithm.present())
     algorithm.done()

@@ -8,6 +8,7 @@ from typing import get_args
 from semantic.categories import CATEGORIES
 from semantic.config_global import FACT_CHECK, FEEDBACK, GlobalSettings, Module, fraction
 from semantic.config_names import KINDS, Names
+from semantic.instead import instead
 from semantic.judges.heads import ATTACKS, Domain, Guard, GuardMethod, Language, OwnClassifier, Personal
 from semantic.judges.known import Judge
 from semantic.judges.meaning import LEVELS, Aggregation, Complexity, Embedding, Phrases
@@ -93,7 +94,7 @@ def _unread(signals: Section, key: str, names: Names) -> None:
             signals.at(key), f"unknown key{nearest(key, KINDS.values())}", "--lenient passes over it"
         )
         return
-    signals.report.unsupported(signals.at(key), f"signals of the kind {key!r} are not supported yet")
+    signals.report.unsupported(signals.at(key), f"signals of the kind {key!r} are not supported yet{instead(key)}")
     raw = signals.raw(key)
     for item in raw if isinstance(raw, list) else ():
         if isinstance(item, dict):
@@ -163,7 +164,9 @@ def _domain(section: Section, given: Given) -> Judge | None:
     known = given.module("domain").own is None
     categories = frozenset(_category(path, text, section.report, known) for path, text in wanted if text)
     if section.raw("model_scores"):
-        section.report.unsupported(section.at("model_scores"), "scores of models by domain are not supported yet")
+        section.report.unsupported(
+            section.at("model_scores"), f"scores of models by domain are not supported yet{instead('model_scores')}"
+        )
     return Domain(section.text("name"), categories)
 
 

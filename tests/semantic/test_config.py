@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from semantic.config import ConfigError, load_config, read_config
+from semantic.config_names import KINDS, PLUGIN_KINDS
+from semantic.instead import INSTEAD
 from semantic.judges.heads import Domain
 from semantic.plan import ModelRef
 from semantic.rules import AllOf, AnyOf, Holds, Not, Unsupported
@@ -190,8 +192,8 @@ def test_reasoning_without_a_family_is_noted() -> None:
         (
             (*DECISION, "plugins"),
             [{"type": "memory", "configuration": {"retrieval_limit": 5}}],
-            "routing.decisions[0].plugins[0]: plugin type 'memory' is not supported yet "
-            "(set enabled: false or use --lenient)",
+            "routing.decisions[0].plugins[0]: plugin type 'memory' is not supported yet: "
+            "this is the application's part, before the gateway (set enabled: false or use --lenient)",
         ),
         (
             (*DECISION, "plugins"),
@@ -203,7 +205,8 @@ def test_reasoning_without_a_family_is_noted() -> None:
             (*DECISION, "algorithm"),
             {"type": "knn"},
             "routing.decisions[0].algorithm.type: the algorithm 'knn' is not supported yet, only 'static' "
-            "and 'multi_factor' (use --lenient)",
+            "and 'multi_factor': a decision over a `classifiers` signal with the trained model, exported to ONNX, "
+            "says it (use --lenient)",
         ),
         (
             ("routing", "decisions", 1),
@@ -219,7 +222,8 @@ def test_reasoning_without_a_family_is_noted() -> None:
         (
             ("routing", "signals", "reasks"),
             [{"name": "again"}],
-            "routing.signals.reasks: signals of the kind 'reasks' are not supported yet (use --lenient)",
+            "routing.signals.reasks: signals of the kind 'reasks' are not supported yet: a turn that adds nothing "
+            "stays with its model as it is; for others compare with phrases in `embeddings` (use --lenient)",
         ),
         (("routing", "strategy"), "random", "routing.strategy: 'random' is neither 'priority' nor 'confidence'"),
         (("routing", "decisions"), {}, "routing.decisions: should be a list, not a mapping"),
@@ -233,13 +237,14 @@ def test_reasoning_without_a_family_is_noted() -> None:
         (
             ("global", "stores"),
             {"response_cache": {"enabled": True}},
-            "global.stores.response_cache: is switched on and not supported yet (set enabled: false or use --lenient)",
+            "global.stores.response_cache: is switched on and not supported yet: answers are not kept here; "
+            "requests go where their prompt's beginning is cached (set enabled: false or use --lenient)",
         ),
         (
             ("global", "model_catalog"),
             {"modules": {"prompt_compression": {"enabled": True}}},
-            "global.model_catalog.modules.prompt_compression: is switched on and not supported yet "
-            "(set enabled: false or use --lenient)",
+            "global.model_catalog.modules.prompt_compression: is switched on and not supported yet: "
+            "`context` signals send long prompts to models with the room (set enabled: false or use --lenient)",
         ),
         (
             ("global", "model_catalog"),
@@ -285,7 +290,8 @@ def test_lenient_mode_reports_what_has_no_effect_and_keeps_the_rest() -> None:
     assert isinstance(decision.rule, AnyOf)
     assert decision.rule.children[0] == Unsupported("reask", "again")
     assert config.warnings == (
-        "routing.signals.reasks: signals of the kind 'reasks' are not supported yet; it has no effect",
+        "routing.signals.reasks: signals of the kind 'reasks' are not supported yet: a turn that adds nothing stays "
+        "with its model as it is; for others compare with phrases in `embeddings`; it has no effect",
         "routing.decisions[0].rules.conditions[0]: the reask 'again' cannot be computed, so this never holds; "
         "it has no effect",
     )
@@ -364,3 +370,47 @@ def test_a_decision_may_forbid_weaker_models() -> None:
 
     assert decision.never_degrade
     assert decision.weights == (1.0,)
+
+
+@pytest.mark.parametrize("kind", sorted(PLUGIN_KINDS))
+def test_a_plugin_is_read_or_refused_with_what_to_use_in_its_place(kind: str) -> None:
+    said = said_of(edited(*DECISION, "plugins", to=[{"type": kind}]))
+    refused = [line for line in said if "not supported yet" in line]
+
+    assert [INSTEAD[kind] in line for line in refused] == [True] * (kind not in READ)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.values()))
+def test_a_signal_is_read_or_refused_with_what_to_use_in_its_place(kind: str) -> None:
+    said = said_of(edited("routing", "signals", kind, to=[{"name": "s"}]))
+    refused = [line for line in said if "of the kind" in line]
+
+    assert [INSTEAD[kind] in line for line in refused] == [True] * (kind not in READ)
+
+
+ALGORITHMS = (
+    *("latency_aware", "knn", "kmeans", "svm", "mlp", "router_dc", "automix", "hybrid", "prompt", "elo", "rl_driven"),
+    *("gmtrouter", "session_aware", "confidence", "ratings", "remom", "fusion", "workflows"),
+)
+
+
+@pytest.mark.parametrize("kind", ALGORITHMS)
+def test_an_algorithm_that_is_refused_has_one_to_use_in_its_place(kind: str) -> None:
+    (line,) = mistakes(edited(*DECISION, "algorithm", to={"type": kind}))
+
+    assert INSTEAD[kind] in line
+
+
+def said_of(text: str) -> list[str]:
+    """The mistakes of a file, which may have none."""
+    try:
+        read_config(text)
+    except ConfigError as mistake:
+        return [str(mistake), *map(str, mistake.others)]
+    return []
+
+
+READ = {"system_prompt", "fast_response", "header_mutation", "request_params"} | {
+    *("keywords", "domains", "embeddings", "complexity", "context", "jailbreak", "pii", "language", "fact_check"),
+    *("user_feedbacks", "classifiers", "conversation", "metadata"),
+}

@@ -263,7 +263,8 @@ def test_plugins_load() -> None:
         ({"type": "request_params", "configuration": {"max_n": 0}}, "configuration.max_n: should be at least 1"),
         (
             {"type": "rag", "configuration": {"enabled": True, "top_k": 3}},
-            ": plugin type 'rag' is not supported yet (set enabled: false or use --lenient)",
+            ": plugin type 'rag' is not supported yet: this is the application's part, before the gateway "
+            "(set enabled: false or use --lenient)",
         ),
     ],
 )
