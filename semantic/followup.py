@@ -1,10 +1,14 @@
 """Whether a user's turn says nothing of its own ("and why?", "what about France?"), so that it belongs to the last one.
 
-English, and the commonest such turns of a few other languages; a turn it does not know counts as saying something.
+English, and nine other languages by their commonest words, each by itself; a few phrases of those that put no spaces
+between words, and of some more. A turn it does not know counts as saying something.
 """
 
 import re
 
+from semantic.followup_words import OTHERS, PHRASES
+
+# ruff: noqa: RUF001  # marks of other scripts look like Latin ones
 CHARACTERS_MAX = 80
 """A longer turn says something of its own, whatever its words."""
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -21,15 +25,7 @@ _EMPTY = frozenset(
     """.split()  # noqa: SIM905  # words read best as words
 )
 _OPENERS = ("and ", "but ", "or ", "then ", "also ", "what about ", "how about ", "what if ", "same for ", "now for ")
-# ruff: noqa: RUF001  # other scripts have letters and signs that look like Latin ones
-_ELSEWHERE = frozenset(
-    {
-        *("por qué", "y por qué", "continúa", "más", "sigue", "gracias", "pourquoi", "et pourquoi", "encore", "merci"),
-        *("warum", "und warum", "weiter", "mehr", "danke", "genauer", "perché", "continua", "grazie", "por quê"),
-        *("mais", "obrigado", "почему", "а почему", "продолжай", "ещё", "为什么", "为什么呢", "继续", "然后呢"),
-        *("还有呢", "谢谢", "なぜ", "続けて", "もっと", "왜", "계속"),
-    }
-)
+_OTHERS = tuple(frozenset(words.split()) for words in OTHERS.values())
 
 
 def is_follow_up(turn: str) -> bool:
@@ -38,10 +34,12 @@ def is_follow_up(turn: str) -> bool:
     if not text or len(text) > CHARACTERS_MAX:
         return False
     bare = text.strip(" ?!.,;:…¿¡？！。，")
-    if bare in _ELSEWHERE:
+    if bare in PHRASES:
         return True
     words = _WORD.findall(text)
     if not words or any(word.isdigit() for word in words):
         return False
+    if any(language.issuperset(words) for language in _OTHERS):
+        return True
     own = [word for word in words if word not in _EMPTY]
     return not own or (len(own) == 1 and text.startswith(_OPENERS))

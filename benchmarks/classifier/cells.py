@@ -28,6 +28,8 @@ class Cell:
     in_flight: int
     requests: int
     requests_per_s: float
+    requests_per_cpu_s: float
+    """Of processor time of the whole process, which other work on the machine changes little."""
     p50_s: float | None
     p99_s: float | None
     full: float
@@ -53,7 +55,7 @@ async def capacity(engine: Engine, tokens: int, in_flight: int, seconds: float) 
 
 
 async def service(engine: Engine, tokens: int, in_flight: int, seconds: float, deadline_s: float) -> Cell:
-    """As requests meet it: tier 0 first, and a deadline."""
+    """As requests meet it: tier 0 first, and a deadline. Each client asks again when the deadline would have been."""
     return await _cell(engine, "auto", tokens, in_flight, (seconds, deadline_s))
 
 
@@ -89,7 +91,9 @@ async def beside(engine: Engine, tokens: int, others: int, seconds: float, deadl
     took = sorted(seen.took)
     lag = _at(sorted(seen.lags), 0.99)
     p50, p99 = _at(took, 0.5), _at(took, 0.99)
-    return Cell("beside", tokens, others, len(took), len(took) / seconds, p50, p99, full / len(took), 1.0, 1.0, lag)
+    return Cell(
+        "beside", tokens, others, len(took), len(took) / seconds, 0.0, p50, p99, full / len(took), 1.0, 1.0, lag
+    )
 
 
 async def _cell(engine: Engine, tier: Ask, tokens: int, in_flight: int, within: tuple[float, float]) -> Cell:
@@ -97,13 +101,16 @@ async def _cell(engine: Engine, tier: Ask, tokens: int, in_flight: int, within: 
     seconds, deadline_s = within
     reader = SignalReader(engine, Classifier(engine.encoder), tier)
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    began, computed = loop.time(), time.process_time()
     until = began + seconds
     seen, texts = Seen(), texts_of(tokens)
-    tasks = [asyncio.create_task(_keep(reader, texts, seen, until, deadline_s)) for _ in range(in_flight)]
+    tasks = [
+        asyncio.create_task(_keep(reader, texts, seen, until, deadline_s, pause=tier == "auto"))
+        for _ in range(in_flight)
+    ]
     lag = asyncio.create_task(_lag(seen, until))
     await asyncio.wait([*tasks, lag], timeout=seconds + deadline_s if tier == "auto" else seconds)
-    spent = loop.time() - began
+    spent, computed = loop.time() - began, time.process_time() - computed
     unfinished = sum(not task.done() for task in tasks)
     for task in tasks:
         task.cancel()
@@ -111,7 +118,7 @@ async def _cell(engine: Engine, tier: Ask, tokens: int, in_flight: int, within: 
     levels, counts = reader.levels, reader.classifier.counts
     reader.close()
     ended, pieces = len(seen.took), len(pieces_of(next(texts)))
-    rate = (counts.answered / pieces if tier == "1" else ended) / spent
+    read = counts.answered / pieces if tier == "1" else ended
     took = sorted(seen.took)
     enough = ended > unfinished
     return Cell(
@@ -119,7 +126,8 @@ async def _cell(engine: Engine, tier: Ask, tokens: int, in_flight: int, within: 
         tokens,
         in_flight,
         ended,
-        rate,
+        read / spent,
+        read / computed,
         _at(took, 0.5) if enough else None,
         _at(took, 0.99) if enough else None,
         levels.full / max(ended, 1),
@@ -129,15 +137,16 @@ async def _cell(engine: Engine, tier: Ask, tokens: int, in_flight: int, within: 
     )
 
 
-async def _keep(reader: SignalReader, texts: Iterator[str], seen: Seen, until: float, deadline_s: float) -> None:
+async def _keep(
+    reader: SignalReader, texts: Iterator[str], seen: Seen, until: float, deadline_s: float, *, pause: bool
+) -> None:
     loop = asyncio.get_running_loop()
-    while loop.time() < until:
-        text, began = next(texts), time.perf_counter()
-        found = await reader.read(text, loop.time() + deadline_s)
-        seen.took.append(time.perf_counter() - began)
+    while (began := loop.time()) < until:
+        found = await reader.read(next(texts), began + deadline_s)
+        seen.took.append(loop.time() - began)
         seen.scanned += found.coverage.scanned_bytes
         seen.total += found.coverage.total_bytes
-        await asyncio.sleep(0)
+        await asyncio.sleep(max(0.0, began + deadline_s - loop.time()) if pause else 0)
 
 
 async def _lag(seen: Seen, until: float) -> None:
