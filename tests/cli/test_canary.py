@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,12 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as envoy_grpc
 from grpc.aio import AioRpcError
 
 from tests.cli.test_serve import PATIENCE_S, PLAIN, Running, connected, running
+from tests.edge.collector import FLUSH_MS, collecting
 from tests.semantic.onnx_files import classifier
 
 CANARY = "canary7f3a"
 SECRET = f"{CANARY}-word"
+TRACED = ("--tracing", "--tracing-sample=1", "--tracing-endpoint")
 CONFIG = {
     "version": "v0.3",
     "providers": {
@@ -91,6 +96,8 @@ def chat(text: str, model: str = "auto", **more: Any) -> bytes:
     return json.dumps({"model": model, "messages": messages, **more}).encode()
 
 
+TOO_LONG = json.dumps({"text": SECRET * 100_000})
+UNKNOWN_TASK = json.dumps({"texts": [SECRET], "task_type": SECRET})
 TOOLS = [{"type": "function", "function": {"name": SECRET, "parameters": {}}}]
 BODIES = [
     chat("What is 2+2 * (5-1)?"),
@@ -149,6 +156,15 @@ async def conditions(onehop: Running) -> dict[str, Any]:
         return out
 
 
+async def live(http: aiohttp.ClientSession, url: str) -> str:
+    """The first state that the live page is sent."""
+    async with http.get(url) as answer:
+        async for line in answer.content:
+            if line.startswith(b"data: "):
+                return line.decode()
+    raise AssertionError("no state came")
+
+
 async def emitted(onehop: Running) -> dict[str, str]:
     """Every page but the classification API's answers to whoever sends the text."""
     admin, metrics = f"http://127.0.0.1:{onehop.admin_port}", f"http://127.0.0.1:{onehop.metrics_port}"
@@ -159,22 +175,51 @@ async def emitted(onehop: Running) -> dict[str, str]:
         for one in listed:
             url = f"{admin}/debug/decisions/{one['id']}"
             out[url] = await (await http.get(url)).text()
-        for data in (SECRET, json.dumps({"texts": SECRET}), json.dumps([SECRET]), json.dumps({"text": {SECRET: 1}})):
+        out["live"] = await live(http, f"{admin}/live")
+        for number, body in enumerate(BODIES):
+            answer = await http.post(f"{admin}/debug/try", data=body, headers={"content-type": "application/json"})
+            out[f"try {number} {answer.status}"] = await answer.text()
+        for data in (
+            SECRET,
+            json.dumps({"texts": SECRET}),
+            json.dumps([SECRET]),
+            json.dumps({"text": {SECRET: 1}}),
+            TOO_LONG,
+            UNKNOWN_TASK,
+        ):
             for path in ("classify/batch", "classify/intent", "eval"):
-                answer = await http.post(f"{admin}/api/v1/{path}", data=data)
+                answer = await http.post(f"{admin}/api/v1/{path}", data=BytesIO(data.encode()))
                 out[f"{path} {data[:5]} {answer.status}"] = await answer.text()
     return out
 
 
+async def replayed(tmp_path: Path, said: dict[str, str], semantic: Path) -> str:
+    """What is said where the receipts are decided again."""
+    receipts = tmp_path / "receipts.json"
+    receipts.write_text(next(text for url, text in said.items() if "decisions?count" in url))
+    command = [sys.executable, "-m", "epp", "replay", str(receipts), "--semantic-config-file", str(semantic), "--json"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+    told, _ = await process.communicate()
+    assert process.returncode == 0, told
+    return told.decode() + receipts.read_text()
+
+
 @pytest.mark.parametrize("verbosity", ["0", "5"])
-async def test_words_of_a_prompt_are_in_nothing_that_is_emitted(tmp_path: Path, verbosity: str) -> None:
-    flags = [PLAIN, f"--semantic-config-file={configured(tmp_path)}", f"-v={verbosity}", "--classify-deadline=5s"]
-    async with running(tmp_path, *flags) as onehop:
+async def test_words_of_a_prompt_are_in_nothing_that_is_emitted(
+    tmp_path: Path, verbosity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    semantic = configured(tmp_path)
+    flags = [PLAIN, f"--semantic-config-file={semantic}", f"-v={verbosity}", "--classify-deadline=5s"]
+    for name, value in FLUSH_MS.items():
+        monkeypatch.setenv(name, value)
+    async with collecting() as collector, running(tmp_path, *flags, *TRACED, f"{collector.grpc_url}") as onehop:
         async with asyncio.timeout(PATIENCE_S):
             while (await conditions(onehop))["semantic_stage"]["own_models"]["loading"]:
                 await asyncio.sleep(0.05)
         replies = [await send(onehop.grpc_port, body, number) for number, body in enumerate(BODIES)]
         said = await emitted(onehop)
+        said["spans"] = repr((await collector.whole(len(BODIES)), collector.resources))
+        said["replay"] = await replayed(tmp_path, said, semantic)
     said["log"] = onehop.log.read_text()
     said |= {f"reply {number}": "\n".join(told) for number, told in enumerate(replies)}
     decided = json.loads(next(text for url, text in said.items() if "decisions?count" in url))["decisions"]
