@@ -89,7 +89,7 @@ def choose_again(router: SemanticRouter, recorded: Recorded) -> Again:
         return Again(choice)
     if match is not None and match.decision.plugins.fast_response is not None:
         return Again(replace(choice, answer=match.decision.plugins.fast_response))
-    candidates = router.candidates(asked, match, None, unmeasured)
+    candidates = router.candidates.of(asked, match, None, unmeasured)
     return Again(replace(choice, candidates=candidates, refusal=None if candidates else "no_candidates"))
 
 

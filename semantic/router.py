@@ -3,26 +3,21 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 
-from semantic.asked import Asked, needs
-from semantic.cards import abilities, margins
-from semantic.choice import NO_ABILITIES, Candidate, Choice, Refusal, Status, Weighed
+from semantic.asked import Asked
+from semantic.candidates import Candidates
+from semantic.choice import Candidate, Choice, Refusal, Status, Weighed
 from semantic.config import Plan, SemanticConfig, load_config
-from semantic.edits import HeaderEdit
 from semantic.followup import is_follow_up
 from semantic.guards import verdict_of
 from semantic.judges.heads import Guard, OwnClassifier
 from semantic.judges.known import Category, Judge, Known
 from semantic.judges.meaning import Complexity, Embedding, Phrases
 from semantic.own.models import OwnModels
-from semantic.plan import ModelRef, Plugins
 from semantic.prepared import Prepared
-from semantic.reasoning import lowered, reasoning_edits
-from semantic.requests import plugin_edits, plugin_headers
 from semantic.rules import Facts, Key, Match, Verdict, decide, scores_in
-from semantic.select import OUTPUT_TOKENS, Measure, may, order, unmeasured
+from semantic.select import Measure, unmeasured
 from semantic.sessions import Keys, Remembered, Sessions
 from semantic.signals.api import Answer, Coverage, Signals
 from semantic.signals.heads import HeadSignals
@@ -30,7 +25,6 @@ from semantic.signals.shipped import PROVIDES
 from semantic.watch import GUARDS, Wanted, Watcher, blended, denied, facts_of, heads, matched, settle, unknown
 
 TOP_CATEGORIES = 3
-SELECTED_MODEL = "x-selected-model"
 SHORT_CHARACTERS_MAX = 4_000
 """What is looked through for keywords on the event loop; it takes about a millisecond."""
 Observe = Callable[[Collection[Key], float], None]
@@ -63,7 +57,7 @@ class SemanticRouter:
         self.watcher = Watcher(signals, self.own, config.own_domain)
         self._guards = tuple(judge for judge in config.plan.judges if judge.key[0] in GUARDS)
         self._guarded = Wanted.by(self._guards)
-        self._abilities = abilities({name: card.capabilities for name, card in config.cards.items()})
+        self.candidates = Candidates(config)
         plans = (config.plan, *config.plans.values())
         self._prepared = {id(plan): Prepared(plan, self._guards) for plan in plans}
 
@@ -156,7 +150,7 @@ class SemanticRouter:
         elif match is not None and match.decision.plugins.fast_response is not None:
             choice = replace(choice, answer=match.decision.plugins.fast_response)
         else:
-            candidates = self.candidates(asked, match, before, measure)
+            candidates = self.candidates.of(asked, match, before, measure)
             choice = replace(choice, candidates=candidates, refusal=None if candidates else "no_candidates")
         return Weighed(choice, known, facts, keys, match)
 
@@ -236,64 +230,6 @@ class SemanticRouter:
         mixed = settle(blended(answer, prior, config.extras.prior), config.threshold, NOWHERE)
         return category if mixed.name == NOWHERE else mixed
 
-    def candidates(
-        self, asked: Asked, match: Match | None, before: Remembered | None, measure: Measure
-    ) -> tuple[Candidate, ...]:
-        """Who may answer, the decision being known: its models, the default one, and whoever else can do the task."""
-        config = self.config
-        decision = match.decision if match else None
-        refs = order(decision.refs, decision.algorithm, config.cards, measure) if decision else []
-        if decision is not None and not refs:
-            return ()
-        wanted = [*refs, ModelRef(config.default_model)]
-        need, tokens = needs(asked), asked.prompt_tokens + _answer_tokens(asked)
-
-        def able(model: str) -> bool:
-            return may(config.cards.get(model), self._abilities.get(model, NO_ABILITIES), need, tokens)
-
-        if not any(able(ref.model) for ref in wanted):
-            # Nobody that was thought of can do this: whoever can comes after them.
-            wanted += [ModelRef(name) for name in config.cards if able(name)]
-        if before is not None and before.models:
-            wanted.sort(key=lambda ref: self._served(ref) != before.models[0])
-        plugins = decision.plugins if decision else Plugins()
-        edits, headers = plugin_edits(asked, plugins), plugin_headers(plugins)
-        waiting = config.extras.efforts.get(decision.name) if decision else None
-        out: dict[str, Candidate] = {}
-        for ref in wanted:
-            served = self._served(ref)
-            if served not in out:
-                out[served] = self._candidate(asked, ref, Candidate(served, edits, headers, waiting_max=waiting))
-        # Only what a decision lists side by side is compared by its weights.
-        weighed = {self._served(ref): ref.weight for ref in reversed(refs)}
-        weights = [weighed[name] for name in takewhile(weighed.__contains__, out)]
-        lost = margins([*out], weights, {name: one.quality for name, one in out.items()})
-        return tuple(replace(one, margin=margin) for one, margin in zip(out.values(), lost, strict=True))
-
-    def _candidate(self, asked: Asked, ref: ModelRef, plain: Candidate) -> Candidate:
-        """With what is this model's own: its reasoning, and its name for routes where its servers have another."""
-        config = self.config
-        card = config.cards.get(ref.model)
-        edits = plain.edits + reasoning_edits(asked, ref, card, config.default_effort)
-        headers = plain.headers
-        if plain.model != ref.served:
-            headers = (HeaderEdit(SELECTED_MODEL, ref.served), *headers)
-        less = None if plain.waiting_max is None else lowered(ref, card, config.default_effort)
-        lower = None if less is None else plain.edits + reasoning_edits(asked, less, card, config.default_effort)
-        return Candidate(
-            model=plain.model,
-            edits=edits,
-            headers=headers,
-            lowered=lower,
-            waiting_max=None if lower is None else plain.waiting_max,
-            quality=None if card is None else card.quality,
-            context_tokens=None if card is None else card.context_tokens,
-            abilities=self._abilities.get(ref.model, NO_ABILITIES),
-        )
-
-    def _served(self, ref: ModelRef) -> str:
-        return ref.lora or self.config.served.get(ref.model, ref.model)
-
     def _remember(self, weighed: Weighed) -> None:
         choice = weighed.choice
         if not choice.candidates:
@@ -359,14 +295,6 @@ def _top(answer: Answer | None) -> tuple[tuple[str, float], ...]:
     if answer is None:
         return ()
     return tuple(sorted(answer.probabilities.items(), key=lambda item: -item[1])[:TOP_CATEGORIES])
-
-
-def _answer_tokens(asked: Asked) -> int:
-    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
-        value = asked.body.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return max(0, value)
-    return OUTPUT_TOKENS
 
 
 __all__ = ["Candidate", "Choice", "Refusal", "SemanticRouter"]
