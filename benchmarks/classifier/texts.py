@@ -10,6 +10,7 @@ TURN = 4 * (
     "accountant, who has been with us for ten years, says that we should keep them, but the numbers of the last "
     "quarter do not look good at all. "
 )
+STORE_WORDS = 200_000
 WORDS = (
     *(
         "please",
@@ -33,7 +34,11 @@ WORDS = (
 
 
 def texts_of(tokens: int) -> Iterator[str]:
-    """Endless, and the same each time. Tier 0 is rarely sure of them."""
+    """Endless, and the same each time; no two share a piece. Tier 0 is rarely sure of them."""
     rng = Random(tokens)
+    # Cut out of one long text: making each anew would take longer than reading it.
+    store = " ".join(rng.choices(WORDS, k=STORE_WORDS))
+    length = len(store) * (tokens - 2) // STORE_WORDS
     while True:
-        yield " ".join(rng.choices(WORDS, k=tokens - 2))
+        start = rng.randrange(len(store) - length)
+        yield store[start : start + length]
