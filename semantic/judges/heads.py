@@ -169,14 +169,14 @@ class Personal(Declared):
         return NONE if self.model is None else frozenset({self.model})
 
     def judge(self, known: Known) -> Iterator[tuple[Key, Verdict]]:
-        """Holds with the surest find's score."""
+        """Holds with the surest find's score. That only allowed types were found says nothing of what was not read."""
         seen = known.seen_history if self.history else known.seen_last
-        spans = (seen if self.model is None else known.own.get(self.model, Seen())).spans
-        if spans is None:
+        seen = seen if self.model is None else known.own.get(self.model, Seen())
+        if seen.spans is None:
             yield self.key, UNKNOWN
             return
-        found = [s.score for s in spans if s.type not in self.allowed and s.score >= self.threshold]
-        yield self.key, yes(max(found)) if found else NO
+        found = [s.score for s in seen.spans if s.type not in self.allowed and s.score >= self.threshold]
+        yield self.key, yes(max(found)) if found else NO if seen.spans_complete else UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

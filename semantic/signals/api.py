@@ -64,13 +64,14 @@ class Coverage:
 class Seen:
     """All that is known of one text: a head without an entry, `spans` None and `embedding` None are unknown.
 
-    `embedding` has unit length, so that a dot product is a cosine.
+    `embedding` has unit length, so that a dot product is a cosine. Without `spans_complete` there may be more of them.
     """
 
     answers: Mapping[str, Answer] = field(default_factory=dict)
     spans: tuple[Span, ...] | None = None
     embedding: Vector | None = None
     coverage: Coverage = Coverage()
+    spans_complete: bool = True
 
 
 NOTHING = Seen()

@@ -48,9 +48,9 @@ class HeadSignals:
         found = await self.reader.read(text, deadline, wanted, embedding=EMBEDDING in wanted)
         answers = {name: self._answer(name, head) for name, head in found.heads.items() if name in wanted}
         vector = found.embedding if EMBEDDING in wanted else None
-        return Seen(
-            answers, _spans(found) if PII in wanted else None, None if vector is None else _unit(vector), found.coverage
-        )
+        spans = _spans(found) if PII in wanted else None
+        unit = None if vector is None else _unit(vector)
+        return Seen(answers, spans, unit, found.coverage, found.pii_complete)
 
     def embed(self, texts: Sequence[str]) -> Vectors | None:
         """One unit vector a text."""

@@ -263,6 +263,13 @@ def test_personal_data_that_is_not_allowed_is_a_match(
     assert truth(judge, said("x", seen_last=Seen(spans=spans))) is expected
 
 
+def test_allowed_data_says_nothing_of_what_was_not_read() -> None:
+    seen = Seen(spans=(MAIL,), spans_complete=False)
+
+    assert truth(Personal("p", allowed=frozenset({"EMAIL_ADDRESS"})), said("x", seen_last=seen)) is UNKNOWN
+    assert truth(Personal("p"), said("x", seen_last=seen)) is YES
+
+
 @pytest.mark.parametrize(("text", "expected"), [("install", YES), ("install cat", NO), ("cat", NO)])
 def test_an_embedding_holds_near_its_phrases(text: str, expected: Truth) -> None:
     phrases = Phrases(("install", "password"), np.stack([vector("install"), vector("password")]))

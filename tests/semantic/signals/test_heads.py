@@ -81,3 +81,13 @@ async def test_a_threshold_of_another_replaces_the_own(engine: Engine) -> None:
 
     assert seen.answers["domain"].abstained
     assert np.isclose(seen.answers["domain"].threshold, 0.999)
+
+
+async def test_spans_of_a_text_that_was_not_looked_through_are_not_all(engine: Engine) -> None:
+    signals = HeadSignals(SignalReader(engine, Classifier(engine.encoder), "0"))
+    loop = asyncio.get_running_loop()
+    part = await signals.see("write to ann@mail.example, " * 100_000, frozenset({PII}), loop.time() + 0.05)
+    signals.close()
+
+    assert part.spans
+    assert not part.spans_complete
