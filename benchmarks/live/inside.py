@@ -89,6 +89,10 @@ class _Socket:
 
     def close(self) -> None: ...
 
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
 
 class Service:
     """The service as it runs with no flag but the endpoints'."""
