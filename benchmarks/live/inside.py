@@ -63,6 +63,14 @@ _DESTINATION = re.compile(rb"10\.0\.0\.\d\d:8000")
 _PLACE = b"10.0.0.00:8000"  # where the endpoint chosen belongs, of the same length
 _ID = "00000000-2f6e-420b-85ff-48dd20ea9145"
 _EVENT = b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" token"}}]}\n\n'
+# Windows that hold nothing back, as an Envoy's of 256 MiB do not.
+_GREETING = b"".join(
+    (
+        frames.PREFACE,
+        frames.settings({frames.INITIAL_WINDOW_SIZE: 1 << 28}),
+        frames.window_update(0, frames.WINDOW_LARGEST - frames.WINDOW_DEFAULT),
+    )
+)
 _CALL = [
     (":method", "POST"),
     (":path", "/envoy.service.ext_proc.v3.ExternalProcessor/Process"),
@@ -215,7 +223,7 @@ class Run:
         stream_id, self._count = 2 * self._count + 1, self._count + 1
         own = b"%08d" % self._count + _ID[8:].encode()
         block = self._encoder.encode(_CALL)
-        start = b"" if stream_id > 1 else frames.PREFACE + frames.settings({})
+        start = b"" if stream_id > 1 else _GREETING
         start += frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, block)
         reads = []
         for read in self._reads:

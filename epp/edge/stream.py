@@ -160,7 +160,7 @@ class Stream:
         if self._interruptible is not None or not is_of_response(data):
             return None
         event = decode(data)
-        return [encode(reply) for reply in self._respond(event)] if event.side is Side.RESPONSE else None
+        return list(map(encode, self._respond(event))) if event.side is Side.RESPONSE else None
 
     async def _next(self, read: Read) -> bytes | None:
         """The next message; Refused when a body stands still. Other waits are for the gateway to end.
@@ -256,28 +256,32 @@ class Stream:
 
     def _respond(self, event: Event) -> list[Reply]:
         """The response goes on in the same call; what it tells is noted on the way."""
-        began = self._now()
-        if isinstance(event, Headers) and self._routed is not None:
-            self._begin_answer(event, self._routed)
-        replies: list[Reply] = []
-        seen = self._answer.see(event)
-        if self._answer.restores and isinstance(event, Headers):
-            self._exchange.response_length_may_change()
-        for one in seen:
-            for action in self._exchange.receive(one):
-                assert not isinstance(action, Decide)
-                replies.append(action)
-        ends = event.end if type(event) is Body else type(event) is Trailers
-        if ends and replies and self._director.reporting:
-            self._report(replies)
-        if self._routed is not None:
-            self._note_answer(event, self._routed, began)
+        began, routed, exchange = self._now(), self._routed, self._exchange
+        if type(event) is Body:  # first, as the most
+            replies = exchange.respond(self._answer.see(event)[0])
+            if event.end and replies:
+                self._report(replies)
+            if routed is not None:
+                self._note_piece(event, routed, began)
+        elif type(event) is Headers:
+            if routed is not None:
+                self._begin_answer(event, routed)
+            self._answer.see(event)
+            if self._answer.restores:
+                exchange.response_length_may_change()
+            replies = exchange.respond(event)
+            if routed is not None:
+                self._note_headers(event, routed, began)
+        else:
+            replies = [reply for one in self._answer.see(event) for reply in exchange.respond(one)]
+            if replies:
+                self._report(replies)
         self._answer_work_s += self._now() - began
         return replies
 
     def _report(self, replies: list[Reply]) -> None:
         """With the end of an answer the gateway is told what plugins make of it."""
-        if self._routed is None:
+        if self._routed is None or not self._director.reporting:
             return
         metadata = self._director.reports(self._routed, self._answer.end())
         last = replies[-1]
@@ -291,25 +295,26 @@ class Stream:
             self._answer = AnswerReader(routed.receipt.model, routed.receipt.asked_model)
         self._director.heads(routed, event.served)
 
-    def _note_answer(self, event: Event, routed: Routed, now: float) -> None:
-        """When the prompt is computed, by a body piece or by headers that nothing follows; and then the pace."""
+    def _note_piece(self, event: Body, routed: Routed, now: float) -> None:
+        """The prompt is computed; and then the pace."""
+        if routed.receipt.first_answer_s is None:
+            self._begin_pieces(routed, now)
+        elif self._pace is not None and event.data:
+            self._pace(now - self._last_piece)
+            self._last_piece = now
+
+    def _note_headers(self, event: Headers, routed: Routed, now: float) -> None:
+        """Of headers that nothing follows: the prompt is computed."""
         receipt = routed.receipt
-        if isinstance(event, Body):
-            if receipt.first_answer_s is None:
-                self._begin_pieces(routed, now)
-            elif self._pace is not None and event.data:
-                self._pace(now - self._last_piece)
-                self._last_piece = now
-        elif isinstance(event, Headers):
-            receipt.status = self._exchange.status
-            receipt.fault = fault(receipt.status, event.attributes)
-            receipt.stream = receipt.stream or self._answer.is_stream
-            self._answer_began = now
-            if self._sees_no_body or event.end:
-                if not (receipt.stream and self._settles_itself(routed)):
-                    self._prefilled(routed)
-                if not self._body_asked_for or event.end:
-                    receipt.first_answer_s = now - receipt.time
+        receipt.status = self._exchange.status
+        receipt.fault = fault(receipt.status, event.attributes)
+        receipt.stream = receipt.stream or self._answer.is_stream
+        self._answer_began = now
+        if self._sees_no_body or event.end:
+            if not (receipt.stream and self._settles_itself(routed)):
+                self._prefilled(routed)
+            if not self._body_asked_for or event.end:
+                receipt.first_answer_s = now - receipt.time
 
     def _begin_pieces(self, routed: Routed, now: float) -> None:
         routed.receipt.first_answer_s = now - routed.receipt.time

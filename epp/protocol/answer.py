@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from epp.domain import Usage
 from epp.protocol.media import legible
-from epp.protocol.messages import Body, Event, Headers, Side, Trailers
+from epp.protocol.messages import Body, Event, Headers, Side
 from epp.protocol.restore import ModelRestorer
 from epp.protocol.usage import UsageReader
 
@@ -41,13 +41,24 @@ class AnswerReader:
 
     def see(self, event: Event) -> list[Event]:
         """The event, or what it becomes: restored bytes, and what was held back before the trailers."""
-        match event:
-            case Body():  # first, as the most
-                return [self._body(event)]
-            case Headers():
-                self._begin(event)
-            case Trailers() if self._restorer is not None:
-                return [Body(Side.RESPONSE, self._restorer.feed(b"", end=True), False), event]
+        if type(event) is Body:  # first, as the most
+            data = event.data
+            if self.bytes_seen is None:
+                self.bytes_seen = len(data)
+                self._reader = UsageReader() if self._legible else None
+            else:
+                self.bytes_seen += len(data)
+            if self._reader is not None:
+                try:
+                    self._reader.feed(data)
+                except Exception as defect:
+                    self.defect, self._reader = defect, None
+            if self._restorer is not None:
+                event = replace(event, data=self._restorer.feed(data, end=event.end))
+        elif type(event) is Headers:
+            self._begin(event)
+        elif self._restorer is not None:
+            return [Body(Side.RESPONSE, self._restorer.feed(b"", end=True), False), event]
         return [event]
 
     def end(self) -> Usage | None:
@@ -67,19 +78,3 @@ class AnswerReader:
         served, asked = self._names
         if served is not None and asked is not None and served != asked:
             self._restorer = ModelRestorer(served, asked)
-
-    def _body(self, event: Body) -> Body:
-        data = event.data
-        if self.bytes_seen is None:
-            self.bytes_seen = len(data)
-            self._reader = UsageReader() if self._legible else None
-        else:
-            self.bytes_seen += len(data)
-        if self._reader is not None:
-            try:
-                self._reader.feed(data)
-            except Exception as defect:
-                self.defect, self._reader = defect, None
-        if self._restorer is None:
-            return event
-        return replace(event, data=self._restorer.feed(event.data, end=event.end))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import starmap
 from struct import Struct as Packed
 
 from epp.protocol.headers import DESTINATION, ENVOY_LB, SCORES
@@ -34,6 +35,8 @@ __all__ = ["BadMessage", "decode", "encode", "is_of_response"]
 _DOUBLE = Packed("<d")
 # By side: the tags of what answers headers and bodies, of a piece that goes on, innermost first, and whole trailers.
 _HEADERS, _BODY, _TRAILERS = (b"\x0a", b"\x12"), (b"\x1a", b"\x22"), (b"\x2a\x00", b"\x32\x00")
+_HEADERS_ALONE = tuple(nested((b"\x0a", tag), b"", b"") for tag in _HEADERS)  # the answer that changes nothing
+_OPTION_SMALL = 122
 _CHUNK = tuple((b"\x1a", b"\x1a", b"\x0a", tag) for tag in _BODY)
 
 
@@ -50,8 +53,11 @@ def encode(reply: Reply) -> bytes:
                 inner = b"\x0a" + varint(len(reply.body))
                 mutation = nested((b"\x1a",), inner, reply.body)
             common = nested((b"\x0a", _BODY[reply.side]), b"", mutation, _common(reply.edits))
-            return common + _metadata(reply.edits) + _told(reply.metadata)
+            common += _metadata(reply.edits)
+            return common if reply.metadata is None else common + _told(reply.metadata)
         case HeadersReply():
+            if reply.edits is NO_EDITS and reply.override is None:
+                return _HEADERS_ALONE[reply.side]
             common = nested((b"\x0a", _HEADERS[reply.side]), b"", _common(reply.edits))
             return common + _metadata(reply.edits) + _override(reply)
         case TrailersReply():
@@ -74,9 +80,10 @@ def _common(edits: Edits) -> bytes:
     if edits is NO_EDITS:
         return b""
     headers = _set_headers(edits.set)
-    headers += b"".join([field(b"\x12", name.encode()) for name in edits.remove])
+    if edits.remove:
+        headers += b"".join([field(b"\x12", name.encode()) for name in edits.remove])
     if edits.destination is not None:
-        headers += _set_headers([(DESTINATION, edits.destination)])
+        headers += _destination(edits.destination)
     common = field(b"\x12", headers) if headers else b""
     return common + b"\x28\x01" if edits.clear_route_cache else common
 
@@ -84,7 +91,7 @@ def _common(edits: Edits) -> bytes:
 def _metadata(edits: Edits) -> bytes:
     """The destination for the load balancer, with the scores beside it, and what plugins tell."""
     if edits.destination is None:
-        return _told(edits.metadata)
+        return b"" if edits.metadata is None else _told(edits.metadata)
     if not edits.scores and edits.metadata is None:
         return _plain_metadata(edits.destination)
     values = _struct_field(DESTINATION, field(b"\x1a", edits.destination.encode()))
@@ -152,16 +159,23 @@ def _duration(seconds: float) -> bytes:
 
 def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
     """Options of a `HeaderMutation`, each with OVERWRITE_IF_EXISTS_OR_ADD (2)."""
-    return b"".join([_option(name, value) for name, value in headers])
+    return b"".join(starmap(_option, headers))
 
 
 def _option(name: str, value: str) -> bytes:
-    raw = value.encode()
-    header = _name(name)
+    raw, header = value.encode(), _name(name)
+    names, values = len(header), len(raw)
+    if values and names + values < _OPTION_SMALL:  # as nearly all: each length is one byte
+        return b"\x0a%c\x0a%c%b\x1a%c%b\x18\x02" % (names + values + 6, names + values + 2, header, values, raw)
     if raw:
-        header += b"\x1a" + varint(len(raw)) + raw
+        header += b"\x1a" + varint(values) + raw
     option = b"\x0a" + varint(len(header)) + header + b"\x18\x02"
     return b"\x0a" + varint(len(option)) + option
+
+
+@lru_cache(4096)
+def _destination(address: str) -> bytes:
+    return _option(DESTINATION, address)
 
 
 @lru_cache(1024)

@@ -149,16 +149,15 @@ class Exchange:
         self._modes = replace(modes, response=BodyMode.STREAMED)
         return True
 
-    def receive(self, event: Event) -> list[Action]:
+    def receive(self, event: Event) -> Sequence[Action]:
         """The actions that follow from one message.
 
         Raises `Refused` when the request must not go on, `BadMessage` for a message out of order.
         """
-        if self._first:
-            self._first = False
-            self._modes = event.modes or Modes()
         if event.side is Side.RESPONSE:
-            return self._response(event)
+            return self.respond(event)
+        if self._first:
+            self._begin(event)
         if self.state is State.CLOSED:
             return []
         assert self.state is not State.DECIDING, "an event while a decision is due"
@@ -171,6 +170,26 @@ class Exchange:
                 return self._request_body(event)
             case Trailers():
                 return self._request_trailers()
+
+    def respond(self, event: Event) -> list[Reply]:
+        """`receive` for a message of the response: its replies go at once. Raises `BadMessage`."""
+        if self._first:
+            self._begin(event)
+        if self.state is State.CLOSED:
+            return []
+        if type(event) is Body:  # first, as the most
+            if self._response_ended:
+                return []
+            self._response_ended = event.end
+            if self._modes.response is not BodyMode.FULL_DUPLEX_STREAMED:
+                return [BodyReply(Side.RESPONSE)]
+            if 0 < len(event.data) <= CHUNK_BYTES_MAX:
+                return [Chunk(Side.RESPONSE, event.data, event.end)]  # as nearly all are
+            return [*chunks(Side.RESPONSE, event.data, event.end)] if event.data or event.end else []
+        if type(event) is Headers:
+            return self._response_headers(event)
+        self._response_ended = True
+        return [TrailersReply(Side.RESPONSE)]
 
     def routed(self, route: Route) -> list[Reply]:
         """The decision: go there."""
@@ -308,33 +327,21 @@ class Exchange:
         if size > largest:
             raise Refused(Reason.BODY_TOO_LARGE, f"the request body is larger than {largest} bytes")
 
-    def _response_body(self, event: Body) -> list[Action]:
+    def _response_headers(self, event: Headers) -> list[Reply]:
+        if self._response_begun:
+            raise BadMessage("response headers come once, and first")
+        self._response_begun = True
+        self.status = _status(event.headers)
         self._response_ended = event.end
-        if self._modes.response is not BodyMode.FULL_DUPLEX_STREAMED:
-            return [BodyReply(Side.RESPONSE)]
-        if 0 < len(event.data) <= CHUNK_BYTES_MAX:
-            return [Chunk(Side.RESPONSE, event.data, event.end)]  # as nearly all are
-        return [*chunks(Side.RESPONSE, event.data, event.end)] if event.data or event.end else []
+        extra = self._route.response_headers if self._route else ()
+        remove = ("content-length",) if self._length_may_change else ()
+        edits = Edits(extra, remove) if extra or remove else NO_EDITS
+        return [HeadersReply(Side.RESPONSE, edits, self._override)]
 
-    def _response(self, event: Event) -> list[Action]:
-        if self.state is State.CLOSED:
-            return []
-        match event:
-            case Body():  # first, as the most
-                return [] if self._response_ended else self._response_body(event)
-            case Headers():
-                if self._response_begun:
-                    raise BadMessage("response headers come once, and first")
-                self._response_begun = True
-                self.status = _status(event.headers)
-                self._response_ended = event.end
-                extra = self._route.response_headers if self._route else ()
-                remove = ("content-length",) if self._length_may_change else ()
-                edits = Edits(extra, remove) if extra or remove else NO_EDITS
-                return [HeadersReply(Side.RESPONSE, edits, self._override)]
-            case Trailers():
-                self._response_ended = True
-                return [TrailersReply(Side.RESPONSE)]
+    def _begin(self, event: Event) -> None:
+        """The first message says what dialect this is."""
+        self._first = False
+        self._modes = event.modes or Modes()
 
 
 def chunks(side: Side, data: bytes, end: bool) -> Iterator[Chunk]:

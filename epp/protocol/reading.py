@@ -48,22 +48,22 @@ def is_of_response(data: bytes) -> bool:
 
 def decode(data: bytes) -> Event:
     """One `ProcessingRequest`. Raises `BadMessage`."""
-    tag = data[0] if data else 0
-    if tag in _SIDES:
+    side = _SIDES.get(data[0]) if data else None
+    if side is not None:
         at, stop = first_part(data)
         if stop >= 0:
-            beside = _beside(data[stop:]) if stop < len(data) else _NOTHING
+            rest = data[stop:]
+            beside = (_known.get(rest) or _learn(rest)) if rest else _NOTHING
             if beside.alone:
-                event = _read(tag, data, at, stop, beside)
+                event = _read(side, data, at, stop, beside)
                 if event is not None:
                     return event
     return _event(_parsed(data))
 
 
-def _read(tag: int, data: bytes, at: int, stop: int, beside: _Beside) -> Event | None:
+def _read(side: Side, data: bytes, at: int, stop: int, beside: _Beside) -> Event | None:
     """The event whose fields are written as everybody writes them; else None."""
-    side = _SIDES[tag]
-    if tag in _BODY_TAGS:
+    if data[0] in _BODY_TAGS:
         body = body_of(data, at, stop)
         subset = beside.subset if side is Side.REQUEST else None
         return None if body is None else Body(side, body[0], body[1], subset, beside.modes)
@@ -75,14 +75,13 @@ def _read(tag: int, data: bytes, at: int, stop: int, beside: _Beside) -> Event |
     return Headers(side, head[0], head[1], beside.modes, None, beside.served, beside.attributes)
 
 
-def _beside(data: bytes) -> _Beside:
-    found = _known.get(data)
-    if found is None:
-        found = _told_beside(_parsed(data))
-        if len(data) <= _KNOWN_BYTES_MAX:
-            if len(_known) >= _KNOWN_MAX:
-                _known.clear()
-            _known[data] = found
+def _learn(data: bytes) -> _Beside:
+    """What stands there, remembered where it is short."""
+    found = _told_beside(_parsed(data))
+    if len(data) <= _KNOWN_BYTES_MAX:
+        if len(_known) >= _KNOWN_MAX:
+            _known.clear()
+        _known[data] = found
     return found
 
 

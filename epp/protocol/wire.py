@@ -51,15 +51,22 @@ def nested(tags: Iterable[bytes], head: bytes, body: bytes, tail: bytes = b"", m
 
 def first_part(data: bytes) -> tuple[int, int]:
     """Where the content of a message's first field begins and ends, if its tag is one byte; (0, -1) if it does not."""
-    length, at = _length(data, 1)
-    return (at, at + length) if 0 < at <= len(data) - length else (0, -1)
+    size = len(data)
+    if size > 1 and data[1] < 128:
+        length, at = data[1], 2
+    else:
+        length, at = _length(data, 1)
+    return (at, at + length) if 0 < at <= size - length else (0, -1)
 
 
 def body_of(data: bytes, at: int, stop: int) -> tuple[bytes, bool] | None:
     """The bytes and the end of an HttpBody that lies there and has no other field; else None."""
     content, end = b"", False
     if at < stop and data[at] == 0x0A:
-        length, start = _length(data, at + 1)
+        if at + 1 < stop and data[at + 1] < 128:
+            length, start = data[at + 1], at + 2
+        else:
+            length, start = _length(data, at + 1)
         at = start + length
         if start < 0 or at > stop:
             return None

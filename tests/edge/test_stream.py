@@ -532,7 +532,7 @@ async def test_a_defect_that_ends_a_stream_is_counted_and_tells_nothing_of_the_r
     over = pool("a")
     peer = Peer(over)
     await peer.say(opening("duplex"), piece(chat("m")))
-    monkeypatch.setattr("epp.protocol.exchange.Exchange.receive", broken)
+    monkeypatch.setattr("epp.protocol.exchange.Exchange.respond", broken)
     await peer.say(part("response_headers"))
 
     with pytest.raises(Defect) as defect:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from asyncio import AbstractEventLoop, CancelledError, TimerHandle
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol, final
 
 from epp.edge.http2.drive import Drive, parked
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.stream import Http2Stream
-from epp.edge.methods import Disconnected, Method, Passing, Reading
+from epp.edge.methods import Disconnected, Method, Reading
 from epp.edge.status import Code, Failed
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ class Way(Protocol):
 
     def send(self, stream: Http2Stream, message: bytes) -> None:
         """A message of the answer."""
+
+    def answer(self, stream: Http2Stream, size: int, messages: Sequence[bytes]) -> None:
+        """A message was read, and these answer it."""
 
     def finish(self, stream: Http2Stream, code: Code, text: str) -> None:
         """The end of the answer."""
@@ -76,11 +80,24 @@ class Call(Reading):
         self._drive.start()
 
     def come(self, message: bytes) -> None:
-        """The next message."""
-        if self._reads and self.passing is not None and self._passed(self.passing, message):
-            return
-        self._inbox.append(message)
-        self._drive.go_on()
+        """The next message, answered at once where `passing` does that: who waits for it then waits on."""
+        passing, drive, stream, inbox = self.passing, self._drive, self._stream, self._inbox
+        is_behind = inbox or stream.unsent > self._unsent_bytes_max
+        if passing is not None and self._reads and drive.is_parked and not is_behind:
+            try:
+                replies = passing(message)
+                if replies is not None:
+                    for reply in replies:
+                        if len(reply) > self._send_bytes_max:
+                            raise self._too_large()
+                    self._way.answer(stream, len(message), replies)
+                    return
+            except Exception as failure:
+                self._failure = failure
+                drive.go_on()
+                return
+        inbox.append(message)
+        drive.go_on()
 
     def end(self) -> None:
         """No message follows."""
@@ -103,23 +120,6 @@ class Call(Reading):
             self._status = (code, text)
             self._drive.cancel()
 
-    def _passed(self, passing: Passing, message: bytes) -> bool:
-        """Whether the message was answered without waking who waits for it, or failed and woke them with that."""
-        stream = self._stream
-        if self._inbox or not self._drive.is_parked or stream.unsent > self._unsent_bytes_max:
-            return False
-        try:
-            replies = passing(message)
-            if replies is None:
-                return False
-            self._way.read(stream, len(message))
-            for reply in replies:
-                self._send(reply)
-        except Exception as failure:
-            self._failure = failure
-            self._drive.go_on()
-        return True
-
     async def __call__(self) -> bytes | None:
         """The next message, None at the end."""
         inbox = self._inbox
@@ -140,14 +140,14 @@ class Call(Reading):
     async def _write(self, message: bytes) -> None:
         if self._gone:
             raise Disconnected
-        self._send(message)
+        if len(message) > self._send_bytes_max:
+            raise self._too_large()
+        self._way.send(self._stream, message)
         while self._stream.unsent > self._unsent_bytes_max:
             await parked()
 
-    def _send(self, message: bytes) -> None:
-        if len(message) > self._send_bytes_max:
-            raise Failed(Code.RESOURCE_EXHAUSTED, f"an answer of more than {self._send_bytes_max} bytes")
-        self._way.send(self._stream, message)
+    def _too_large(self) -> Failed:
+        return Failed(Code.RESOURCE_EXHAUSTED, f"an answer of more than {self._send_bytes_max} bytes")
 
     def _ended(self, error: BaseException | None) -> None:
         if self._timer is not None:

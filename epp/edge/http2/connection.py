@@ -7,6 +7,7 @@ once (`Reset`, or by our own `finish`). Both windows are kept to the byte, and s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 
 from epp.edge.http2 import answers, frames
@@ -42,7 +43,7 @@ class Connection:
         self.pinged = False  # whether an answer to a PING is among what `take` gives; for whoever serves to take back
         self.ready = False  # whether the peer's preface and first settings are here
         self.lost = False
-        self.peer_leaves = False
+        self.ending = False  # whether it will be over when its streams are: lost, or one side leaves
         self._rest = b""
         self._preface = frames.PREFACE
         self._block: Block | None = None
@@ -281,7 +282,7 @@ class Connection:
         if len(payload) < 8:
             raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a goodbye without a reason")
         self._bounds.idle()
-        self.peer_leaves = True
+        self.ending = True
 
     def _on_window_update(self, _: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -350,6 +351,13 @@ class Connection:
         if stream.id in self.streams:
             self.outbound.message(stream, message)
 
+    def answer(self, stream: Http2Stream, size: int, messages: Sequence[bytes]) -> None:
+        """A message of this size was read, and these answer it: `read` and `send` in one."""
+        self.read(stream, size)
+        if stream.id in self.streams:
+            for message in messages:
+                self.outbound.message(stream, message)
+
     def finish(self, stream: Http2Stream, code: Code, text: str = "") -> None:
         """The end of the answer, after what waits to be sent."""
         if stream.id in self.streams and self.outbound.end(stream, answers.trailers(code, text)):
@@ -385,19 +393,19 @@ class Connection:
         """No stream after those that are here."""
         if not self.lost and self._serves_to > self.last_id:
             self._serves_to = self.last_id
+            self.ending = True
             self.outbound.control(frames.goaway(self.last_id, ErrorCode.NO_ERROR))
 
     @property
     def over(self) -> bool:
         """Whether nothing more will happen here, once what `take` gives is sent."""
-        leaving = self.peer_leaves or self._serves_to < frames.STREAM_ID_LARGEST
-        return self.lost or (leaving and not self.streams)
+        return self.ending and not self.streams
 
     def fail(self, code: ErrorCode, why: str, bound: str | None = None) -> None:
         """End the connection and every stream on it. A second time is harmless."""
         if self.lost:
             return
-        self.lost = True
+        self.lost = self.ending = True
         self._rest = b""
         self.outbound.control(frames.goaway(self.last_id, code, why.encode()))
         for stream in [*self.streams.values()]:

@@ -39,8 +39,8 @@ class Drive:
         "_ended",
         "_is_done",
         "_loop",
-        "_parked",
         "_waits_for",
+        "is_parked",
     )
 
     def __init__(
@@ -53,16 +53,11 @@ class Drive:
         self._loop = loop
         self._ended = ended
         self._context = copy_context()
-        self._parked = False
+        self.is_parked = False  # whether it waits for `go_on`
         self._waits_for: Future[Any] | None = None
         self._cancelled_soon = False
         self._cancel_requests = 0
         self._is_done = False
-
-    @property
-    def is_parked(self) -> bool:
-        """Whether it waits for `go_on`."""
-        return self._parked
 
     def start(self) -> None:
         """The first step."""
@@ -70,14 +65,14 @@ class Drive:
 
     def go_on(self) -> None:
         """What it parked for is there; nothing happens if it waits for something else."""
-        if self._parked:
-            self._parked = False
+        if self.is_parked:
+            self.is_parked = False
             self._step()
 
     def cancel_now(self) -> None:
         """As `cancel`, and at once where it is parked; not to be said while another coroutine runs."""
-        if self._parked:
-            self._parked = False
+        if self.is_parked:
+            self.is_parked = False
             self._cancel_requests += 1
             self._step(CancelledError())
         else:
@@ -92,8 +87,8 @@ class Drive:
         self._cancel_requests += 1
         if self._waits_for is not None and self._waits_for.cancel(msg):
             return True
-        if self._parked:
-            self._parked = False
+        if self.is_parked:
+            self.is_parked = False
             self._loop.call_soon(self._step, CancelledError())
         else:
             self._cancelled_soon = True
@@ -139,18 +134,16 @@ class Drive:
         except BaseException as raised:
             self._end(raised)
         else:
-            self._wait(found)
+            if found is _PARKED and not self._cancelled_soon:  # as nearly always
+                self.is_parked = True
+            else:
+                self._wait(found)
         finally:
             _leave_task(loop, self)  # type: ignore[arg-type]
             error = None  # its traceback holds this frame
 
     def _wait(self, found: Any) -> None:
-        if found is _PARKED:
-            if self._cancelled_soon:
-                self._loop.call_soon(self._step)
-            else:
-                self._parked = True
-        elif found is None:  # asyncio.sleep(0)
+        if found is None or found is _PARKED:  # asyncio.sleep(0), or parked and to be cancelled
             self._loop.call_soon(self._step)
         elif getattr(found, "_asyncio_future_blocking", None):
             found._asyncio_future_blocking = False

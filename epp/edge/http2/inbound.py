@@ -33,7 +33,12 @@ class Inbound:
                 return
             if after > stop:
                 break
-            self._whole(stream, flag, data[at + PREFIX_BYTES : after], events)
+            if flag:
+                self._whole(stream, flag, data[at + PREFIX_BYTES : after], events)
+            else:  # as nearly all: `_whole` without its call
+                stream.unread += after - at
+                self.held += after - at
+                events.append(Message(stream, data[at + PREFIX_BYTES : after]))
             at = after
         if at < stop:
             stream.parts = [data[at:stop]]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ssl
 from asyncio import AbstractEventLoop, Protocol, TimerHandle, Transport
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from epp.edge.http2 import answers
 from epp.edge.http2.call import Call
 from epp.edge.http2.connection import Connection
 from epp.edge.http2.declined import Declined
-from epp.edge.http2.events import Broken, Drained, Ended, Event, Lost, Message, Opened, Pong, Reset
+from epp.edge.http2.events import Broken, Drained, Ended, Lost, Message, Opened, Pong, Reset
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.secure import HANDSHAKE_BYTE, Contexts, Secure
@@ -157,6 +157,12 @@ class Link(Protocol):
         if not self._settling:
             self._settle_soon()
 
+    def answer(self, stream: Http2Stream, size: int, messages: Sequence[bytes]) -> None:
+        """A message was read, and these answer it."""
+        self._connection.answer(stream, size, messages)
+        if not self._settling:
+            self._settle_soon()
+
     def finish(self, stream: Http2Stream, code: Code, text: str) -> None:
         """The end of the answer."""
         self._connection.finish(stream, code, text)
@@ -229,22 +235,23 @@ class Link(Protocol):
                 while connection.events:
                     events, connection.events = connection.events, []
                     for count, event in enumerate(events, 1):
-                        self._on(event)
+                        if type(event) is Message:
+                            call: Call | Declined | None = event.stream.call
+                            if call is not None:
+                                call.come(event.data)
+                        else:
+                            self._on(event)
                         if count % EVENTS_A_WRITE == 0:
                             self._write(self._loop.time())
                 if not self._write(self._loop.time() if now is None else now):
                     break
         finally:
             self._settling = False
-        if connection.over and not connection.events:
+        if connection.ending and connection.over and not connection.events:
             self._close()
 
-    def _on(self, event: Event) -> None:
-        if type(event) is Message:
-            call: Call | Declined | None = event.stream.call
-            if call is not None:
-                call.come(event.data)
-        elif type(event) is Opened:
+    def _on(self, event: Opened | Ended | Reset | Broken | Drained | Pong | Lost) -> None:
+        if type(event) is Opened:
             self._open(event.stream)
         elif type(event) is Lost:
             if event.bound is not None:
