@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from epp.datastore.pool import Lease
 from epp.domain import Edit, Reason, Receipt, Refused, Request
@@ -101,7 +102,7 @@ def plain_route(headers: Mapping[str, str], address: str | None, receipt: Receip
     return Route(
         destination=address,
         set_headers=[] if headers.get(REQUEST_ID) else [(REQUEST_ID, receipt.request_id)],
-        remove_headers=sorted([name for name in headers if name in _OURS]),
+        remove_headers=sorted(_OURS.intersection(headers)),
         response_headers=response_headers(receipt),
     )
 
@@ -120,11 +121,19 @@ def bring(way: Route, extra: Extra | None) -> None:
 def response_headers(receipt: Receipt) -> list[tuple[str, str]]:
     """What the client is told: model, decision, category, how it was classified, and where to read why."""
     choice = receipt.choice
-    pairs: list[tuple[str, str | None]] = [(VSR_MODEL, receipt.model)]
-    if choice is not None:
-        pairs += [(VSR_DECISION, choice.decision), (VSR_CATEGORY, choice.category)]
-        pairs.append((CLASSIFICATION, choice.classification))
-    pairs.append((RECEIPT, receipt.id))
+    if choice is None:
+        told = _told(receipt.model, None, None, None)
+    else:
+        told = _told(receipt.model, choice.decision, choice.category, choice.classification)
+    return [*told, (RECEIPT, receipt.id)]
+
+
+@lru_cache(1024)
+def _told(
+    model: str | None, decision: str | None, category: str | None, classification: str | None
+) -> list[tuple[str, str]]:
+    """What is the same for many requests."""
+    pairs = ((VSR_MODEL, model), (VSR_DECISION, decision), (VSR_CATEGORY, category), (CLASSIFICATION, classification))
     return [(name, value) for name, value in pairs if value]
 
 

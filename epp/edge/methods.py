@@ -5,7 +5,7 @@ Nothing here knows of grpcio or of our own HTTP/2.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,21 +23,22 @@ Methods = Mapping[str, Method]
 Passing = Callable[[bytes], list[bytes] | None]
 
 
-class Reading(ABC):
+class Reading:
     """A `Read` that lets whoever waits in it look at messages as they come, without being woken for those it answers.
 
     Of `passing` is asked only while somebody waits, nothing waits to be read, and the answer is not held up. What it
-    raises is raised where the message would have been read.
+    raises is raised where the message would have been read. `inbox` are the messages that wait to be read.
     """
 
-    __slots__ = ("passing",)
+    __slots__ = ("inbox", "passing")
 
     def __init__(self) -> None:
         self.passing: Passing | None = None
+        self.inbox: deque[bytes] = deque()
 
-    @abstractmethod
     async def __call__(self) -> bytes | None:
         """The next message, None at the end."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError, Timeout, get_running_loop, timeout
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from traceback import format_tb
 
@@ -88,6 +88,7 @@ class Stream:
         self._answer_began: float | None = None
         self._answer_work_s = 0.0
         self._evicted = False
+        self._inbox: Sized = ()  # what has come and is not read, where the reader tells
         self._interruptible: Timeout | None = None
         self._pace: Callable[[float], None] | None = None
         self._last_piece = 0.0
@@ -99,6 +100,7 @@ class Stream:
         outcome, code = "error", "Internal"
         if isinstance(read, Reading):
             read.passing = self._passing
+            self._inbox = read.inbox
         try:
             while await self._step(read, write):
                 pass
@@ -140,8 +142,7 @@ class Stream:
     async def _step(self, read: Read, write: Write) -> bool:
         """One message and its replies; false at the end. On its own, so that no body outlives its turn."""
         try:
-            plain = not self._exchange.awaits_piece and (self._routed is None or self._routed.running is None)
-            data = await (read() if plain or self._exchange.answered else self._next(read))
+            data = await (self._next(read) if self._may_stop_waiting() else read())
             if data is None:
                 return False
             event = decode(data)
@@ -154,6 +155,13 @@ class Stream:
         for reply in replies:
             await write(encode(reply))
         return more
+
+    def _may_stop_waiting(self) -> bool:
+        """Whether the next message is not waited for as long as the gateway likes."""
+        if self._inbox and not self._evicted:
+            return False  # it is here
+        gives_way = self._routed is not None and self._routed.running is not None
+        return (gives_way or self._exchange.awaits_piece) and not self._exchange.answered
 
     def _passing(self, data: bytes) -> list[bytes] | None:
         """The replies to a message of the response, which nothing holds up; None for any other."""

@@ -71,8 +71,4 @@ CONTROL = frozenset(
 
 def first(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
     """The value under the first of several names of one header."""
-    for name in names:
-        value = headers.get(name)
-        if value:
-            return value
-    return None
+    return next(filter(None, map(headers.get, names)), None)

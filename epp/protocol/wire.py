@@ -90,22 +90,23 @@ def headers_of(data: bytes, at: int, stop: int) -> tuple[dict[str, str], bool] |
     end = stop - last == 2 and data[last] == 0x18 and data[last + 1] == 1
     if last != stop and not end:
         return None
-    headers: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
     known_pair = _pairs.get
     try:
         while at < last:
-            size, begin = data[at + 1], at + 2
-            if size >= 128:
+            begin = at + 2
+            after = begin + data[at + 1]
+            if after - begin >= 128:
                 size, begin = _length(data, at + 1)
-            after = begin + size
+                after = begin + size
             pair = known_pair(data[at:after]) or _header(data, at, begin, after)
             if pair is None:
                 return None
-            headers[pair[0]] = pair[1]
+            pairs.append(pair)
             at = after
     except (IndexError, UnicodeDecodeError):
         return None
-    return (headers, end) if at == last else None
+    return (dict(pairs), end) if at == last else None
 
 
 def _header(data: bytes, at: int, begin: int, after: int) -> tuple[str, str] | None:

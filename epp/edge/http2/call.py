@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop, CancelledError, TimerHandle
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, final
 
@@ -45,7 +44,6 @@ class Call(Reading):
         "_drive",
         "_failure",
         "_gone",
-        "_inbox",
         "_is_over",
         "_reads",
         "_send_bytes_max",
@@ -64,7 +62,6 @@ class Call(Reading):
         self._way = way
         self._send_bytes_max = limits.send_bytes_max
         self._unsent_bytes_max = limits.unsent_bytes_max
-        self._inbox: deque[bytes] = deque()
         self._reads = False
         self._failure: Exception | None = None
         self._is_over = False
@@ -81,7 +78,7 @@ class Call(Reading):
 
     def come(self, message: bytes) -> None:
         """The next message, answered at once where `passing` does that: who waits for it then waits on."""
-        passing, drive, stream, inbox = self.passing, self._drive, self._stream, self._inbox
+        passing, drive, stream, inbox = self.passing, self._drive, self._stream, self.inbox
         is_behind = inbox or stream.unsent > self._unsent_bytes_max
         if passing is not None and self._reads and drive.is_parked and not is_behind:
             try:
@@ -111,7 +108,7 @@ class Call(Reading):
     def reset(self) -> None:
         """The peer is gone."""
         self._gone = True
-        self._inbox.clear()
+        self.inbox.clear()
         self._drive.cancel_now()
 
     def stop(self, code: Code, text: str) -> None:
@@ -122,7 +119,7 @@ class Call(Reading):
 
     async def __call__(self) -> bytes | None:
         """The next message, None at the end."""
-        inbox = self._inbox
+        inbox = self.inbox
         while not inbox:
             if self._is_over:
                 return None

@@ -27,6 +27,10 @@ from epp.edge.status import Code
 FREE_WINDOW_UPDATES = 2  # for each DATA frame of ours
 _NUMBER = Struct(">L")
 _SETTING = frames.SETTING
+# By names of this module: they are looked up for every frame.
+_UNPACK = frames.FRAME_HEADER.unpack_from
+_DATA, _FRAME_BYTES_MAX, _STREAM_ID = frames.DATA, frames.FRAME_BYTES_DEFAULT, frames.STREAM_ID_LARGEST
+_END_STREAM, _PADDED = frames.END_STREAM, frames.PADDED
 
 
 class Connection:
@@ -52,7 +56,9 @@ class Connection:
         self._inbound = Inbound(limits.receive_bytes_max)
         self.outbound = Outbound(limits, Budget(limits.crumbs_burst, limits.crumbs_per_s, began))
         self._window = limits.connection_window_bytes
+        self._window_low = limits.connection_window_bytes >> 1
         self._credit_at = limits.stream_window_bytes // 2
+        self._buffered_bytes_max = limits.buffered_bytes_max
         self._serves_to = frames.STREAM_ID_LARGEST
         self._window_updates = 0
         self._bounds = Bounds(limits, began)
@@ -67,7 +73,7 @@ class Connection:
         self._bounds.now = now
         try:
             self._receive(data)
-            if self._inbound.held + self.outbound.unsent > self.limits.buffered_bytes_max:
+            if self._inbound.held + self.outbound.unsent > self._buffered_bytes_max:
                 raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too much waits to be read or sent", "buffered_bytes_max")
         except Fatal as fatal:
             self.fail(fatal.code, fatal.why, fatal.bound)
@@ -80,11 +86,10 @@ class Connection:
         if self._preface:
             at = self._greeted(data)
         stop = len(data)
-        unpack = frames.FRAME_HEADER.unpack_from
         while stop - at >= 9:
-            high, low, kind, flags, stream_id = unpack(data, at)
+            high, low, kind, flags, stream_id = _UNPACK(data, at)
             size = high << 8 | low
-            if size > frames.FRAME_BYTES_DEFAULT:
+            if size > _FRAME_BYTES_MAX:
                 raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a frame larger than we take")
             if not self.ready and (kind != frames.SETTINGS or flags & frames.ACK):
                 raise Fatal(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
@@ -93,10 +98,10 @@ class Connection:
             if at > stop:
                 at = begin - 9
                 break
-            stream_id &= frames.STREAM_ID_LARGEST
+            stream_id &= _STREAM_ID
             if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block.stream_id):
                 raise Fatal(ErrorCode.PROTOCOL_ERROR, "a header block is not finished")
-            if kind == frames.DATA:
+            if kind == _DATA:
                 self._on_data(flags, stream_id, data, begin, at)
             elif kind < len(_HANDLERS):
                 _HANDLERS[kind](self, flags, stream_id, data[begin:at])
@@ -118,9 +123,9 @@ class Connection:
         size = stop - at
         self._window -= size
         # Given back at once: what one stream does not read must not hold up the others. So it never runs out, either.
-        if self._window <= self.limits.connection_window_bytes >> 1:
+        if self._window <= self._window_low:
             self.tell_received(1)
-        if flags & frames.PADDED:
+        if flags & _PADDED:
             at, stop = unpadded(data, at, stop)
         stream = self.streams.get(stream_id)
         if stream is None or stream.ended_by_peer:
@@ -133,9 +138,9 @@ class Connection:
         stream.got_bytes += stop - at
         if at < stop:
             self._inbound.gather(stream, data, at, stop, self.events)
-        elif not flags & frames.END_STREAM:
+        elif not flags & _END_STREAM:
             self._bounds.idle()
-        if flags & frames.END_STREAM:
+        if flags & _END_STREAM:
             self._end(stream)
         elif stream.receive_window + stream.unread <= self._credit_at:
             self._credit(stream)

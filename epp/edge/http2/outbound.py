@@ -26,6 +26,7 @@ from epp.edge.http2.stream import Http2Stream
 
 TURN_BYTES = 262_144  # of waiting messages for one write to the socket: more, once that was taken
 _GRPC_SIZE = len(answers.GRPC)
+_message_header = MESSAGE_HEADER.pack
 
 
 class Outbound:
@@ -71,9 +72,7 @@ class Outbound:
             stream.send_window -= size
             self.window -= size
             self.data_frames += 1
-            frames = self._frames
-            frames.append(MESSAGE_HEADER.pack(size >> 8, size & 0xFF, DATA, 0, stream.id, 0, length))
-            frames.append(message)
+            self._frames += (_message_header(size >> 8, size & 0xFF, DATA, 0, stream.id, 0, length), message)
             return
         queue = self._queue(stream)
         queue.append(b"\0" + length.to_bytes(4, "big"))
@@ -134,7 +133,9 @@ class Outbound:
     @property
     def waits(self) -> bool:
         """Whether something can go to the socket now."""
-        return not self.held and bool(self._frames or (self._ready and self.window > 0))
+        if self._frames:
+            return not self.held
+        return bool(self._ready) and not self.held and self.window > 0
 
     def take(self, now: float) -> bytes:
         """What goes to the socket now; ask again until it is nothing."""
