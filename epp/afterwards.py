@@ -16,6 +16,8 @@ from epp.picking import Picking
 from epp.scheduling.framework import Answer, Metadata
 from epp.telemetry import Telemetry
 
+_FAILED = int(HTTPStatus.BAD_REQUEST)
+
 
 class Afterwards:
     """The second half of a director; what it is told of comes from the stream of the request."""
@@ -70,7 +72,7 @@ class Afterwards:
     def answered(self, routed: Routed) -> None:
         """The first piece of the answer is here; that of a stream is its first token."""
         receipt = routed.receipt
-        if (receipt.status or 200) >= HTTPStatus.BAD_REQUEST:
+        if (receipt.status or 200) >= _FAILED:
             return  # a refusal comes at once, and says nothing of how long a prompt takes
         if receipt.stream and routed.query is not None and routed.lease is not None:
             took = (receipt.first_answer_s or 0.0) - (receipt.decided_s or 0.0)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.live.calls [--case CASE] [--names N]`: how many functions one request calls, within the process.
+"""`python -m benchmarks.live.calls [--case CASE] [--names N]`: how many functions a request calls, in the process.
 
 The same requests as `benchmarks.live.inside`, once warm: calls of the service's own functions (a coroutine that goes on
 counts as one), and of built-in ones by these. Unlike a time it is the same on a machine that does other work as well.
@@ -54,9 +54,7 @@ async def counted(case: str, endpoints: int) -> tuple[Calls, int]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.live.calls", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.live.calls", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--case", choices=CASES, action="append", help="of the cases; all")
     parser.add_argument("--endpoints", type=int, default=16, help="16")
     parser.add_argument("--names", type=int, default=0, help="how many of the functions to name, the most called first")

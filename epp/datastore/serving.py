@@ -6,13 +6,10 @@ say whether anything is new.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 
 from epp.domain import Endpoint
 
-Said = tuple[Mapping[str, str] | None, Mapping[str, str] | None]
-_SAID: Callable[[Endpoint], Said] = attrgetter("models", "declared")
 MODELS_MAX = 1024  # remembered; clients may name as many as they like
 
 
@@ -21,7 +18,7 @@ class Serving:
 
     def __init__(self) -> None:
         self._endpoints: Sequence[Endpoint] = ()
-        self._said: list[Said] = []
+        self._said: list[Mapping[str, str] | None] = []
         self._by_model: dict[str, Sequence[Endpoint]] = {}
 
     def __len__(self) -> int:
@@ -35,7 +32,7 @@ class Serving:
         """
         if model is None:
             return endpoints
-        said = list(map(_SAID, endpoints))
+        said = [e.declared if e.models is None else e.models for e in endpoints]
         if not isinstance(endpoints, tuple):  # a hint's, made for this request
             return _serving(model, endpoints, said)
         if endpoints is not self._endpoints or said != self._said or len(self._by_model) >= MODELS_MAX:
@@ -46,9 +43,8 @@ class Serving:
         return found
 
 
-def _serving(model: str, endpoints: Sequence[Endpoint], said: Sequence[Said]) -> Sequence[Endpoint]:
-    every = [(e, declared if models is None else models) for e, (models, declared) in zip(endpoints, said, strict=True)]
-    told = [e for e, names in every if names and model in names]
+def _serving(model: str, endpoints: Sequence[Endpoint], said: Sequence[Mapping[str, str] | None]) -> Sequence[Endpoint]:
+    told = [e for e, names in zip(endpoints, said, strict=True) if names and model in names]
     if len(told) == len(endpoints):
         return endpoints
-    return tuple(told or [e for e, names in every if names is None])
+    return tuple(told or [e for e, names in zip(endpoints, said, strict=True) if names is None])

@@ -30,12 +30,12 @@ from epp.protocol.messages import (
     Headers,
     Reply,
     Side,
-    Trailers,
     TrailersReply,
 )
 from epp.protocol.upstream import fault
 
 log = logging.getLogger(__name__)
+_RESPONSE = Side.RESPONSE  # as in `exchange.py`
 
 
 class _Evicted(Exception):
@@ -146,7 +146,7 @@ class Stream:
             if data is None:
                 return False
             event = decode(data)
-            replies = self._respond(event) if event.side is Side.RESPONSE else await self._react(event, write)
+            replies = self._respond(event) if event.side is _RESPONSE else await self._react(event, write)
             more = True
         except _Evicted:
             replies, more = self._end_for_others(), False
@@ -168,7 +168,7 @@ class Stream:
         if self._interruptible is not None or not is_of_response(data):
             return None
         event = decode(data)
-        return list(map(encode, self._respond(event))) if event.side is Side.RESPONSE else None
+        return [encode(reply) for reply in self._respond(event)] if event.side is _RESPONSE else None
 
     async def _next(self, read: Read) -> bytes | None:
         """The next message; Refused when a body stands still. Other waits are for the gateway to end.

@@ -63,6 +63,9 @@ class State(Enum):
     GONE = auto()  # gave up
 
 
+_WAITING = State.WAITING  # by a name of this module: until Python 3.12 a look at the class is a call
+
+
 @dataclass(slots=True, eq=False)
 class Ticket:
     """One request at the gate. `arrived` is when it became whole.
@@ -99,7 +102,7 @@ class Ticket:
     @property
     def waits(self) -> bool:
         """Whether its request must wait for its turn."""
-        return self.state is State.WAITING
+        return self.state is _WAITING
 
 
 Room = Sequence[Endpoint] | None  # the endpoints that a request may go to; None: any that serves it

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import starmap
 from struct import Struct as Packed
 
 from epp.protocol.headers import DESTINATION, ENVOY_LB, SCORES
@@ -56,16 +55,20 @@ def encode(reply: Reply) -> bytes:
             common += _metadata(reply.edits)
             return common if reply.metadata is None else common + _told(reply.metadata)
         case HeadersReply():
-            if reply.edits is NO_EDITS and reply.override is None:
-                return _HEADERS_ALONE[reply.side]
-            common = nested((b"\x0a", _HEADERS[reply.side]), b"", _common(reply.edits))
-            return common + _metadata(reply.edits) + _override(reply)
+            return _headers(reply)
         case TrailersReply():
             return _TRAILERS[reply.side] + _told(reply.metadata)
         case Immediate():
             return _immediate(reply)
         case Extend():
             return _duration(reply.seconds)
+
+
+def _headers(reply: HeadersReply) -> bytes:
+    if reply.edits is NO_EDITS and reply.override is None:
+        return _HEADERS_ALONE[reply.side]
+    common = nested((b"\x0a", _HEADERS[reply.side]), b"", _common(reply.edits))
+    return common + _metadata(reply.edits) + _override(reply)
 
 
 @lru_cache(4096)
@@ -159,7 +162,7 @@ def _duration(seconds: float) -> bytes:
 
 def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
     """Options of a `HeaderMutation`, each with OVERWRITE_IF_EXISTS_OR_ADD (2)."""
-    return b"".join(starmap(_option, headers))
+    return b"".join([_option(name, value) for name, value in headers])
 
 
 def _option(name: str, value: str) -> bytes:

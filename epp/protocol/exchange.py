@@ -54,6 +54,14 @@ class State(Enum):
     CLOSED = auto()
 
 
+# By names of this module: until Python 3.12 a member is looked up on its class by a call, a hundred for each request.
+_REQUEST, _RESPONSE = Side.REQUEST, Side.RESPONSE
+_NONE, _STREAMED, _BUFFERED = BodyMode.NONE, BodyMode.STREAMED, BodyMode.BUFFERED
+_PARTIAL, _DUPLEX = BodyMode.BUFFERED_PARTIAL, BodyMode.FULL_DUPLEX_STREAMED
+_HEADERS, _GATHER, _DECIDING = State.HEADERS, State.GATHER, State.DECIDING
+_ANSWERED, _CLOSED = State.ANSWERED, State.CLOSED
+
+
 @dataclass(slots=True)
 class Route:
     """Where a request goes: an endpoint, header changes, and the new body if it differs from the client's.
@@ -90,7 +98,7 @@ class Exchange:
 
     def __init__(self, buffers: Buffers, *, first_of_two: bool = False) -> None:
         self._first_of_two = first_of_two
-        self.state = State.HEADERS
+        self.state = _HEADERS
         self.status: int | None = None
         self._modes = Modes()
         self._headers: Mapping[str, str] = {}
@@ -113,7 +121,7 @@ class Exchange:
     @property
     def shows_response_body(self) -> bool:
         """Whether this stream is sent response bodies."""
-        return self._modes.response is not BodyMode.NONE
+        return self._modes.response is not _NONE
 
     @property
     def answered(self) -> bool:
@@ -123,15 +131,15 @@ class Exchange:
     @property
     def awaits_piece(self) -> bool:
         """Whether the next piece of a request body is due from the client; BUFFERED bodies Envoy gathers itself."""
-        return self.state is State.GATHER and self._modes.request in (
-            BodyMode.FULL_DUPLEX_STREAMED,
-            BodyMode.STREAMED,
+        return self.state is _GATHER and self._modes.request in (
+            _DUPLEX,
+            _STREAMED,
         )
 
     @property
     def may_change_response(self) -> bool:
         """Whether response bytes go on as we send them: in full duplex, where also no length was promised."""
-        return self._modes.response is BodyMode.FULL_DUPLEX_STREAMED
+        return self._modes.response is _DUPLEX
 
     def response_length_may_change(self) -> None:
         """The response's bytes will be edited: take its promised length away. To be called before its headers."""
@@ -143,10 +151,10 @@ class Exchange:
         To be called before the response headers; whether the question can be asked at all.
         """
         modes = self._modes
-        if modes.response is not BodyMode.NONE or modes.request is BodyMode.FULL_DUPLEX_STREAMED:
+        if modes.response is not _NONE or modes.request is _DUPLEX:
             return False
-        self._override = Modes(modes.request, BodyMode.STREAMED)
-        self._modes = replace(modes, response=BodyMode.STREAMED)
+        self._override = Modes(modes.request, _STREAMED)
+        self._modes = replace(modes, response=_STREAMED)
         return True
 
     def receive(self, event: Event) -> Sequence[Action]:
@@ -154,14 +162,14 @@ class Exchange:
 
         Raises `Refused` when the request must not go on, `BadMessage` for a message out of order.
         """
-        if event.side is Side.RESPONSE:
+        if event.side is _RESPONSE:
             return self.respond(event)
         if self._first:
             self._begin(event)
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return []
-        assert self.state is not State.DECIDING, "an event while a decision is due"
-        if isinstance(event, Headers) is not (self.state is State.HEADERS):
+        assert self.state is not _DECIDING, "an event while a decision is due"
+        if isinstance(event, Headers) is not (self.state is _HEADERS):
             raise BadMessage("request headers come first, and once")
         match event:
             case Headers():
@@ -175,25 +183,22 @@ class Exchange:
         """`receive` for a message of the response: its replies go at once. Raises `BadMessage`."""
         if self._first:
             self._begin(event)
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return []
-        if type(event) is Body:  # first, as the most
-            if self._response_ended:
-                return []
-            self._response_ended = event.end
-            if self._modes.response is not BodyMode.FULL_DUPLEX_STREAMED:
-                return [BodyReply(Side.RESPONSE)]
-            if 0 < len(event.data) <= CHUNK_BYTES_MAX:
-                return [Chunk(Side.RESPONSE, event.data, event.end)]  # as nearly all are
-            return [*chunks(Side.RESPONSE, event.data, event.end)] if event.data or event.end else []
-        if type(event) is Headers:
-            return self._response_headers(event)
-        self._response_ended = True
-        return [TrailersReply(Side.RESPONSE)]
+        if type(event) is not Body:
+            return [self._response_headers(event) if type(event) is Headers else self._response_trailers()]
+        if self._response_ended:
+            return []
+        self._response_ended = event.end
+        if self._modes.response is not _DUPLEX:
+            return [BodyReply(_RESPONSE)]
+        if 0 < len(event.data) <= CHUNK_BYTES_MAX:
+            return [Chunk(_RESPONSE, event.data, event.end)]  # as nearly all are
+        return [*chunks(_RESPONSE, event.data, event.end)] if event.data or event.end else []
 
     def routed(self, route: Route) -> list[Reply]:
         """The decision: go there."""
-        assert self.state is State.DECIDING
+        assert self.state is _DECIDING
         self._route = route
         body = route.body
         set_headers = route.set_headers
@@ -210,14 +215,14 @@ class Exchange:
         replies: list[Reply] = []
         if not self._headers_answered:
             self._headers_answered = True
-            replies.append(HeadersReply(Side.REQUEST, edits, self._asks_for_body(), self._first_of_two))
+            replies.append(HeadersReply(_REQUEST, edits, self._asks_for_body(), self._first_of_two))
             replies += self._gathered(body)
         elif self._pieces:
-            replies.append(BodyReply(Side.REQUEST, body, edits))
+            replies.append(BodyReply(_REQUEST, body, edits))
         if self._trailers_due:
-            replies.append(TrailersReply(Side.REQUEST))
+            replies.append(TrailersReply(_REQUEST))
         self._let_go()
-        self.state = State.ANSWERED
+        self.state = _ANSWERED
         return replies
 
     def answer(self, immediate: Immediate) -> list[Reply]:
@@ -227,16 +232,16 @@ class Exchange:
 
     def close(self) -> None:
         """Nothing more follows on this stream. Closing twice is harmless."""
-        self.state = State.CLOSED
+        self.state = _CLOSED
         self._let_go()
 
     def _asks_for_body(self) -> Modes | None:
         """STREAMED shows no body before the headers are answered: ask for BUFFERED (granted if overrides are)."""
         if self._first_of_two and self._request_ended:
-            return Modes(self._modes.request, BodyMode.NONE)
-        if self._modes.request is not BodyMode.STREAMED or self._pieces or self._request_ended:
+            return Modes(self._modes.request, _NONE)
+        if self._modes.request is not _STREAMED or self._pieces or self._request_ended:
             return None
-        return Modes(BodyMode.BUFFERED, self._modes.response)
+        return Modes(_BUFFERED, self._modes.response)
 
     def _request_headers(self, event: Headers) -> list[Action]:
         self._headers = event.headers
@@ -245,15 +250,15 @@ class Exchange:
         self._request_ended = event.end
         self._check_size(_content_length(event.headers))
         mode = self._modes.request
-        if event.end or mode is BodyMode.NONE or (mode is BodyMode.STREAMED and not self._modes.eager):
+        if event.end or mode is _NONE or (mode is _STREAMED and not self._modes.eager):
             return self._decide(b"" if event.end else None)
-        self.state = State.GATHER
-        if mode is BodyMode.FULL_DUPLEX_STREAMED or mode is BodyMode.STREAMED:
+        self.state = _GATHER
+        if mode is _DUPLEX or mode is _STREAMED:
             return []
         self._headers_answered = True
         if self._first_of_two:
-            return [HeadersReply(Side.REQUEST, override=Modes(mode, BodyMode.NONE), skip_response=True)]
-        return [HeadersReply(Side.REQUEST)]
+            return [HeadersReply(_REQUEST, override=Modes(mode, _NONE), skip_response=True)]
+        return [HeadersReply(_REQUEST)]
 
     def _request_body(self, event: Body) -> list[Action]:
         if event.subset is not None:
@@ -262,31 +267,31 @@ class Exchange:
             return []
         mode = self._modes.request
         self._request_ended = event.end
-        if self.state is State.ANSWERED:
+        if self.state is _ANSWERED:
             return self._after_answer(event)
         self._size += len(event.data)
         self._check_size(self._size)
         self._hold(event.data)
-        if event.end or mode is BodyMode.BUFFERED:
+        if event.end or mode is _BUFFERED:
             self._request_ended = True
             return self._decide(b"".join(self._pieces))
-        if mode is BodyMode.BUFFERED_PARTIAL or (mode is BodyMode.STREAMED and self._size > HELD_BYTES_MAX):
+        if mode is _PARTIAL or (mode is _STREAMED and self._size > HELD_BYTES_MAX):
             return self._decide(None)
         return []
 
     def _after_answer(self, event: Body) -> list[Action]:
         """The route was chosen by headers alone; a body that follows may still refine it if it came whole."""
-        if event.end and not self._size and self._modes.request is BodyMode.STREAMED and not self._modes.eager:
+        if event.end and not self._size and self._modes.request is _STREAMED and not self._modes.eager:
             self._check_size(len(event.data))
             self._hold(event.data)
             return self._decide(event.data)
         self._size += len(event.data)
         self._check_size(self._size)
-        return [BodyReply(Side.REQUEST)]
+        return [BodyReply(_REQUEST)]
 
     def _request_trailers(self) -> list[Action]:
-        if self.state is State.ANSWERED:
-            return [TrailersReply(Side.REQUEST)]
+        if self.state is _ANSWERED:
+            return [TrailersReply(_REQUEST)]
         if self._headers_answered and not self._pieces:
             # Only headers and bodies can be given a destination, and the headers have gone on without one.
             raise Refused(Reason.BAD_REQUEST, "a request body was announced and did not come")
@@ -295,19 +300,19 @@ class Exchange:
         return self._decide(b"".join(self._pieces))
 
     def _decide(self, body: bytes | None) -> list[Action]:
-        self.state = State.DECIDING
-        timed = self._modes.request is not BodyMode.FULL_DUPLEX_STREAMED
+        self.state = _DECIDING
+        timed = self._modes.request is not _DUPLEX
         return [Decide(self._headers, body, self._subset, self._attributes, self.shows_response_body, timed)]
 
     def _gathered(self, body: bytes | None) -> Iterator[Reply]:
         """The replies due for the pieces held so far; STREAMED: a new body goes with the first, the rest is emptied."""
         if not self._pieces:
             return
-        if self._modes.request is BodyMode.FULL_DUPLEX_STREAMED:
-            yield from chunks(Side.REQUEST, b"".join(self._pieces) if body is None else body, not self._trailers_due)
+        if self._modes.request is _DUPLEX:
+            yield from chunks(_REQUEST, b"".join(self._pieces) if body is None else body, not self._trailers_due)
             return
         for position, _ in enumerate(self._pieces):
-            yield BodyReply(Side.REQUEST, None if body is None else body if position == 0 else b"")
+            yield BodyReply(_REQUEST, None if body is None else body if position == 0 else b"")
 
     def _hold(self, data: bytes) -> None:
         buffers = self._buffers
@@ -327,7 +332,11 @@ class Exchange:
         if size > largest:
             raise Refused(Reason.BODY_TOO_LARGE, f"the request body is larger than {largest} bytes")
 
-    def _response_headers(self, event: Headers) -> list[Reply]:
+    def _response_trailers(self) -> Reply:
+        self._response_ended = True
+        return TrailersReply(_RESPONSE)
+
+    def _response_headers(self, event: Headers) -> Reply:
         if self._response_begun:
             raise BadMessage("response headers come once, and first")
         self._response_begun = True
@@ -336,7 +345,7 @@ class Exchange:
         extra = self._route.response_headers if self._route else ()
         remove = ("content-length",) if self._length_may_change else ()
         edits = Edits(extra, remove) if extra or remove else NO_EDITS
-        return [HeadersReply(Side.RESPONSE, edits, self._override)]
+        return HeadersReply(_RESPONSE, edits, self._override)
 
     def _begin(self, event: Event) -> None:
         """The first message says what dialect this is."""

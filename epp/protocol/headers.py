@@ -71,4 +71,8 @@ CONTROL = frozenset(
 
 def first(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
     """The value under the first of several names of one header."""
-    return next(filter(None, map(headers.get, names)), None)
+    for name in names:
+        value = headers.get(name)
+        if value:
+            return value
+    return None

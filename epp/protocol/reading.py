@@ -19,7 +19,8 @@ from epp.protocol.messages import BadMessage, Body, BodyMode, Event, Headers, Mo
 from epp.protocol.wire import body_of, first_part, headers_of
 from protos.gen import ext_proc_pb2 as pb
 
-_SIDES = {0x12: Side.REQUEST, 0x1A: Side.RESPONSE, 0x22: Side.REQUEST, 0x2A: Side.RESPONSE}  # of headers and bodies
+_REQUEST, _RESPONSE = Side.REQUEST, Side.RESPONSE  # as in `exchange.py`
+_SIDES = {0x12: _REQUEST, 0x1A: _RESPONSE, 0x22: _REQUEST, 0x2A: _RESPONSE}  # of headers and bodies
 _BODY_TAGS = (0x22, 0x2A)
 _OF_RESPONSE = (b"\x1a", b"\x2a", b"\x32")
 # Beside headers and bodies stands what the gateway is configured to tell: so many of these are remembered, so long.
@@ -65,12 +66,12 @@ def _read(side: Side, data: bytes, at: int, stop: int, beside: _Beside) -> Event
     """The event whose fields are written as everybody writes them; else None."""
     if data[0] in _BODY_TAGS:
         body = body_of(data, at, stop)
-        subset = beside.subset if side is Side.REQUEST else None
+        subset = beside.subset if side is _REQUEST else None
         return None if body is None else Body(side, body[0], body[1], subset, beside.modes)
     head = headers_of(data, at, stop)
     if head is None:
         return None
-    if side is Side.REQUEST:
+    if side is _REQUEST:
         return Headers(side, head[0], head[1], beside.modes, beside.subset, None, beside.attributes)
     return Headers(side, head[0], head[1], beside.modes, None, beside.served, beside.attributes)
 
@@ -107,26 +108,22 @@ def _event(message: pb.ProcessingRequest) -> Event:
     match message.WhichOneof("request"):
         case "request_body":
             part = message.request_body
-            return Body(Side.REQUEST, part.body, part.end_of_stream, beside.subset, beside.modes)
+            return Body(_REQUEST, part.body, part.end_of_stream, beside.subset, beside.modes)
         case "response_body":
             part = message.response_body
-            return Body(Side.RESPONSE, part.body, part.end_of_stream, None, beside.modes)
+            return Body(_RESPONSE, part.body, part.end_of_stream, None, beside.modes)
         case "request_headers":
             head = message.request_headers
             names = _headers(head.headers)
-            return Headers(
-                Side.REQUEST, names, head.end_of_stream, beside.modes, beside.subset, None, beside.attributes
-            )
+            return Headers(_REQUEST, names, head.end_of_stream, beside.modes, beside.subset, None, beside.attributes)
         case "response_headers":
             head = message.response_headers
             names = _headers(head.headers)
-            return Headers(
-                Side.RESPONSE, names, head.end_of_stream, beside.modes, None, beside.served, beside.attributes
-            )
+            return Headers(_RESPONSE, names, head.end_of_stream, beside.modes, None, beside.served, beside.attributes)
         case "request_trailers":
-            return Trailers(Side.REQUEST, beside.modes)
+            return Trailers(_REQUEST, beside.modes)
         case "response_trailers":
-            return Trailers(Side.RESPONSE, beside.modes)
+            return Trailers(_RESPONSE, beside.modes)
         case _:
             raise BadMessage("a ProcessingRequest without headers, body or trailers")
 

@@ -25,6 +25,8 @@ def varint(number: int) -> bytes:
     """A number that is not negative."""
     if number < 128:
         return _SMALL[number]
+    if number < 16384:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     out = bytearray()
     while number >= 128:
         out.append(number & 0x7F | 0x80)
@@ -52,10 +54,7 @@ def nested(tags: Iterable[bytes], head: bytes, body: bytes, tail: bytes = b"", m
 def first_part(data: bytes) -> tuple[int, int]:
     """Where the content of a message's first field begins and ends, if its tag is one byte; (0, -1) if it does not."""
     size = len(data)
-    if size > 1 and data[1] < 128:
-        length, at = data[1], 2
-    else:
-        length, at = _length(data, 1)
+    length, at = _length(data, 1) if size < 3 or data[1] >= 128 else (data[1], 2)
     return (at, at + length) if 0 < at <= size - length else (0, -1)
 
 
@@ -63,10 +62,7 @@ def body_of(data: bytes, at: int, stop: int) -> tuple[bytes, bool] | None:
     """The bytes and the end of an HttpBody that lies there and has no other field; else None."""
     content, end = b"", False
     if at < stop and data[at] == 0x0A:
-        if at + 1 < stop and data[at + 1] < 128:
-            length, start = data[at + 1], at + 2
-        else:
-            length, start = _length(data, at + 1)
+        length, start = _length(data, at + 1)
         at = start + length
         if start < 0 or at > stop:
             return None
@@ -90,7 +86,7 @@ def headers_of(data: bytes, at: int, stop: int) -> tuple[dict[str, str], bool] |
     end = stop - last == 2 and data[last] == 0x18 and data[last + 1] == 1
     if last != stop and not end:
         return None
-    pairs: list[tuple[str, str]] = []
+    headers: dict[str, str] = {}
     known_pair = _pairs.get
     try:
         while at < last:
@@ -102,11 +98,11 @@ def headers_of(data: bytes, at: int, stop: int) -> tuple[dict[str, str], bool] |
             pair = known_pair(data[at:after]) or _header(data, at, begin, after)
             if pair is None:
                 return None
-            pairs.append(pair)
+            headers[pair[0]] = pair[1]
             at = after
     except (IndexError, UnicodeDecodeError):
         return None
-    return (dict(pairs), end) if at == last else None
+    return (headers, end) if at == last else None
 
 
 def _header(data: bytes, at: int, begin: int, after: int) -> tuple[str, str] | None:

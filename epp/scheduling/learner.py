@@ -11,6 +11,8 @@ from epp.scheduling.framework import Answer, Memory, Query
 from epp.scheduling.reckoner import Reckoner, shape_of
 from epp.scheduling.unseen import Sent
 
+_FAILED = int(HTTPStatus.BAD_REQUEST)
+
 
 class Learner(Memory):
     """Teaches its reckoner from first tokens: those that the gateway shows us, and else those that engines count."""
@@ -54,7 +56,7 @@ class Learner(Memory):
     def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
         """What failed or was given up may never have been computed."""
         sent = query.notes.get(id(self))
-        if sent is not None and query.blind and (not answer.whole or (answer.status or 0) >= HTTPStatus.BAD_REQUEST):
+        if sent is not None and query.blind and (not answer.whole or (answer.status or 0) >= _FAILED):
             self.reckoner.speed(endpoint).unseen.drop(sent)
 
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:

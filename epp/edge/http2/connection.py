@@ -31,6 +31,7 @@ _SETTING = frames.SETTING
 _UNPACK = frames.FRAME_HEADER.unpack_from
 _DATA, _FRAME_BYTES_MAX, _STREAM_ID = frames.DATA, frames.FRAME_BYTES_DEFAULT, frames.STREAM_ID_LARGEST
 _END_STREAM, _PADDED = frames.END_STREAM, frames.PADDED
+_BY_RESET, _BY_BOTH = Closed.BY_RESET, Closed.BY_BOTH
 
 
 class Connection:
@@ -229,7 +230,7 @@ class Connection:
             return
         if not stream.headed:
             self._bounds.reset()
-        self._forget(stream, Closed.BY_RESET)
+        self._forget(stream, _BY_RESET)
         self.events.append(Reset(stream))
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -459,7 +460,7 @@ class Connection:
     def _ended(self, stream: Http2Stream) -> None:
         """We have said all on this stream."""
         if stream.ended_by_peer:
-            self._forget(stream, Closed.BY_BOTH)
+            self._forget(stream, _BY_BOTH)
         else:  # and want to hear no more (section 8.1)
             self.abort(stream, ErrorCode.NO_ERROR)
 

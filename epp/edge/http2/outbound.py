@@ -72,7 +72,9 @@ class Outbound:
             stream.send_window -= size
             self.window -= size
             self.data_frames += 1
-            self._frames += (_message_header(size >> 8, size & 0xFF, DATA, 0, stream.id, 0, length), message)
+            frames = self._frames
+            frames.append(_message_header(size >> 8, size & 0xFF, DATA, 0, stream.id, 0, length))
+            frames.append(message)
             return
         queue = self._queue(stream)
         queue.append(b"\0" + length.to_bytes(4, "big"))
