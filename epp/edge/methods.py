@@ -27,14 +27,17 @@ class Reading:
     """A `Read` that lets whoever waits in it look at messages as they come, without being woken for those it answers.
 
     Of `passing` is asked only while somebody waits, nothing waits to be read, and the answer is not held up. What it
-    raises is raised where the message would have been read. `inbox` are the messages that wait to be read.
+    raises is raised where the message would have been read. `inbox` are the messages that wait to be read. Whoever has set
+    `passing` and waits here when the peer resets the stream reads None, with `gone` set, and is not cancelled: every
+    stream of a gateway ends like this, and an exception through all that waits costs more.
     """
 
-    __slots__ = ("inbox", "passing")
+    __slots__ = ("gone", "inbox", "passing")
 
     def __init__(self) -> None:
         self.passing: Passing | None = None
         self.inbox: deque[bytes] = deque()
+        self.gone = False
 
     async def __call__(self) -> bytes | None:
         """The next message, None at the end."""

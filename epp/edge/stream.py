@@ -104,7 +104,7 @@ class Stream:
         try:
             while await self._step(read, write):
                 pass
-            outcome, code = self._outcome(), "OK"
+            outcome, code = self._outcome(), "Canceled" if isinstance(read, Reading) and read.gone else "OK"
         except Disconnected:
             outcome, code = self._outcome(), "Canceled"
         except CancelledError:

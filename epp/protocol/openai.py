@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import msgspec
@@ -50,6 +51,7 @@ class _Body(msgspec.Struct):
     text: msgspec.Raw = UNKNOWN
 
 
+_NO_LIMITS, _NEITHER = (UNKNOWN,) * 3, (UNKNOWN,) * 2
 _BODY = msgspec.json.Decoder(_Body)
 _NAME = msgspec.json.Decoder(str | None)
 SEARCHED_BYTES_MAX = 4096  # of a body that is rather searched than asked for addresses
@@ -142,8 +144,9 @@ def _fill(request: Request, fields: _Body, api: Api) -> None:
     request.model, request.model_span = _model(request.body, fields.model)
     request.stream = bytes(fields.stream) == b"true"
     request.needs = _needs(fields)
-    _check(fields, api)
-    _prompt(request, [raw for member in api.prompt if (raw := getattr(fields, member)) is not UNKNOWN])
+    parts = {member: bytes(raw) for member in api.prompt if (raw := getattr(fields, member)) is not UNKNOWN}
+    _check(fields, parts, api)
+    _prompt(request, [*parts.values()])
 
 
 def _fill_unknown(request: Request, fields: _Body) -> None:
@@ -154,25 +157,25 @@ def _fill_unknown(request: Request, fields: _Body) -> None:
         except Refused:
             return
     request.stream = bytes(fields.stream) == b"true"
-    _prompt(request, [raw for member in _ELSEWHERE if (raw := getattr(fields, member)) is not UNKNOWN][:1])
+    parts = (bytes(raw) for member in _ELSEWHERE if (raw := getattr(fields, member)) is not UNKNOWN)
+    _prompt(request, [*islice(parts, 1)])
 
 
 def _needs(fields: _Body) -> Needs:
     """A text's own format is that of the Responses API; a limit of tokens has three names."""
-    limits = _given(fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens)
-    tools = _given(fields.tools, fields.functions)
-    formats = _given(fields.response_format, fields.text)
-    if not (limits or tools or formats):
+    limits = fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens
+    tools = fields.tools, fields.functions
+    formats = fields.response_format, fields.text
+    if limits == _NO_LIMITS and tools == _NEITHER and formats == _NEITHER:
         return NO_NEEDS
-    return needs(limits, tools, bytes(fields.tool_choice), formats)
+    return needs(_given(*limits), _given(*tools), bytes(fields.tool_choice), _given(*formats))
 
 
 def _given(*raws: msgspec.Raw) -> list[bytes]:
     return [bytes(raw) for raw in raws if raw is not UNKNOWN]
 
 
-def _prompt(request: Request, raws: Sequence[msgspec.Raw]) -> None:
-    parts = [bytes(raw) for raw in raws]
+def _prompt(request: Request, parts: Sequence[bytes]) -> None:
     request.prompt = parts[0] if len(parts) == 1 else b"".join(parts)
     request.prompt_tokens = sum(map(estimate, parts))
 
@@ -193,9 +196,9 @@ def _model(body: bytes, raw: msgspec.Raw) -> tuple[str | None, tuple[int, int]]:
     return model or None, _span(body, raw)
 
 
-def _check(fields: _Body, api: Api) -> None:
+def _check(fields: _Body, parts: Mapping[str, bytes], api: Api) -> None:
     for member in api.needs:
-        value = bytes(getattr(fields, member))
+        value = parts.get(member) or bytes(getattr(fields, member))
         if not _NOTHING.match(value) and (member not in api.lists or value.startswith(b"[")):
             return
     raise Refused(Reason.BAD_REQUEST, api.missing, api.needs[0])

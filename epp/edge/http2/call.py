@@ -43,7 +43,6 @@ class Call(Reading):
     __slots__ = (
         "_drive",
         "_failure",
-        "_gone",
         "_is_over",
         "_reads",
         "_send_bytes_max",
@@ -65,7 +64,6 @@ class Call(Reading):
         self._reads = False
         self._failure: Exception | None = None
         self._is_over = False
-        self._gone = False
         self._status: tuple[Code, str] | None = None
         self._timer: TimerHandle | None = None
         self._drive = Drive(method(self, self._write), loop, self._ended)
@@ -107,9 +105,13 @@ class Call(Reading):
 
     def reset(self) -> None:
         """The peer is gone."""
-        self._gone = True
+        self.gone = True
         self.inbox.clear()
-        self._drive.cancel_now()
+        if self._reads and self.passing is not None and self._drive.is_parked:
+            self._is_over = True
+            self._drive.go_on()
+        else:
+            self._drive.cancel_now()
 
     def stop(self, code: Code, text: str) -> None:
         """End the call with this status, whatever it is doing."""
@@ -135,7 +137,7 @@ class Call(Reading):
         return message
 
     async def _write(self, message: bytes) -> None:
-        if self._gone:
+        if self.gone:
             raise Disconnected
         if len(message) > self._send_bytes_max:
             raise self._too_large()
@@ -150,7 +152,7 @@ class Call(Reading):
         if self._timer is not None:
             self._timer.cancel()
         self._stream.call = None
-        if self._gone:
+        if self.gone:
             return
         if self._status is not None:
             self._way.finish(self._stream, *self._status)
