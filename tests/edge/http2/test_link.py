@@ -495,6 +495,31 @@ async def test_what_passing_raises_is_raised_where_the_message_would_have_been_r
     assert raised == ["b'bad'"]
 
 
+@pytest.mark.parametrize("passing", [None, lambda message: [b"passed"]])
+async def test_who_passes_messages_reads_the_end_of_a_stream_that_is_reset_and_others_are_cancelled(
+    passing: Callable[[bytes], list[bytes] | None] | None,
+) -> None:
+    ended: list[str] = []
+
+    async def some(read: Read, write: Write) -> None:
+        assert isinstance(read, Reading)
+        read.passing = passing
+        try:
+            await write(b"here")
+            ended.append(f"{await read()}, gone: {read.gone}")
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async with serving(method=some) as site, grpc.aio.insecure_channel(f"127.0.0.1:{site.server.port}") as channel:
+        call = channel.stream_stream(PATH)()
+        assert await call.read() == b"here"
+        call.cancel()
+        await until(lambda: bool(ended))
+
+    assert ended == ["cancelled" if passing is None else "None, gone: True"]
+
+
 async def test_an_answer_that_is_held_up_is_waited_for_and_not_passed() -> None:
     passed: list[int] = []
 
