@@ -27,9 +27,9 @@ class Reading:
     """A `Read` that lets whoever waits in it look at messages as they come, without being woken for those it answers.
 
     Of `passing` is asked only while somebody waits, nothing waits to be read, and the answer is not held up. What it
-    raises is raised where the message would have been read. `inbox` are the messages that wait to be read. Whoever has set
-    `passing` and waits here when the peer resets the stream reads None, with `gone` set, and is not cancelled: every
-    stream of a gateway ends like this, and an exception through all that waits costs more.
+    raises is raised where the message would have been read. `inbox` are the messages that wait to be read. Whoever has
+    set `passing` and waits here when the peer resets the stream reads None, with `gone` set, and is not cancelled:
+    every stream of a gateway ends like this, and an exception through all that waits costs more.
     """
 
     __slots__ = ("gone", "inbox", "passing")
