@@ -168,7 +168,10 @@ class Stream:
         if self._interruptible is not None or not is_of_response(data):
             return None
         event = decode(data)
-        return [encode(reply) for reply in self._respond(event)] if event.side is _RESPONSE else None
+        if event.side is not _RESPONSE:
+            return None
+        replies = self._respond(event)
+        return [encode(replies[0])] if len(replies) == 1 else [encode(reply) for reply in replies]
 
     async def _next(self, read: Read) -> bytes | None:
         """The next message; Refused when a body stands still. Other waits are for the gateway to end.

@@ -54,7 +54,13 @@ def nested(tags: Iterable[bytes], head: bytes, body: bytes, tail: bytes = b"", m
 def first_part(data: bytes) -> tuple[int, int]:
     """Where the content of a message's first field begins and ends, if its tag is one byte; (0, -1) if it does not."""
     size = len(data)
-    length, at = _length(data, 1) if size < 3 or data[1] >= 128 else (data[1], 2)
+    # A length of one byte or two, as nearly all are, without a call of `_length`.
+    if size < 3 or data[1] & data[2] >= 128:
+        length, at = _length(data, 1)
+    elif (length := data[1]) < 128:
+        at = 2
+    else:
+        length, at = length & 0x7F | data[2] << 7, 3
     return (at, at + length) if 0 < at <= size - length else (0, -1)
 
 
@@ -62,7 +68,12 @@ def body_of(data: bytes, at: int, stop: int) -> tuple[bytes, bool] | None:
     """The bytes and the end of an HttpBody that lies there and has no other field; else None."""
     content, end = b"", False
     if at < stop and data[at] == 0x0A:
-        length, start = _length(data, at + 1)
+        if at + 2 >= stop or data[at + 1] & data[at + 2] >= 128:  # as in `first_part`
+            length, start = _length(data, at + 1)
+        elif (length := data[at + 1]) < 128:
+            start = at + 2
+        else:
+            length, start = length & 0x7F | data[at + 2] << 7, at + 3
         at = start + length
         if start < 0 or at > stop:
             return None
