@@ -24,6 +24,7 @@ from epp.datastore.policies import Policies
 from epp.datastore.receipts import Receipts
 from epp.director import Rules
 from epp.domain import Choice, Endpoint, Request
+from epp.edge.methods import Reading
 from epp.edge.stream import Defect, Disconnected, Shared, Stream
 from epp.edge.tracing import Tracer
 from epp.flow.gate import Gate
@@ -560,6 +561,27 @@ async def test_streams_count_by_how_they_end(messages: list[bytes], cancel: bool
     assert peer.metric("llm_d_epp_extproc_streams_total", code=code) == 1
     assert peer.metric("llm_d_epp_extproc_streams_total") == 1
     assert peer.metric("llm_d_epp_extproc_stream_duration_seconds_count") == 1
+
+
+class Reset(Reading):
+    """A reader whose peer has reset the stream by the time that somebody reads."""
+
+    async def __call__(self) -> bytes | None:
+        self.gone = True
+        return None
+
+
+async def test_a_stream_whose_reset_is_read_as_its_end_counts_as_cancelled() -> None:
+    over = pool("a")
+    telemetry = Telemetry(fleet(over))
+    decides = director(over, telemetry=telemetry, receipts=Receipts(), now=lambda: 0.0)
+
+    async def write(_: bytes) -> None:
+        raise AssertionError("nothing is to be said")
+
+    await Stream(decides, telemetry, lambda: 0.0, Shared(Buffers(LIMIT, LIMIT))).run(Reset(), write)
+
+    assert 'llm_d_epp_extproc_streams_total{code="Canceled"} 1' in telemetry.text().decode()
 
 
 async def test_the_phases_of_a_request_add_up_to_its_life() -> None:
