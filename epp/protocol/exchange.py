@@ -54,7 +54,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-# By names of this module: until Python 3.12 a member is looked up on its class by a call, a hundred for each request.
+# By names of this module: until Python 3.12 a member is looked up on its class by a call, dozens for each request.
 _REQUEST, _RESPONSE = Side.REQUEST, Side.RESPONSE
 _NONE, _STREAMED, _BUFFERED = BodyMode.NONE, BodyMode.STREAMED, BodyMode.BUFFERED
 _PARTIAL, _DUPLEX = BodyMode.BUFFERED_PARTIAL, BodyMode.FULL_DUPLEX_STREAMED
