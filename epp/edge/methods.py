@@ -24,7 +24,7 @@ Passing = Callable[[bytes], list[bytes] | None]
 
 
 class Reading:
-    """A `Read` that lets whoever waits in it look at messages as they come, without being woken for those it answers.
+    """Of a `Read` that lets whoever waits in it look at messages as they come, without being woken for those it answers.
 
     Of `passing` is asked only while somebody waits, nothing waits to be read, and the answer is not held up. What it
     raises is raised where the message would have been read. `inbox` are the messages that wait to be read. Whoever has
@@ -38,10 +38,6 @@ class Reading:
         self.passing: Passing | None = None
         self.inbox: deque[bytes] = deque()
         self.gone = False
-
-    async def __call__(self) -> bytes | None:
-        """The next message, None at the end."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
