@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import inf, nan
 from typing import Any
 
 import pytest
 
 from epp.datastore.pool import Lease, Pool
-from epp.domain import Cost, Endpoint, Load
+from epp.domain import Cost, Endpoint, Load, Request
 from epp.scheduling.reckoner import BEHIND_MAX, FRESH_S, KV_DEAR, KV_EASY, KV_FULL, PAUSE_S, Prices, Reckoner
-from tests.make import pool
+from tests.make import pool, request
 
 NOW = 100.0
 LONG = 40_000  # tokens; far more than PAUSE_S of prefill
@@ -155,6 +156,69 @@ def test_a_short_prompt_holds_nobody_up() -> None:
 
     assert own(endpoint, prompt=10) < PAUSE_S
     assert cost(endpoint, prompt=10, behind=12.0) == cost(endpoint, prompt=10)
+
+
+@pytest.mark.parametrize(("ours", "waiting"), [(10, 10.0), (1, 5.0)])
+def test_all_is_calm_up_to_what_the_engines_queue_takes(ours: int, waiting: float) -> None:
+    over, endpoint = site(waiting=waiting)
+    for _ in range(ours):
+        over.lease(endpoint, Cost(work_s=0.0))
+    wait_s = met(endpoint)[0]
+
+    assert wait_s > 0
+    assert Reckoner().calm([endpoint], 0, NOW, (1.01 * wait_s, 1.0, inf))
+    assert not Reckoner().calm([endpoint], 0, NOW, (0.99 * wait_s, 1.0, inf))
+
+
+def test_all_is_calm_up_to_the_pace_asked_for() -> None:
+    over, endpoint = site(running=1.0)
+    over.lease(endpoint, Cost(work_s=0.0))
+    reckoner = Reckoner()
+    reckoner.speed(endpoint).pace_s = 0.2
+
+    assert reckoner.calm([endpoint], 0, NOW, (inf, 1.0, 0.21))
+    assert not reckoner.calm([endpoint], 0, NOW, (inf, 1.0, 0.19))
+
+
+def test_nothing_is_calm_where_an_endpoint_cannot_be_reached_or_no_wait_is_short_enough() -> None:
+    _, endpoint = site()
+    assert Reckoner().calm([endpoint], 0, NOW, (0.0, 1.0, inf))
+    assert not Reckoner().calm([endpoint], 0, NOW, (-0.1, 1.0, inf))
+    endpoint.reachable = False
+
+    assert not Reckoner().calm([endpoint], 0, NOW, (0.0, 1.0, inf))
+
+
+class Cached:
+    """Prefixes that are what a test says."""
+
+    def __init__(self, found: dict[Endpoint, int]) -> None:
+        self.found = found
+
+    def cached(self, asked: Request, model: str | None, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, int]:
+        return self.found
+
+
+def test_what_a_request_takes_is_told_from_where_most_of_it_is_cached() -> None:
+    most, some, none = pool("a", "b", "c").endpoints
+    asked = request(prompt_tokens=LONG)
+    wants = Reckoner(prefixes=Cached({most: 30_000, some: 10_000})).wants(asked, [most, some, none])
+    least = own(none, hit=30_000)
+
+    assert wants.own_s == pytest.approx(least)
+    assert wants.alone_s == pytest.approx(own(none))
+    assert wants.extra is not None
+    assert wants.extra[most] == 0.0
+    assert wants.extra[some] == pytest.approx(own(none, hit=10_000) - least)
+    assert wants.extra_elsewhere == pytest.approx(own(none) - least)
+
+
+def test_of_a_prompt_that_is_cached_as_a_whole_one_token_is_computed() -> None:
+    (endpoint,) = pool("a").endpoints
+    wants = Reckoner(prefixes=Cached({endpoint: LONG + 100})).wants(request(prompt_tokens=LONG), [endpoint])
+
+    assert wants.own_s == pytest.approx(own(endpoint, hit=LONG - 1))
+    assert wants.extra == {endpoint: 0.0}
 
 
 def test_a_list_that_has_changed_is_read_again() -> None:
