@@ -116,8 +116,7 @@ class Gate:
             raise
         finally:
             del self._waiters[ticket]
-            if not waiter.cancel() and not waiter.cancelled():
-                waiter.exception()  # seen: it may have come together with the end of the client
+            waiter.cancel()  # where it has a refusal that came together with the end of the client, that counts as seen
             self.control.leave(ticket, self._now())
             self._observer.passed(ticket, outcome, self._now() - now)
         return Entry(room, self._now() - now)

@@ -297,6 +297,7 @@ class Exchange:
             raise Refused(Reason.BAD_REQUEST, "a request body was announced and did not come")
         self._trailers_due = True
         self._request_ended = True
+        self._join()
         return self._decide(b"".join(self._pieces))
 
     def _decide(self, body: bytes | None) -> list[Action]:
@@ -321,6 +322,16 @@ class Exchange:
         buffers.held += len(data)
         self._held += len(data)
         self._pieces.append(data)
+        if self._request_ended:
+            self._join()
+
+    def _join(self) -> None:
+        """A body that is whole is one piece from now on: while it waits, no byte is held twice.
+
+        Where each piece has its reply, they stay.
+        """
+        if len(self._pieces) > 1 and self._modes.request is BodyMode.FULL_DUPLEX_STREAMED:
+            self._pieces = [b"".join(self._pieces)]
 
     def _let_go(self) -> None:
         self._pieces = []

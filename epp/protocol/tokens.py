@@ -9,13 +9,15 @@ MEDIA_TOKENS = 1280  # an image of one megapixel in patches of 28 x 28 pixels (Q
 PROBE_BYTES = 4096  # smaller media are worth about as much as their bytes as text, so they need not be found
 
 _IDS = re.compile(rb"\[\s*(?:\[\s*)?[0-9]")
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_=-]{64}")  # no prose, and hardly any code, goes on for so long
+# With the backslash, as some escape the slash; no prose, and hardly any code, goes on for so long.
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_=\\-]{64}")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=\\-"
 
 
 def estimate(raw: bytes) -> int:
     """Tokens of one JSON value: exact for token ids and lists of them, a fourth of the bytes for text.
 
-    Images, audio and files in base64 count as `MEDIA_TOKENS` each, whatever their size in bytes.
+    Images, audio and files in base64 count as `MEDIA_TOKENS` each, whatever their size in bytes. Never negative.
     """
     if _IDS.match(raw):
         return raw.count(b",") + 1
@@ -24,14 +26,21 @@ def estimate(raw: bytes) -> int:
 
 
 def _media(raw: bytes) -> tuple[int, int]:
-    """How many base64 strings there are and their bytes, by probing the text at intervals."""
+    """How many strings end in nothing but base64, and the bytes of it, by probing the text at intervals.
+
+    Neither a text with such a run in it nor a number of so many digits is one: clients choose what they send, and
+    must not be able to send much that counts as little.
+    """
     count = size = 0
     at = PROBE_BYTES
     while at < len(raw):
         if _BASE64.match(raw, at):
-            start = raw.rfind(b'"', 0, at) + 1
-            at = max(raw.find(b'"', at), at + 1)
-            count += 1
-            size += at - start
+            stop = raw.find(b'"', at)
+            if stop < 0:
+                break
+            if not raw[at:stop].translate(None, _ALPHABET):
+                count += 1
+                size += stop - max(raw.rfind(b'"', 0, at) + 1, at - PROBE_BYTES)
+            at = stop
         at += PROBE_BYTES
     return count, size

@@ -303,6 +303,20 @@ def test_nobody_ever_comes() -> None:
     run(main)
 
 
+def test_nobody_is_held_for_longer_than_the_gateway_bears() -> None:
+    async def main() -> None:
+        over = pool("a", models=TWO)
+        over.endpoints = ()
+        gate = make.gate(over, now, settings=FlowSettings(hold_s=60.0))
+        with pytest.raises(Refused) as late:
+            await gate.enter(make.ticket(wait_s_max=2.0))
+
+        assert now() == 2.0
+        assert late.value.reason is Reason.NO_ENDPOINTS
+
+    run(main)
+
+
 def test_without_a_hold_an_empty_pool_is_for_others_to_refuse() -> None:
     over = pool("a")
     over.endpoints = ()

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from epp.domain import Usage
 from epp.flow import share as share_module
 from epp.flow.order import AGING
 from epp.flow.queues import Queues
@@ -14,6 +15,7 @@ from epp.flow.settings import BandSettings, FlowSettings, OrderName, ShareName
 from epp.flow.share import HALF_LIFE_S, TENANTS_MAX, TokenShare
 from epp.flow.ticket import Ticket
 from tests.flow import make
+from tests.make import pool
 
 
 def queues(order: OrderName = "fcfs", share: ShareName = "tokens") -> Queues:
@@ -161,3 +163,26 @@ def test_as_many_tenants_as_clients_make_up_are_not_remembered() -> None:
 
     assert len(share._accounts) == TENANTS_MAX
     assert "here" in share._accounts
+
+
+@pytest.mark.parametrize(
+    ("answer", "more"),
+    [
+        pytest.param(Usage(completion=50), False, id="its answer was as much as the other's prompt"),
+        pytest.param(Usage(completion=51), True, id="its answer was more than the other's prompt"),
+        pytest.param(Usage(completion=60, cached=21), False, id="less what of its prompt was cached"),
+        pytest.param(Usage(completion=1, cached=10_000), False, id="though never less than nothing"),
+    ],
+)
+def test_what_was_generated_for_a_tenant_counts(answer: Usage, *, more: bool) -> None:
+    """Both had a prompt of 100 tokens; then one had an answer, and the other a second prompt of 100 tokens."""
+    over = pool("a", models={"a": ["m"]})
+    deciding = make.control(over, settings=FlowSettings(band=BandSettings(order="fcfs", share="tokens")))
+    share = deciding.queues.band(0).share
+    for tenant in ("chatty", "prompter"):
+        share.served(tenant, 100, 0.0)
+    share.served("prompter", 100, 0.0)
+    deciding.generated("chatty", 0, answer, 0.0)
+
+    assert (share.rank("chatty") > share.rank("prompter")) is more
+    assert share.rank("chatty") >= 100

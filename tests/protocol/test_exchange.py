@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable
 
 import pytest
@@ -302,6 +303,26 @@ def test_bodies_of_all_streams_together_are_bounded_and_let_go_when_answered() -
 
 
 TEXT = '{"model": "auto", "messages": [{"role": "user", "content": "Grüße <&> 12345678901234567890"}]}'.encode()
+
+
+@pytest.mark.parametrize("trailing", [False, True], ids=["end", "trailers"])
+def test_a_body_that_waits_for_its_decision_is_held_once(trailing: bool) -> None:
+    size, count = 1 << 16, 32
+    exchange = Exchange(Buffers(LIMIT, LIMIT))
+    tracemalloc.start()
+    exchange.receive(head(DUPLEX))
+    for n in range(count):
+        asked = exchange.receive(body(bytes([n]) * size, end=n == count - 1 and not trailing))
+    if trailing:
+        asked = exchange.receive(trailers())
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    (decide,) = asked  # whoever decides has the body in hand as long as the request waits
+    assert isinstance(decide, Decide)
+    assert size * count <= held < 1.2 * size * count
+    forwarded = [reply.data for reply in exchange.routed(THERE) if isinstance(reply, Chunk)]
+    assert b"".join(forwarded) == b"".join(bytes([n]) * size for n in range(count))
 
 
 @pytest.mark.parametrize("modes", [DUPLEX, EAGER])

@@ -40,3 +40,27 @@ def test_an_image_counts_as_an_image_whatever_its_size(kib: int) -> None:
     ).encode()
 
     assert estimate(raw) == pytest.approx(2 * MEDIA_TOKENS + len(text) / 2, rel=0.1)
+
+
+def test_slashes_may_be_escaped_in_an_image() -> None:
+    data = b64encode(Random(1).randbytes(300_000)).replace(b"/", b"\\/")
+
+    assert estimate(b'[{"url":"data:image/png;base64,' + data + b'"}]') < 2 * MEDIA_TOKENS
+
+
+RUN = "A" * 64
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param('{"n":' + "1" * 300_000 + "}", id="a number of many digits"),
+        pytest.param('{"n":' + "1" * 300_000 + ',"m":"x"}', id="a number before a string"),
+        pytest.param('"' + "some words; " * 350 + (RUN * 100 + " words " * 5000) * 8 + '"', id="prose around runs"),
+        pytest.param('"' + "some words; " * 20_000 + RUN * 100 + '"', id="prose that ends in a run"),
+    ],
+)
+def test_what_only_looks_like_an_image_counts_as_the_text_it_is(hostile: str) -> None:
+    raw = f"[{hostile}]".encode()
+
+    assert estimate(raw) == pytest.approx(len(raw) / BYTES_PER_TOKEN, rel=0.05)

@@ -25,6 +25,7 @@ from semantic.rules import (
     bare,
     decide,
     leaves,
+    scores_in,
     settled,
     yes,
 )
@@ -116,12 +117,17 @@ def test_at_equal_priority_the_surer_wins_then_the_name() -> None:
     assert winner(a("b"), a("a")) == "a"
 
 
+def test_without_tiers_priority_comes_before_confidence() -> None:
+    assert winner(a("high", priority=2), a("sure", Not(LAW), priority=1)) == "high"
+
+
 def test_the_confidence_strategy_puts_confidence_first() -> None:
     assert winner(a("high", priority=9), a("sure", Not(LAW)), strategy="confidence") == "sure"
 
 
 def test_tiers_come_before_everything() -> None:
     assert winner(a("second", Not(LAW), priority=9, tier=2), a("first", tier=1)) == "first"
+    assert winner(a("second", Not(LAW), priority=9, tier=1), a("first", tier=0)) == "first"
 
 
 def test_no_rule_that_holds_no_decision() -> None:
@@ -137,6 +143,33 @@ def test_leaves_are_every_signal_a_tree_asks_for() -> None:
     tree = AllOf((AnyOf((MATH, Not(LAW))), Given(LONG, RISKY), Otherwise(KEYWORD, Truth.NO)))
 
     assert set(leaves(tree)) == {MATH_KEY, ("domain", "law"), LONG_KEY, ("classifier", "tools"), ("keyword", "urgent")}
+
+
+def test_conditions_on_labels_are_found_wherever_they_stand() -> None:
+    tree = AllOf((AnyOf((MATH, Not(RISKY))), Given(RISKY, KEYWORD), Otherwise(AllOf((RISKY,)), Truth.NO)))
+
+    assert list(scores_in(tree)) == [RISKY] * 3
+
+
+@pytest.mark.parametrize(
+    ("decisions", "strategy", "done"),
+    [
+        pytest.param([a("math"), a("long", LONG)], "priority", False, id="an equal may be surer"),
+        pytest.param([a("math", priority=1), a("long", LONG)], "priority", True, id="a lower one cannot win"),
+        pytest.param([a("math"), a("long", LONG, priority=1)], "priority", False, id="a higher one may win"),
+        pytest.param([a("math", priority=1), a("long", LONG)], "confidence", False, id="it may be surer"),
+        pytest.param([a("math", tier=1), a("long", LONG, tier=2)], "priority", True, id="a later tier"),
+        pytest.param([a("math", tier=1), a("long", LONG, tier=2)], "confidence", True, id="so, too, by confidence"),
+        pytest.param([a("math", tier=1), a("long", LONG, 9, tier=2)], "priority", True, id="whatever its priority"),
+        pytest.param([a("math", tier=1), a("long", LONG, tier=0)], "priority", False, id="an earlier tier"),
+        pytest.param([a("law", LAW), a("long", LONG)], "priority", False, id="nothing holds yet"),
+        pytest.param([a("math"), a("law", LAW)], "confidence", True, id="nothing is open"),
+    ],
+)
+def test_what_is_settled_without_knowing_the_rest(decisions: list[Decision], strategy: str, done: bool) -> None:
+    facts = {key: verdict for key, verdict in SURE.items() if key != LONG_KEY}
+
+    assert settled(decisions, facts, "confidence" if strategy == "confidence" else "priority") is done
 
 
 MATH_KEY, LONG_KEY = ("domain", "math"), ("context", "long")
