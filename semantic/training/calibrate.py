@@ -24,7 +24,7 @@ def temperature(parts: Sequence[tuple[Array, Labels]]) -> float:
     def loss(value: float) -> float:
         return sum(_log_loss(probabilities(logits, value), labels) for logits, labels in parts)
 
-    return min((n / 100 for n in range(30, 301)), key=loss)
+    return min((n / 50 for n in range(15, 151)), key=loss)
 
 
 def _log_loss(likely: Array, labels: Labels) -> float:

@@ -12,7 +12,10 @@ PART_BYTES_MAX = 15 * 1024 * 1024
 
 
 def read_base(path: Path) -> Weights:
-    """Tensors by name from a .safetensors file (float32) or an .npz of the same tensors."""
+    """Tensors by name from a .safetensors file (float32) or an .npz of the same tensors.
+
+    Rounded to half precision, in which trained weights are kept: either file starts the same training.
+    """
     if path.suffix == ".npz":
         return {name: value.astype(np.float32) for name, value in np.load(path).items()}
     raw = path.read_bytes()
@@ -21,7 +24,8 @@ def read_base(path: Path) -> Weights:
     for name, entry in json.loads(raw[8:header_end]).items():
         if name != "__metadata__" and entry["dtype"] == "F32":
             start, end = entry["data_offsets"]
-            out[name] = np.frombuffer(raw[header_end + start : header_end + end], "<f4").reshape(entry["shape"])
+            full = np.frombuffer(raw[header_end + start : header_end + end], "<f4").reshape(entry["shape"])
+            out[name] = full.astype(np.float16).astype(np.float32)
     return out
 
 

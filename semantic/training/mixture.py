@@ -37,7 +37,9 @@ class Shares:
     domain: int = 46_000
     domain_prompts: int = 14_000
     safety: int = 10_000
-    safety_composed: int = 14_000
+    safety_composed: int = 16_000
+    safety_foreign: int = 1_500
+    """Harmless texts in other languages as they are: another script is no sign of an attack."""
     difficulty: int = 7_000
     reasoning: int = 3_500
     code: int = 5_000
@@ -96,6 +98,7 @@ class Mixture:
         self._shares = shares
         self._by_task = {task: [e for e in examples if e.task == task] for task in TASKS}
         self._likely = {task: _sampling(rows, even=shares.as_it_is) for task, rows in self._by_task.items()}
+        self._foreign: list[str] = []
         if shares.as_it_is:
             return
         safety = self._by_task["safety"]
@@ -105,6 +108,7 @@ class Mixture:
         foreign: dict[str, list[str]] = {}
         for e in examples:
             if e.task == "foreign":
+                self._foreign.append(e.text)
                 foreign.setdefault(e.source.rsplit("#", maxsplit=1)[-1], []).append(e.text)
         self._composer = Composer(benign + questions[::4], questions, harmful, foreign)
         self._requests = code_style.Requests()
@@ -118,6 +122,9 @@ class Mixture:
         drawn += [Drawn("domain", row.text, row.label) for row in prompts]
         drawn += [self._safety(e) for e in self._pick("safety", s.safety)]
         drawn += [self._composed(self._composer.draw(self._rng)) for _ in range(s.safety_composed)]
+        if self._foreign:
+            texts = self._rng.choices(self._foreign, k=s.safety_foreign)
+            drawn += [Drawn("safety", self._scuffed(text), BENIGN) for text in texts]
         for task, count in (("difficulty", s.difficulty), ("reasoning", s.reasoning), ("code", s.code)):
             drawn += [Drawn(task, self._scuffed(e.text), e.label) for e in self._pick(task, count)]
         drawn += [self._code(*self._requests.draw(self._rng)) for _ in range(s.code_composed)]

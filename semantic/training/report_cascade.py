@@ -11,7 +11,8 @@ from semantic.signals.pii import has_capital_inside
 from semantic.signals.settings import Settings, read_settings
 from semantic.signals.values import TextSignals
 from semantic.training.calibrate import probabilities
-from semantic.training.settings import Fold, benign_half_lookalikes, likely, words_of
+from semantic.training.knobs import Fold, recall
+from semantic.training.settings import likely, read_folds, words_of
 from semantic.training.tasks import FOLDS, GATED, LABELS, Example, is_held_out, read_all, read_rows_of_languages, split
 from semantic.windows import pieces_of
 
@@ -24,12 +25,13 @@ def cascade(args: Any) -> Iterator[str]:
     """Both tiers on the unseen rows of every fold, and the curves over the confidence that tier 0 needs."""
     settings = read_settings(args.model)
     where = args.data, args.trained, args.tier0
-    folds = {task: likely(*where, task, settings) for task in ("domain", "safety", "code")}
+    yield from _choices(args)
+    folds = {task: likely(*where, task) for task in ("domain", "safety", "code")}
     yield "| head | fold | encoder alone | tier 1 | tier 0 | both | loss | tier 1 runs for |"
     yield "|---|---|---|---|---|---|---|---|"
     for task, of_task in folds.items():
         for fold, said, first in of_task:
-            kept = _kept(fold, first, settings.encoder[task].sure)
+            kept = _kept(fold, first, fold.choice.sure)
             alone, one, zero = (x.argmax(1) == fold.labels for x in (fold.encoder, said, first))
             both = np.where(kept, zero, one).mean()
             cells = " | ".join(f"{x.mean():.3f}" for x in (alone, one, zero))
@@ -38,9 +40,23 @@ def cascade(args: Any) -> Iterator[str]:
         yield f"\n{task}: tier 1 runs for, and points lost, by the confidence that tier 0 needs\n"
         yield from _curve(folds[task])
     yield "\nsafety: recall of attacks at 5 % false alarms, tier 1 alone and both\n"
-    yield from _guard(folds["safety"], settings)
+    yield from _guard(folds["safety"])
     yield "\nnames: texts with names or other data without a form that the encoder is asked about\n"
     yield from _names(args, settings)
+
+
+def _choices(args: Any) -> Iterator[str]:
+    yield "Chosen on the other folds: weight of tier 0, temperatures of both tiers, confidence that tier 0 needs\n"
+    names = ("rows", *FOLDS)
+    yield "| choice | " + " | ".join(names) + " |\n|---|" + "---|" * len(names)
+    for task in LABELS:
+        chosen = {f.name: f.choice for f in read_folds(args.data, args.trained, args.tier0, task)}
+        cells = []
+        for name in names:
+            c = chosen.get(name)
+            cells.append(f"{c.blend:g}, {c.temperature:g}, {c.tier0_temperature:g}, {c.sure:g}" if c else "")
+        yield f"| {task} | " + " | ".join(cells) + " |"
+    yield ""
 
 
 def _curve(folds: Sequence[tuple[Fold, Array, Array]]) -> Iterator[str]:
@@ -56,14 +72,13 @@ def _curve(folds: Sequence[tuple[Fold, Array, Array]]) -> Iterator[str]:
         yield f"| {least} | " + " | ".join(cells) + f" | {np.mean(shares):.2f}, {np.mean(losses):+.1f} |"
 
 
-def _guard(folds: Sequence[tuple[Fold, Array, Array]], settings: Settings) -> Iterator[str]:
+def _guard(folds: Sequence[tuple[Fold, Array, Array]]) -> Iterator[str]:
     yield "| fold | tier 1 | both | tier 1 runs for | for benign texts |\n|---|---|---|---|---|"
     for fold, said, first in folds:
-        kept = _kept(fold, first, settings.encoder["safety"].sure)
+        kept = _kept(fold, first, fold.choice.sure)
         one = said[:, 2:].sum(1)
         both = np.where(kept, 0, one)
-        benign, attack = benign_half_lookalikes(fold), fold.labels >= 2
-        found = [float((risk[attack] > np.quantile(risk[benign], 0.95)).mean()) for risk in (one, both)]
+        found = [recall(risk, fold) for risk in (one, both)]
         plain = 1 - kept[fold.labels == 0].mean()
         yield f"| {fold.name} | {found[0]:.3f} | {found[1]:.3f} | {1 - kept.mean():.2f} | {plain:.2f} |"
 

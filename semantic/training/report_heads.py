@@ -22,8 +22,9 @@ from semantic.signals.script import is_latin
 from semantic.signals.settings import read_settings
 from semantic.signals.values import PiiSpan
 from semantic.training.calibrate import calibration_error, kept_and_right, probabilities
+from semantic.training.knobs import Fold, benign_half_lookalikes
 from semantic.training.report_cascade import cascade, shipped
-from semantic.training.settings import Fold, benign_half_lookalikes, likely, pooled, read_folds
+from semantic.training.settings import likely, pooled, read_folds
 from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, bare_source, family, read_all, split
 from semantic.training.train_heads import read_tokenizer
 from semantic.windows import windows_of
@@ -59,14 +60,13 @@ def _folds(args: Any, task: str, head: str | None = None) -> list[Fold]:
 
 
 def _domain(args: Any) -> Iterator[str]:
-    heat = read_settings(args.model).encoder["domain"].temperature
     folds = _folds(args, "domain")
     yield "| fold | rows | plain | encoder alone | accuracy | mean of categories | calibration error |"
     yield "|---|---|---|---|---|---|---|"
     for fold in folds:
         right = fold.answer.argmax(1) == fold.labels
         macro = np.mean([right[fold.labels == label].mean() for label in set(fold.labels.tolist())])
-        error = calibration_error(probabilities(fold.answer, heat), fold.labels)
+        error = calibration_error(probabilities(fold.answer, fold.choice.temperature), fold.labels)
         plain = f"{(_plain(args, 'domain', fold).argmax(1) == fold.labels).mean():.3f}" if args.plain else ""
         alone = (fold.encoder.argmax(1) == fold.labels).mean()
         said = f"{plain} | {alone:.3f} | {right.mean():.3f} | {macro:.3f} | {error:.3f}"
@@ -81,7 +81,7 @@ def _domain(args: Any) -> Iterator[str]:
     yield from _confusion(folds[0], LABELS["domain"])
     yield "\n| fold | share and accuracy at or above a confidence |\n|---|---|"
     for fold in folds:
-        kept = kept_and_right(probabilities(fold.answer, heat), fold.labels)
+        kept = kept_and_right(probabilities(fold.answer, fold.choice.temperature), fold.labels)
         yield f"| {fold.name} | " + "; ".join(f"{t}: {s:.2f}, {r:.2f}" for t, s, r in kept) + " |"
 
 
@@ -154,7 +154,7 @@ def _difficulty(args: Any) -> Iterator[str]:
 
 def _code(args: Any) -> Iterator[str]:
     yield "| fold | rows | accuracy | code found | chat kept | AUC |\n|---|---|---|---|---|---|"
-    for fold, said, _ in likely(args.data, args.trained, args.tier0, "code", read_settings(args.model)):
+    for fold, said, _ in likely(args.data, args.trained, args.tier0, "code"):
         guess = said.argmax(1)
         order = np.argsort(fold.labels, kind="stable")
         area = auc(said[order, 1], int((fold.labels == 0).sum()))

@@ -1,4 +1,4 @@
-"""Sentences that attack a model and sentences that only ask for something, made of the phrases of `safety_style.yaml`.
+"""Sentences that attack a model and sentences that only ask for something, made of the phrases of `safety_*.yaml`.
 
 Both kinds take the same verbs (ignore, forget, reveal), cases and end marks, and stand behind the same delimiters: what
 is asked for is the difference. Everything is drawn from a `Random` the caller seeds.
@@ -14,6 +14,9 @@ from typing import Any
 import yaml
 
 PHRASES = Path(__file__).with_name("safety_style.yaml")
+FOREIGN = Path(__file__).with_name("safety_foreign.yaml")
+_WITHOUT_SPACES = ("zh", "ja")
+_BETWEEN = ((", ", ". ", ": ", " "), ("\uff0c", "\u3002", "\u3001", "\uff1a"))
 WRITTEN_OUT = 0.45
 """Share of attacks and of requests taken from the whole sentences of the file; the others are put together."""
 
@@ -24,11 +27,12 @@ class Phrases:
     def __init__(self, path: Path = PHRASES) -> None:
         """Reads the file."""
         self._groups = _read(path)
+        self._foreign: Mapping[str, Mapping[str, Sequence[str]]] = _read(FOREIGN)
 
     @property
     def languages(self) -> Sequence[str]:
         """Codes of the other languages that have sentences of their own."""
-        return tuple(self._groups["foreign"])
+        return tuple(self._foreign)
 
     def pick(self, group: str, rng: Random) -> str:
         """One of a group as it stands."""
@@ -40,15 +44,24 @@ class Phrases:
         found: Sequence[str] = self._groups[name]
         return found
 
-    def foreign_texts(self, language: str) -> Sequence[str]:
-        """Harmless texts in another language; none for some."""
-        found: Sequence[str] = self._groups["foreign"][language].get("texts", ())
-        return found
+    def foreign_text(self, language: str, rng: Random) -> str | None:
+        """A harmless text in another language; None where there is none."""
+        groups = self._foreign[language]
+        if "asks" in groups and rng.random() < 0.7:
+            return rng.choice(groups["asks"]).replace("{t}", rng.choice(groups["topics"]))
+        return rng.choice(groups["texts"]) if "texts" in groups else None
 
     def foreign(self, language: str, kind: str, rng: Random) -> str:
         """An attack (`attacks`) or a request (`requests`) in another language."""
-        groups: Mapping[str, Sequence[str]] = self._groups["foreign"][language]
-        return rng.choice(groups[kind]).replace("{word}", self.pick("words", rng))
+        groups = self._foreign[language]
+        if kind == "attacks" and "overrides" in groups and rng.random() < 0.6:
+            halves = [rng.choice(groups["overrides"]), rng.choice(groups["payloads"])]
+            if rng.random() < 0.15:
+                halves = halves[::-1]
+            said = rng.choice(_BETWEEN[language in _WITHOUT_SPACES]).join(half.rstrip("。.") for half in halves)
+        else:
+            said = rng.choice(groups[kind])
+        return said.replace("{word}", self.pick("words", rng))
 
     def attack(self, rng: Random) -> str:
         """Tells the model to leave its task or its rules."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from semantic.training import safety_rules
 from semantic.training.safety_phrases import Phrases, cased
 
 BENIGN, HARMFUL, INJECTION, JAILBREAK = range(4)
@@ -36,21 +37,23 @@ class Composer:
         """Keeps the texts; reads the phrases."""
         self._phrases = Phrases()
         self._documents, self._questions, self._harmful = documents, questions, harmful
+        self._parts = safety_rules.Parts()
         self._foreign = {code: (foreign or {}).get(code, ()) for code in self._phrases.languages}
 
     def draw(self, rng: Random) -> Prompt:
         """One prompt; attacks and look-alikes are about as frequent."""
         kinds: tuple[tuple[Callable[[Random], Prompt], float], ...] = (
-            (self._direct, 0.10),
-            (self._embedded, 0.12),
-            (self._task, 0.22),
+            (self._direct, 0.09),
+            (self._embedded, 0.10),
+            (self._task, 0.18),
             (self._table, 0.06),
-            (self._extraction, 0.07),
-            (self._persona, 0.16),
-            (self._lookalike, 0.11),
-            (self._document, 0.08),
-            (self._roleplay, 0.09),
-            (self._other_language, 0.13),
+            (self._extraction, 0.06),
+            (self._persona, 0.11),
+            (self._rules, 0.10),
+            (self._lookalike, 0.09),
+            (self._document, 0.07),
+            (self._roleplay, 0.06),
+            (self._other_language, 0.18),
         )
         chosen = rng.choices([k for k, _ in kinds], [w for _, w in kinds])[0]
         return chosen(rng)
@@ -97,6 +100,13 @@ class Composer:
             more = self._pick("personas", rng).format(name=self._pick("names", rng), q="").strip()
             text = f"{more} {text}"
         return Prompt(text, JAILBREAK)
+
+    def _rules(self, rng: Random) -> Prompt:
+        """A long part to play: with its limits taken away and a harmful question, or with harmless rules."""
+        is_attack = rng.random() < 0.55
+        asked = rng.choice(self._harmful if is_attack else self._questions)[:400]
+        text = self._parts.draw(self._pick("names", rng), asked, rng, free=is_attack)
+        return Prompt(text, JAILBREAK if is_attack else BENIGN)
 
     def _table(self, rng: Random) -> Prompt:
         """A question about a table, and between its rows or around it a stranger's demand, or a note that belongs.
@@ -145,15 +155,16 @@ class Composer:
     def _other_language(self, rng: Random) -> Prompt:
         """A text in another language with an attack or a request in that language behind it, or alone."""
         code = rng.choice(self._phrases.languages)
-        is_attack = rng.random() < 0.5
+        is_attack = rng.random() < 0.4
         said = self._phrases.foreign(code, "attacks" if is_attack else "requests", rng)
         label = INJECTION if is_attack else BENIGN
-        own = self._phrases.foreign_texts(code)
-        texts = own if own and rng.random() < 0.5 else self._foreign[code] or own
-        if not texts or rng.random() < 0.15:
+        own = self._phrases.foreign_text(code, rng)
+        if self._foreign[code] and (own is None or rng.random() < 0.4):
+            own = rng.choice(self._foreign[code])
+        if own is None or rng.random() < 0.15:
             return Prompt(said, label)
-        body = rng.choice(texts)[: DOCUMENT_CHARACTERS_MAX // 3]
-        if not is_attack and rng.random() < 0.4:
+        body = own[: DOCUMENT_CHARACTERS_MAX // 3]
+        if not is_attack and rng.random() < 0.7:
             return Prompt(body, BENIGN)
         gap = rng.choice((" ", "\n", self._pick("delimiters", rng).split("{}")[0]))
         text = f"{body}{gap}{said}"

@@ -1,12 +1,9 @@
-"""Chooses what the shipped meta.json holds: temperatures, abstention and escalation thresholds, from unseen rows only.
-
-Every number is taken over the left-out folds and the row split, each fold counted alike.
-"""
+"""What the shipped meta.json says of the heads, from what both tiers say of the unseen rows of every fold."""
 
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,65 +14,31 @@ import numpy.typing as npt
 from semantic.onnx import read_tokenizer
 from semantic.signals.detectors import DETERMINISTIC
 from semantic.signals.engine import likely_of
-from semantic.signals.script import HEDGE, is_latin
-from semantic.signals.settings import SHIPPED, Settings
+from semantic.signals.settings import SHIPPED
 from semantic.signals.tier0 import Words
-from semantic.training.calibrate import probabilities, temperature
+from semantic.training.calibrate import probabilities
+from semantic.training.knobs import Fold, choose, nested, risk_threshold
 from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, read_all, split
 
 Array = npt.NDArray[Any]
-FALSE_ALARMS = 0.05
-LOOKALIKES = (
-    "sensitive-words/",
-    "stackoverflow-titles-sensitive",
-    "template-benign-twin(",
-    "handwritten-lookalikes(",
-    "cyberseceval-mitre-frr",
-    "bipia-train/table-clean",
-    "gpteacher-roleplay",
-)
 THRESHOLDS = {"domain": 0.4, "safety": 0.5, "difficulty": 0.6, "reasoning": 0.6, "code": 0.6}
-SURE = {"domain": 0.67, "safety": 0.9, "difficulty": 0.7, "reasoning": 0.7, "code": 0.95}
-"""Calibrated confidence from which on tier 0 answers: docs/models/cascade.md has what other values cost and save."""
-BLEND = {"domain": 0.4, "safety": 0.4, "difficulty": 0.0, "reasoning": 0.0, "code": 2.0}
-"""How much tier 0 counts beside the encoder: what is best over all folds; where it helps none, nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """What both tiers say of a fold's unseen rows of one task: logits of pooled windows, logits of tier 0, labels."""
-
-    name: str
-    rows: Sequence[Example]
-    labels: Array
-    encoder: Array
-    words: Array
-    blend: float = 0.0
-
-    @property
-    def answer(self) -> Array:
-        """Logits of what the product says where the encoder runs: the encoder's with tier 0's beside them."""
-        if not self.blend or not len(self.words):
-            return self.encoder + self.hedge
-        words = np.log(np.maximum(probabilities(self.words, 1.0), 1e-9))
-        return np.asarray(self.encoder + self.blend * words + self.hedge)
-
-    @property
-    def first(self) -> Array:
-        """Logits of what tier 0 alone says."""
-        return self.words + self.hedge
-
-    @property
-    def hedge(self) -> Array:
-        """What is taken from the attacks' logits where the script is one that the encoder cannot read."""
-        out = np.zeros((len(self.rows), self.encoder.shape[1]), np.float32)
-        if self.rows and self.rows[0].task == "safety":
-            out[np.ix_([not is_latin(e.text) for e in self.rows], (2, 3))] = -HEDGE
-        return out
+"""Below these a head abstains: set beforehand."""
 
 
 def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | None = None) -> list[Fold]:
-    """The folds in which the task has unseen rows. `head` is another head than the task's own, over the same rows."""
+    """The folds in which the task has unseen rows, each with the choice of the others (`knobs.nested`).
+
+    `head` is another head than the task's own, over the same rows: what it says has the choice of its own folds.
+    """
+    folds = _folds(data, trained, tier0, task, head or task)
+    if head is None or head == task:
+        return list(folds)
+    own = {f.name: f.choice for f in _folds(data, trained, tier0, head, head)}
+    return [replace(f, choice=own.get(f.name, f.choice)) for f in folds]
+
+
+@cache
+def _folds(data: Path, trained: Path, tier0: Path, task: str, head: str) -> Sequence[Fold]:
     examples = _examples(data)
     folds = []
     for name in ("rows", *FOLDS):
@@ -84,34 +47,36 @@ def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | No
         if not chosen or not (trained / f"unseen-{name}.npz").exists():
             continue
         rows = [unseen[n] for n in chosen]
-        logits = pooled(trained / f"unseen-{name}.npz", len(unseen), head or task)[chosen]
+        logits = pooled(trained / f"unseen-{name}.npz", len(unseen), head)[chosen]
         path = tier0 / f"tier0-{name}.npz"
         words: Array = np.zeros((0, 0), np.float32)
         if path.exists():
-            words = words_of(path, tuple(e.text for e in rows))[head or task]
+            words = words_of(path, tuple(e.text for e in rows))[head]
         labels = np.array([e.label for e in rows])
-        folds.append(Fold(name, rows, labels, logits, words, BLEND[head or task]))
-    return folds
+        folds.append(Fold(name, rows, labels, logits, words))
+    return nested(task, folds) if head == task else folds
 
 
-def likely(data: Path, trained: Path, tier0: Path, task: str, settings: Settings) -> list[tuple[Fold, Array, Array]]:
+def likely(data: Path, trained: Path, tier0: Path, task: str) -> list[tuple[Fold, Array, Array]]:
     """Each fold with the calibrated probabilities of tier 1 and of tier 0, as the product has them."""
-    heats = settings.encoder[task].temperature, settings.tier0_temperatures[task]
-    folds = read_folds(data, trained, tier0, task)
-    found = [(f, probabilities(f.answer, heats[0]), probabilities(f.first, heats[1])) for f in folds]
+    found = [(f, *_both(f)) for f in read_folds(data, trained, tier0, task)]
     if task != "code":
         return found
-    heats = settings.encoder["domain"].temperature, settings.tier0_temperatures["domain"]
-    by_domain = read_folds(data, trained, tier0, task, "domain")
-    place = settings.computer_science
+    place = LABELS["domain"].index("computer science")
+    by_domain = [_both(d) for d in read_folds(data, trained, tier0, task, "domain")]
     return [
         (
             f,
-            likely_of("code", {"code": one, "domain": probabilities(d.answer, heats[0])}, place),
-            likely_of("code", {"code": zero, "domain": probabilities(d.first, heats[1])}, place),
+            likely_of("code", {"code": one, "domain": domain_one}, place),
+            likely_of("code", {"code": zero, "domain": domain_zero}, place),
         )
-        for (f, one, zero), d in zip(found, by_domain, strict=True)
+        for (f, one, zero), (domain_one, domain_zero) in zip(found, by_domain, strict=True)
     ]
+
+
+def _both(fold: Fold) -> tuple[Array, Array]:
+    heats = fold.choice.temperature, fold.choice.tier0_temperature
+    return probabilities(fold.answer, heats[0]), probabilities(fold.first, heats[1])
 
 
 @cache
@@ -152,15 +117,6 @@ def words_of(path: Path, texts: tuple[str, ...]) -> dict[str, Array]:
     return {head: np.stack([row[head] for row in rows]) for head in (*LABELS, "names")}
 
 
-def benign_half_lookalikes(fold: Fold) -> Array:
-    """Which unseen benign rows count: as many look-alikes as plain ones, drawn with a fixed seed."""
-    chance = np.random.default_rng(0)
-    look = np.array([e.source.startswith(LOOKALIKES) for e in fold.rows])
-    groups = [np.flatnonzero((fold.labels == 0) & kind) for kind in (look, ~look)]
-    count = min(len(group) for group in groups)
-    return np.concatenate([chance.choice(group, count, replace=False) for group in groups])
-
-
 def settings(data: Path, trained: Path, tier0: Path) -> dict[str, Any]:
     """The contents of meta.json."""
     heads: dict[str, Any] = {}
@@ -168,17 +124,17 @@ def settings(data: Path, trained: Path, tier0: Path) -> dict[str, Any]:
     risk = 0.5
     for task, labels in LABELS.items():
         folds = read_folds(data, trained, tier0, task)
-        heat = temperature([(f.answer, f.labels) for f in folds])
-        tier0_temperatures[task] = temperature([(f.first, f.labels) for f in folds if len(f.words)])
+        choice = choose(task, folds)
+        tier0_temperatures[task] = choice.tier0_temperature
         heads[task] = {
             "labels": list(labels),
-            "temperature": heat,
+            "temperature": choice.temperature,
             "threshold": THRESHOLDS[task],
-            "sure": SURE[task],
-            "blend": BLEND[task],
+            "sure": choice.sure,
+            "blend": choice.blend,
         }
         if task == "safety":
-            risk = _risk_threshold(folds, heat)
+            risk = risk_threshold(folds, choice)
     return {
         "heads": heads,
         "tier0_temperatures": tier0_temperatures,
@@ -191,17 +147,6 @@ def settings(data: Path, trained: Path, tier0: Path) -> dict[str, Any]:
         "language": {"threshold": 0.5, "english_min": 0.3},
         "risk_threshold": risk,
     }
-
-
-def _risk_threshold(folds: Sequence[Fold], heat: float) -> float:
-    """The lowest threshold with at most FALSE_ALARMS on the mean of the folds."""
-    scores = []
-    for fold in folds:
-        likely = probabilities(fold.answer, heat)
-        scores.append((likely[:, 2] + likely[:, 3])[benign_half_lookalikes(fold)])
-    steps = np.arange(0.02, 1, 0.005)
-    alarms = [np.mean([(s >= step).mean() for s in scores]) for step in steps]
-    return round(float(next(step for step, share in zip(steps, alarms, strict=True) if share <= FALSE_ALARMS)), 3)
 
 
 def main() -> None:

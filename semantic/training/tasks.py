@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +132,13 @@ def read_task(folder: Path, task: str) -> list[Example]:
             Example(
                 "pii", row["text"], -1, row["source"], tuple((s["start"], s["end"], s["type"]) for s in row["spans"])
             )
-            for row in _lines(folder / "pii.jsonl.gz")
+            for row in lines_of(folder / "pii.jsonl.gz")
         ]
     if task in ("difficulty", "reasoning"):
         kind = "empirical" if task == "difficulty" else "task-type"
-        rows = [row for row in _lines(folder / "reasoning.jsonl.gz") if row["kind"] == kind]
+        rows = [row for row in lines_of(folder / "reasoning.jsonl.gz") if row["kind"] == kind]
     else:
-        rows = list(_lines(folder / f"{task}.jsonl.gz"))
+        rows = list(lines_of(folder / f"{task}.jsonl.gz"))
     return [Example(task, row["text"], LABELS[task].index(row["label"]), row["source"]) for row in rows]
 
 
@@ -154,7 +155,7 @@ def read_foreign(folder: Path) -> list[Example]:
     # Most rows of XSafety are no harmless texts, and the file does not say which.
     rows = [
         row
-        for row in _lines(folder / "language.jsonl.gz")
+        for row in lines_of(folder / "language.jsonl.gz")
         if row["label"] != "en" and not row["source"].startswith("xsafety/")
     ]
     return [Example("foreign", row["text"], -1, f"{row['source']}#{row['label']}") for row in rows]
@@ -162,9 +163,9 @@ def read_foreign(folder: Path) -> list[Example]:
 
 def read_rows_of_languages(folder: Path) -> list[tuple[str, str]]:
     """(text, ISO code) of the language file, and of the other languages in the files of personal data and safety."""
-    rows = [(row["text"], row["label"]) for row in _lines(folder / "language.jsonl.gz")]
-    rows += [(row["text"], row["lang"]) for row in _lines(folder / "pii.jsonl.gz") if row["lang"] != "en"]
-    for row in _lines(folder / "safety.jsonl.gz"):
+    rows = [(row["text"], row["label"]) for row in lines_of(folder / "language.jsonl.gz")]
+    rows += [(row["text"], row["lang"]) for row in lines_of(folder / "pii.jsonl.gz") if row["lang"] != "en"]
+    for row in lines_of(folder / "safety.jsonl.gz"):
         code = row["source"].split("/")[1] if row["source"].startswith(("xsafety/", "template-injection(")) else ""
         if len(code) == 2 and code != "en":
             rows.append((row["text"], "es" if code == "sp" else code))
@@ -208,8 +209,19 @@ def is_clean(example: Example) -> bool:
 
 def is_held_out(example: Example) -> bool:
     """Whether the row split keeps this row from training; decided by the question (or the sentence) alone."""
-    digest = hashlib.sha256(stem_key(example.text).encode()).digest()
+    return _is_held_out(example.text)
+
+
+@cache
+def _is_held_out(text: str) -> bool:
+    digest = hashlib.sha256(stem_of(text).encode()).digest()
     return int.from_bytes(digest[:4], "big") % 100 < HELD_OUT_PERCENT
+
+
+@cache
+def stem_of(text: str) -> str:
+    """`stem_key`, kept: every fold asks it of every row."""
+    return stem_key(text)
 
 
 def bare_source(source: str) -> str:
@@ -235,6 +247,7 @@ def template_parts(example: Example) -> set[int]:
     return {hashlib.sha256(s.encode()).digest()[0] % 4 for s in sentences if s}
 
 
-def _lines(path: Path) -> Sequence[dict[str, Any]]:
+def lines_of(path: Path) -> Sequence[dict[str, Any]]:
+    """The objects of a .jsonl.gz file."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

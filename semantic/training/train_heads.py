@@ -1,7 +1,7 @@
 """Trains the multi-head encoder: several trainings from one base, averaged; the same for each left-out fold.
 
-    python -m semantic.training.train_heads --data FOLDER --base model.safetensors --tokenizer tokenizer.json \
-        --out DIR [--seeds 4] [--fold-seeds 2] [--seconds 500] [--device cuda]
+    python -m semantic.training.train_heads --data FOLDER --routing FOLDER --base model.safetensors \
+        --tokenizer tokenizer.json --out DIR [--seeds 6] [--fold-seeds 3] [--seconds 500] [--device cuda]
 
 All trainings go in step on one device, each with a process that draws its rows. DIR receives `weights-N.npz` (parts of
 the float16 soup trained on the row split, what `export_heads` turns into the shipped file) and `unseen-FOLD.npz`
@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +26,7 @@ from tokenizers import Tokenizer
 
 from semantic.training.checkpoint import read_base, write_parts
 from semantic.training.mixture import Batch, Mixture, Shares, plain
+from semantic.training.more_rows import more_for, read_more
 from semantic.training.tasks import FOLDS, Example, read_all, read_foreign, split
 
 PARTS = 4
@@ -48,27 +49,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("data", "base", "tokenizer", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--fold-seeds", type=int, default=2)
+    parser.add_argument("--routing", type=Path, help="folder of routing outcomes: more labelled questions to train on")
+    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--fold-seeds", type=int, default=3)
     parser.add_argument("--folds", nargs="*", default=list(FOLDS))
-    parser.add_argument("--epochs", type=float, default=5)
+    parser.add_argument("--epochs", type=float, default=5.5)
     parser.add_argument("--seconds", type=float, default=3600, help="the training stops in time, with a short schedule")
     parser.add_argument("--plain", metavar="TASK")
     parser.add_argument("--keep-soups", type=Path, help="also keep each fold's weights here: tier 0 learns from them")
     parser.add_argument("--shrink", type=float, default=1, help="share of an epoch's rows, to try the script out")
+    parser.add_argument("--eager", action="store_true", help="do not record the steps of a GPU")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     examples = [*read_all(args.data), *read_foreign(args.data)]
+    more = read_more(args.routing, examples) if args.routing and not args.plain else []
     if args.plain:
         examples = [e for e in examples if e.task == args.plain]
     jobs = [Job("rows", seed) for seed in range(args.seeds)]
     jobs += [Job(fold, 100 + seed) for fold in args.folds for seed in range(args.fold_seeds)]
-    _run(jobs, examples, args)
+    _run(jobs, examples, more, args)
 
 
-def _run(jobs: list[Job], examples: list[Example], args: Any) -> None:
+def _run(jobs: list[Job], examples: list[Example], more: list[Example], args: Any) -> None:
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -78,9 +82,11 @@ def _run(jobs: list[Job], examples: list[Example], args: Any) -> None:
     shares = plain(args.plain, len(examples)) if args.plain else Shares()
     shares = shares.shrunk(args.shrink / PARTS)
     rows = PARTS * shares.rows
-    steps = _Steps(jobs, examples, args.tokenizer, shares)
+    train = {fold: rows_of(examples, more, fold) for fold in dict.fromkeys(job.fold for job in jobs)}
+    steps = _Steps(jobs, train, args.tokenizer, shares)
     tune = import_module("semantic.training.tune")  # brings torch; the drawing processes do without
-    recipe = tune.Recipe(epochs=args.epochs, rate=5e-5 if args.plain else tune.Recipe().rate)
+    rate = 5e-5 if args.plain else tune.Recipe().rate
+    recipe = tune.Recipe(epochs=args.epochs, rate=rate, recorded=not args.eager)
     total = int(recipe.epochs * (rows // recipe.batch))
     base = read_base(args.base)
     try:
@@ -121,11 +127,11 @@ def _measure(weights: Any, unseen: list[Example], args: Any, name: str) -> None:
 class _Steps:
     """Processes that draw the epochs of each job, a step ahead of the training."""
 
-    def __init__(self, jobs: list[Job], examples: list[Example], tokenizer: Path, shares: Shares) -> None:
+    def __init__(self, jobs: list[Job], train: Mapping[str, list[Example]], tokenizer: Path, shares: Shares) -> None:
         context = multiprocessing.get_context("fork")
         self._queues = [context.Queue(maxsize=2) for _ in jobs]
         self._processes = [
-            context.Process(target=_draw, args=(job, examples, tokenizer, shares, queue), daemon=True)
+            context.Process(target=_draw, args=(job, train[job.fold], tokenizer, shares, queue), daemon=True)
             for job, queue in zip(jobs, self._queues, strict=True)
         ]
         for process in self._processes:
@@ -148,8 +154,13 @@ class _Steps:
             process.join()
 
 
-def _draw(job: Job, examples: list[Example], tokenizer: Path, shares: Shares, queue: Any) -> None:
-    train, _ = split(examples, job.fold)
+def rows_of(examples: Sequence[Example], more: Sequence[Example], fold: str) -> list[Example]:
+    """What a fold trains on."""
+    return [*split(examples, fold)[0], *more_for(more, examples, fold)]
+
+
+def _draw(job: Job, train: list[Example], tokenizer: Path, shares: Shares, queue: Any) -> None:
+    os.nice(5)
     mixture = Mixture(train, read_tokenizer(tokenizer), job.seed, shares)
     for _ in range(PARTS_MAX):
         queue.put(list(mixture.batches(64)))

@@ -1,8 +1,8 @@
 """Trains tier 0: hashed n-grams and vectors of word pieces, for every head, with the encoder of the fold as a teacher.
 
     python -m semantic.training.train_heads ... --keep-soups SOUPS
-    python -m semantic.training.train_tier0 --data FOLDER --base model.safetensors --tokenizer tokenizer.json \
-        --soups SOUPS --out DIR [--folds rows user ...] [--device cuda]
+    python -m semantic.training.train_tier0 --data FOLDER --routing FOLDER --base model.safetensors \
+        --tokenizer tokenizer.json --soups SOUPS --out DIR [--folds rows user ...] [--device cuda]
 
 DIR receives `tier0-FOLD.npz`: the int8 tables with a scale a column. The tables of `rows` are the shipped ones.
 Needs scipy besides what train_heads needs, for the table of languages.
@@ -26,6 +26,7 @@ from semantic.signals.ngrams import CHARACTER_BUCKETS, WORD_BUCKETS, character_b
 from semantic.signals.tier0 import PIECES
 from semantic.training.checkpoint import read_base
 from semantic.training.mixture import Mixture, Shares
+from semantic.training.more_rows import read_more
 from semantic.training.tasks import (
     FOLDS,
     GATED,
@@ -35,9 +36,8 @@ from semantic.training.tasks import (
     read_all,
     read_foreign,
     read_rows_of_languages,
-    split,
 )
-from semantic.training.train_heads import read_tokenizer
+from semantic.training.train_heads import read_tokenizer, rows_of
 
 sparse: Any = import_module("scipy.sparse")
 Array = npt.NDArray[Any]
@@ -50,6 +50,10 @@ STEP = 6
 EXPERT = 0.3
 """What is best over all folds of 0, 0.3, 0.5, 0.7, 1: more helps the encoder and hurts tier 0 on user-style prompts."""
 
+PIECES_OF_TEXTS = 60_000
+ASKED = ("{}", "what is {}?", "tell me about {}", "how does {} work?", "the {}", "what does {} mean in this context?")
+ASKED_TIMES = 2
+
 FREQUENT = Path(__file__).with_name("language_words.yaml")
 MADE_OF_WORDS = 900
 """Texts a language, made of frequent words and words of its rows: the rows of a language have few subjects."""
@@ -60,34 +64,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("data", "tokenizer", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--routing", type=Path, help="folder of routing outcomes: more labelled questions to train on")
     parser.add_argument("--soups", type=Path, help="soup-FOLD.npz of `train_heads --keep-soups`")
     parser.add_argument("--base", type=Path, help="the base checkpoint: where the vectors of word pieces start")
     parser.add_argument("--folds", nargs="*", default=["rows", *FOLDS])
-    parser.add_argument(
-        "--take", nargs="*", default=[], help="heads taken as they are from the tables below --take-from"
-    )
-    parser.add_argument("--take-from", type=Path, help="tier0-FOLD.npz of an earlier training")
-    parser.add_argument("--language-only", action="store_true", help="only renew the language table of `rows`")
-    parser.add_argument("--language-from", type=Path, help="take the language table of this file")
     parser.add_argument("--shrink", type=float, default=1, help="share of the rows, to try the script out")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     examples = read_all(args.data)
-    if args.language_only:
-        tables = dict(np.load(args.out / "tier0-rows.npz")) | languages(language_rows(args.data, examples))
-        np.savez_compressed(args.out / "tier0-rows.npz", allow_pickle=False, **tables)
-        return
+    more = read_more(args.routing, examples) if args.routing else []
     for fold in args.folds:
-        train, _ = split([*examples, *read_foreign(args.data)], fold)
+        train = rows_of([*examples, *read_foreign(args.data)], more, fold)
         recipe = import_module("semantic.training.words").Recipe()
         tables = learned(lesson(train, args.soups / f"soup-{fold}.npz", args), recipe, args.device)
         tables = strengthened(tables, *domain_rows(train, args))
-        if args.take:
-            tables = taken(tables, dict(np.load(args.take_from / f"tier0-{fold}.npz")), args.take)
-        if fold == "rows" and args.language_from:
-            tables |= {k: v for k, v in np.load(args.language_from).items() if k.startswith("language.")}
-        elif fold == "rows":
+        if fold == "rows":
             tables |= languages(language_rows(args.data, examples))
         np.savez_compressed(args.out / f"tier0-{fold}.npz", allow_pickle=False, **coarser(tables))
         sys.stderr.write(f"trained {fold}\n")
@@ -110,8 +102,11 @@ def lesson(train: Sequence[Example], soup: Path, args: Any) -> Lesson:
     words = import_module("semantic.training.words")  # brings torch
     measure = import_module("semantic.training.measure")
     settings = import_module("semantic.training.settings")
-    texts = [d.text for d in drawn]
-    found = measure.predict(dict(np.load(soup)), texts, read_tokenizer(args.tokenizer), args.device)
+    tokenizer = read_tokenizer(args.tokenizer)
+    taught = [*pieces(train, int(PIECES_OF_TEXTS * args.shrink), Random(11)), *words_alone(tokenizer, Random(12))]
+    taught = taught if args.shrink == 1 else taught[:: int(1 / args.shrink)]
+    texts = [d.text for d in drawn] + taught
+    found = measure.predict(dict(np.load(soup)), texts, tokenizer, args.device)
     teacher = {head: np.exp(settings.pooled_of(found, len(texts), head)) for head in LABELS}
     labels = np.full((len(texts), len(words.HEADS)), words.NOTHING, np.int64)
     for n, d in enumerate(drawn):
@@ -121,6 +116,24 @@ def lesson(train: Sequence[Example], soup: Path, args: Any) -> Lesson:
             labels[n, -1] = any(kind in GATED for _, _, kind in d.spans)
     vectors = first_vectors(read_base(args.base), args.device)
     return Lesson(words.Texts.of(*features_of(texts, args.tokenizer)), labels, teacher, vectors)
+
+
+def pieces(train: Sequence[Example], count: int, rng: Random) -> list[str]:
+    """Runs of words of the training texts, without a label: what the encoder says of them is learned."""
+    out = []
+    for example in rng.choices(train, k=count):
+        words = example.text.split()
+        size = rng.randint(2, 16)
+        at = rng.randrange(max(1, len(words) - size + 1))
+        out.append(" ".join(words[at : at + size]))
+    return out
+
+
+def words_alone(tokenizer: Any, rng: Random) -> list[str]:
+    """Every word of the vocabulary in a question or two, most of which no training text has."""
+    found = [w for w in tokenizer.get_vocab() if w.isalpha() and w.isascii() and len(w) > 2]
+    found.sort()
+    return [rng.choice(ASKED).format(word) for word in found for _ in range(ASKED_TIMES)]
 
 
 def learned(given: Lesson, recipe: Any, device: str) -> dict[str, Array]:
@@ -146,15 +159,6 @@ def strengthened(tables: Mapping[str, Array], texts: Sequence[str], labels: Arra
     weight, bias = fit(matrix, labels, len(LABELS["domain"]))
     own = tables["domain.weight"] * tables["domain.scale"]
     return {**tables, **_stored("domain", own + EXPERT * weight, tables["domain.bias"] + EXPERT * bias)}
-
-
-def taken(tables: Mapping[str, Array], earlier: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-    """The tables with some heads of an earlier training, which bring their table of word pieces along."""
-    first, second = PIECES
-    out = {k: v for k, v in tables.items() if k.split(".")[0] not in names}
-    out |= {f"{n}.{part}": earlier[f"{n}.{part}"] for n in names for part in ("weight", "scale", "bias")}
-    out |= {f"{n}.vectors2": earlier[f"{n}.vectors"] for n in names}
-    return out | {f"{second}.{part}": earlier[f"{first}.{part}"] for part in ("weight", "scale", "hidden", "bias")}
 
 
 def coarser(tables: Mapping[str, Array]) -> dict[str, Array]:

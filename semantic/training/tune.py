@@ -1,7 +1,9 @@
 """Fine-tunes several multi-head models in step: layer-wise rates, label smoothing, weight averaging, a time limit."""
 
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +17,16 @@ from semantic.training.mixture import NOTHING, Batch
 from semantic.training.tasks import LABELS
 
 Array = npt.NDArray[Any]
-SPEED_STEPS = 40
+SPEED_FROM, SPEED_TO = 200, 600
+"""Steps from which the time of one is told; by then most lengths are recorded."""
+LONG = 96
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The knobs of one training; the defaults made the shipped file."""
 
-    epochs: float = 4
+    epochs: float = 5.5
     batch: int = 64
     rate: float = 6e-5
     head_rate: float = 1e-3
@@ -33,6 +37,8 @@ class Recipe:
     smoothing: float = 0.1
     average_from: float = 0.5
     """Weights are averaged over the steps after this fraction of the training; 1 turns averaging off."""
+    recorded: bool = True
+    """Whether a GPU plays back recorded steps; without, each kernel is launched by itself, which takes longer."""
 
 
 LOSS_WEIGHTS = {"domain": 1.0, "safety": 1.3, "difficulty": 0.7, "reasoning": 0.7, "code": 0.7, "pii": 2.5}
@@ -52,29 +58,22 @@ def tune(
     """The tuned tensors of each model. `steps` gives one batch a model; the total shrinks to fit the time."""
     torch.manual_seed(seeds[0])
     p = heads.parameters(base, len(seeds), device)
-    optimiser = torch.optim.AdamW(_groups(p, recipe), betas=(0.9, 0.98), fused=device != "cpu")
-    rates = [group["lr"] for group in optimiser.param_groups]
+    stepper = _Stepper(p, recipe, device)
     mean: dict[str, Any] = {}
     averaged = 0
     began = time.monotonic()
-    for step, batches in enumerate(steps):
-        if step == SPEED_STEPS:
+    for step, arrays in enumerate(_ahead(steps)):
+        if step == SPEED_FROM:
             warm = time.monotonic()
-        if step == 4 * SPEED_STEPS:
-            each = (time.monotonic() - warm) / (3 * SPEED_STEPS)
+        if step == SPEED_TO:
+            stepper.wait()
+            each = (time.monotonic() - warm) / (SPEED_TO - SPEED_FROM)
             fits = step + int((seconds_max - (time.monotonic() - began)) / (each * 1.05))
             say(f"{each * 1000:.1f} ms a step, {total} steps wanted, {fits} fit")
             total = min(total, fits)
         if step >= total:
             break
-        pace = _pace(step, total, recipe.warmup)
-        for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * pace
-        loss = _loss(p, batches, recipe, device)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        _clip(p)
-        optimiser.step()
+        loss = stepper.step(arrays, _pace(step, total, recipe.warmup))
         if step % 500 == 0:
             say(f"step {step} of {total}, loss {loss.item() / len(seeds):.3f}, {time.monotonic() - began:.0f} s")
         if step >= recipe.average_from * total and step % 10 == 0:
@@ -82,12 +81,105 @@ def tune(
             for name, tensor in p.items():
                 held = mean.setdefault(name, torch.zeros_like(tensor, requires_grad=False))
                 held.add_(tensor.detach() - held, alpha=1 / averaged)
+    stepper.wait()
     final = {name: tensor.detach().cpu().numpy() for name, tensor in (mean or p).items()}
     return [{name: value[n] for name, value in final.items()} for n in range(len(seeds))]
 
 
-def _loss(p: dict[str, Any], batches: Sequence[Batch], recipe: Recipe, device: str) -> Any:
-    ids, mask, shapes, labels, tags = (torch.tensor(part, device=device) for part in _stacked(batches))
+class _Stepper:
+    """One step of all models. On a GPU a step is recorded once for each length of rows and then played back.
+
+    A step is some thousand small kernels: to launch them one by one takes longer than to run them.
+    """
+
+    def __init__(self, p: dict[str, Any], recipe: Recipe, device: str) -> None:
+        self._p, self._recipe, self._device = p, recipe, device
+        self._on_gpu = device != "cpu"
+        groups = _groups(p, recipe)
+        self._rates = [group["lr"] for group in groups]
+        for group in groups:
+            group["lr"] = torch.tensor(group["lr"], device=device)
+        self._optimiser = torch.optim.AdamW(
+            groups,
+            betas=(0.9, 0.98),
+            fused=self._on_gpu,
+            capturable=self._on_gpu,
+            foreach=None if self._on_gpu else False,
+        )
+        self._seen: set[int] = set()
+        self._recorded: dict[int, tuple[Any, tuple[Any, ...], Any]] = {}
+        if self._on_gpu:
+            self._stream = torch.cuda.Stream()
+            self._pool = torch.cuda.graph_pool_handle()
+
+    def step(self, arrays: Sequence[Any], pace: float) -> Any:
+        """The loss; `pace` is the share of each group's own rate."""
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"].fill_(rate * pace)
+        if not self._on_gpu or not self._recipe.recorded:
+            return self._run([a.to(self._device) for a in arrays])
+        length = arrays[0].shape[2]
+        if length not in self._recorded:
+            if length not in self._seen:  # the first time as it comes: libraries set themselves up
+                self._seen.add(length)
+                torch.cuda.current_stream().synchronize()
+                with torch.cuda.stream(self._stream):
+                    loss = self._run([a.to(self._device) for a in arrays])
+                torch.cuda.current_stream().wait_stream(self._stream)
+                return loss
+            self._record(length, arrays)
+        graph, inputs, loss = self._recorded[length]
+        for held, given in zip(inputs, arrays, strict=True):
+            held.copy_(given, non_blocking=True)
+        graph.replay()
+        return loss
+
+    def wait(self) -> None:
+        """Until all that was launched is done."""
+        if self._on_gpu:
+            torch.cuda.synchronize()
+
+    def _record(self, length: int, arrays: Sequence[Any]) -> None:
+        inputs = tuple(a.to(self._device) for a in arrays)
+        torch.cuda.synchronize()
+        self._optimiser.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            loss = self._run(inputs)
+        self._recorded[length] = graph, inputs, loss
+
+    def _run(self, inputs: Sequence[Any]) -> Any:
+        loss = _loss(self._p, inputs, self._recipe)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        _clip(self._p)
+        self._optimiser.step()
+        return loss.detach()
+
+
+def _ahead(steps: Iterable[list[Batch]]) -> Iterator[tuple[Any, ...]]:
+    """The stacked batches of each step, made by a thread while the step before runs."""
+    ready: queue.Queue[tuple[Any, ...] | BaseException | None] = queue.Queue(maxsize=8)
+    pinned = torch.cuda.is_available()
+
+    def make() -> None:
+        try:
+            for batches in steps:
+                arrays = [torch.from_numpy(part) for part in _stacked(batches)]
+                ready.put(tuple(a.pin_memory() for a in arrays) if pinned else tuple(arrays))
+        except BaseException as failed:  # raised again where it is taken
+            ready.put(failed)
+        ready.put(None)
+
+    threading.Thread(target=make, daemon=True).start()
+    while (got := ready.get()) is not None:
+        if isinstance(got, BaseException):
+            raise got
+        yield got
+
+
+def _loss(p: dict[str, Any], inputs: Sequence[Any], recipe: Recipe) -> Any:
+    ids, mask, shapes, labels, tags = inputs
     # One cast of all weights a step, instead of autocast's of every operand: half the kernels and half the traffic.
     half = {name: tensor.to(torch.bfloat16) for name, tensor in p.items()}
     out = heads.forward(half, ids.long(), mask, shapes, recipe.dropout)
@@ -121,15 +213,22 @@ def _clip(p: dict[str, Any]) -> None:
 
 
 def _stacked(batches: Sequence[Batch]) -> tuple[Array, ...]:
-    """The batches of all models with a model axis in front, padded alike."""
-    longest = max(b.ids.shape[1] for b in batches)
+    """The batches of all models with a model axis in front, padded alike, to one of few lengths."""
+    longest = _few(max(b.ids.shape[1] for b in batches))
+    size = len(batches), batches[0].ids.shape[0], longest
+    ids, mask, shapes = np.zeros(size, np.int32), np.zeros(size, np.int8), np.zeros(size, np.int8)
+    tags = np.full(size, NOTHING, np.int16)
+    for n, b in enumerate(batches):
+        length = b.ids.shape[1]
+        ids[n, :, :length], mask[n, :, :length], shapes[n, :, :length] = b.ids, b.mask, b.shapes
+        tags[n, :, :length] = b.tags
+    return ids, mask, shapes, np.stack([b.labels for b in batches]), tags
 
-    def wide(part: str, fill: int) -> Array:
-        arrays = [getattr(b, part) for b in batches]
-        return np.stack([np.pad(a, ((0, 0), (0, longest - a.shape[1])), constant_values=fill) for a in arrays])
 
-    labels = np.stack([b.labels for b in batches])
-    return wide("ids", 0), wide("mask", 0), wide("shapes", 0), labels, wide("tags", NOTHING)
+def _few(length: int) -> int:
+    """The next multiple of 8, from 96 on of 32: a step is recorded for each."""
+    unit = 8 if length <= LONG else 32
+    return -(-length // unit) * unit
 
 
 def _groups(p: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:

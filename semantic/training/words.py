@@ -23,7 +23,7 @@ functional: Any = import_module("torch.nn.functional")
 Array = npt.NDArray[Any]
 NOTHING = -100
 HEADS = {**{task: len(labels) for task, labels in LABELS.items()}, "names": 2}
-VECTOR, HIDDEN = 64, 96
+VECTOR, HIDDEN = 128, 128
 
 
 @dataclass(frozen=True, slots=True)

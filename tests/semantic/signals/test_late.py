@@ -18,7 +18,7 @@ from semantic.signals.reader import SignalReader
 from semantic.signals.settings import SHIPPED
 
 SURE = "What is the derivative of x^3 + 2x with respect to x?"
-OPEN = "the one that I liked best"
+OPEN = "how is it done there"
 
 
 async def domain(signals: HeadSignals, text: str, seconds: float) -> tuple[str, int] | None:

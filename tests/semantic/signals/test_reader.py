@@ -104,7 +104,7 @@ async def test_a_long_text_is_read_in_pieces_its_ends_first(make: Make, held_enc
 
 
 async def test_what_of_a_long_text_was_not_had_in_time_is_told(make: Make, held_encoder: HeldEncoder) -> None:
-    text = "".join(f"sentence number {n} of a long story. " for n in range(300))
+    text = "".join(f"step {n} of a long way. " for n in range(300))
     reader = make("1", batch_texts_max=1, waiting_texts_max=2)
     found = await read(reader, text)
 

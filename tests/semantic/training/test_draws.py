@@ -6,6 +6,7 @@ from random import Random
 from semantic.training.code_style import Requests
 from semantic.training.pii_style import Filler
 from semantic.training.safety_phrases import Phrases
+from semantic.training.safety_rules import Parts
 from semantic.training.safety_style import BENIGN, INJECTION, JAILBREAK, Composer
 from semantic.training.tasks import Example, bare_source, family, is_left_out, split
 
@@ -120,3 +121,26 @@ def test_a_table_is_an_attack_only_where_a_strangers_demand_is_inside() -> None:
 
     assert {prompt.label for prompt in tables} == {BENIGN, INJECTION}
     assert all((prompt.focus is not None) or prompt.label == BENIGN for prompt in tables)
+
+
+def test_parts_to_play_open_and_end_alike_and_only_free_ones_are_attacks() -> None:
+    rng, parts = Random(8), Parts()
+    free, kept = ([parts.draw("Nova", "what is {x}?", rng, free=kind) for _ in range(300)] for kind in (True, False))
+
+    assert {text[:12] for text in free} == {text[:12] for text in kept}
+    assert not any("{name}" in text or "{q}" in text for text in free + kept)
+    assert any("no restrictions" in text or "refus" in text.lower() for text in free)
+    assert not any("refus" in text.lower() or "unlocked" in text for text in kept)
+
+
+def test_other_languages_have_harmless_texts_wherever_they_have_attacks() -> None:
+    rng, phrases = Random(9), Phrases()
+
+    for code in ("zh", "ja", "ar", "hi", "ru", "bn", "de", "fr", "es"):
+        texts = {phrases.foreign_text(code, rng) for _ in range(60)}
+        attacks = {phrases.foreign(code, "attacks", rng) for _ in range(60)}
+        assert None not in texts
+        assert len(texts) > 30
+        assert len(attacks) > 20
+        assert not texts & attacks
+        assert not any("{" in str(text) for text in texts | attacks)

@@ -1,0 +1,31 @@
+"""Where the shipped files come from: commit and commands of the scripts, and digests of what went in and came out."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from semantic.training.rebuild import BUILD, DATA, ROUTING, steps
+
+
+def made(args: Any) -> dict[str, Any]:
+    """What meta.json says of it; `args` are those of `export_heads`. Digests are SHA-256 in hexadecimal."""
+    shown = {name: f"<{name}>" for name in ("data", "routing", "base", "tokenizer", "work", "out")}
+    return {
+        "commit": args.commit or _present_commit(),
+        "commands": [f"python -m semantic.training.{' '.join(step)}".format(**shown) for step in steps(BUILD)],
+        "base": {args.base.name: sha256(args.base)},
+        "data": {n: sha256(f / n) for f, names in ((args.data, DATA), (args.routing, ROUTING)) for n in names},
+        "files": {p.name: sha256(p) for p in sorted(args.out.iterdir()) if p.name != "meta.json"},
+    }
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _present_commit() -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    here = Path(__file__).parent
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=here).stdout.strip()
