@@ -89,6 +89,7 @@ class Exclusion(Enum):
     NEVER_DEGRADE = "never_degrade"
     NO_ENDPOINT = "no_endpoint"
     NO_ROOM = "no_room"
+    SCREENED = "screened"
 
 
 @dataclass(slots=True, frozen=True)

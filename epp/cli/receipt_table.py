@@ -26,6 +26,7 @@ WHY = {
     "never_degrade": "weaker than the first, and the request must not be degraded",
     "no_endpoint": "no endpoint of its own could be used",
     "no_room": "no endpoint of its own had room",
+    "screened": "screeners kept none of its endpoints",
 }
 UNRELATED = 1.0  # a margin: the decision does not name it, and no score compares it
 LAST_RESORT = "the default, where nobody else can answer"
