@@ -60,7 +60,8 @@ class Query:
 
     `session` is what the request's session calls itself. `able` are all endpoints that may take part, where the choice
     itself may be among fewer; empty: it is not. `details` are what the scores rest on, by name, for who reads why: a
-    number for each endpoint that was scored.
+    number for each endpoint that was scored. `passed` are endpoints that the gateway tried in vain after the one that
+    was picked.
     """
 
     request: Request
@@ -77,6 +78,7 @@ class Query:
     able: Sequence[Endpoint] = ()
     extra: Extra | None = None
     details: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    passed: Sequence[Endpoint] = ()
 
     def brings(self) -> Extra:
         """What the choice brings along, to be added to."""
