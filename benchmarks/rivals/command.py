@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
     pages = ["# Other routers beside ours", sentence(told["machine"])]
     pages.append(", ".join(f"{name} {version}" for name, version in told["versions"].items()))
     if "hop" in given.part:
-        found = [_played(part, told) for part in hop(words, quick=given.quick)]
+        found = [_played(part, told) for part in hop(words, quick=given.quick, full=given.full)]
         pages += ["## What each costs", cost_table([row for document in found for row in document["rows"]])]
     if "routing" in given.part:
         for case in ROUTINGS[: None if given.full else 1 if given.quick else 2]:
@@ -113,7 +113,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rival-venv", type=Path, default=known.VENV_DEFAULT, metavar="FOLDER")
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of traces (ONEHOP_TRACES); without: no trace")
-    parser.add_argument("--full", action="store_true", help="a trace as well, and every rival in the routing part")
+    parser.add_argument("--full", action="store_true", help="more sizes, a trace as well, and every rival in the routing part: a quarter of an hour")
     parser.add_argument("--quick", action="store_true", help="the parts shortened: to see that it works")
     parser.add_argument("--out", type=Path, default=Path("build/rivals"), metavar="FOLDER")
     given = parser.parse_args(arguments)

@@ -41,20 +41,22 @@ class Routing:
 
 
 ROUTINGS = (
-    Routing("multi-turn", "llama3-8b", "a100", 4, 26.81, 1.0, 400),
-    Routing("multi-turn", "llama3-8b", "a100", 4, 26.81, 1.5, 400),
+    Routing("multi-turn", "llama3-8b", "a100", 4, 26.81, 1.0, 300),
+    Routing("multi-turn", "llama3-8b", "a100", 4, 26.81, 1.5, 300),
     Routing("conversation", "llama3-8b", "h100", 4, 3.275, 1.5, 200),
 )
 """The last one alone takes as long as the other two; `--full` has it."""
 
 
-def hop(rivals: Sequence[str], *, quick: bool) -> Iterator[list[str]]:
+def hop(rivals: Sequence[str], *, quick: bool, full: bool = False) -> Iterator[list[str]]:
     """CPU at full speed, ours in both wirings, then latency at a gentle rate; servers that cost next to nothing."""
+    prompts = "1KB,32KB,220KB" if full else "1KB" if quick else "1KB,220KB"
+    answers = "100,1000" if full else "100" if quick else "1000"
     servers = ["--upstream=instant", "--replicas=8", "--streams=0"]
     seconds = "1" if quick else "1.5"
-    full = [*servers, "--closed", f"--seconds={seconds}", "--wiring=w1,duplex", *rivals]
-    yield [*full, f"--prompts={'1KB' if quick else '1KB,32KB,220KB'}", "--connections=8"]
-    yield [*full, f"--answers={'100' if quick else '100,1000'}", "--connections=8"]
+    closed = [*servers, "--closed", f"--seconds={seconds}", "--wiring=w1,duplex", *rivals]
+    yield [*closed, f"--prompts={prompts}", "--connections=8"]
+    yield [*closed, f"--answers={answers}", "--connections=8"]
     gentle = ["--rate=40", "--rounds=1", f"--seconds={'1' if quick else '3'}"]
     yield [*servers, *gentle, "--wiring=w1,duplex", "--prompts=1KB", *rivals]
 

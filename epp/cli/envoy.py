@@ -24,7 +24,7 @@ BUFFER_BYTES_MAX = 32 * 1024 * 1024  # BUFFERED mode answers 413 above this; Env
 TELLS_SERVED_SINCE = (1, 38)  # `override_host` says which endpoint served; an older Envoy refuses the field
 EXT_PROC = "envoy.service.ext_proc.v3.ExternalProcessor"
 _TYPE = "type.googleapis.com/envoy.extensions."
-_RETRIES_MAX = {"budget_percent": {"value": 20}, "min_retry_concurrency": 16}  # a fleet in trouble is not asked thrice
+_RETRIES_MAX = {"budget_percent": {"value": 20}, "min_retry_concurrency": 256}  # a fleet in trouble is not asked thrice
 _LIMITS = {
     "thresholds": [
         {
