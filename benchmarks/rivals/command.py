@@ -113,7 +113,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rival-venv", type=Path, default=known.VENV_DEFAULT, metavar="FOLDER")
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of traces (ONEHOP_TRACES); without: no trace")
-    parser.add_argument("--full", action="store_true", help="more sizes, a trace as well, and every rival in the routing part: a quarter of an hour")
+    parser.add_argument(
+        "--full", action="store_true", help="more sizes, a trace, every rival in the routing part: 15 minutes"
+    )
     parser.add_argument("--quick", action="store_true", help="the parts shortened: to see that it works")
     parser.add_argument("--out", type=Path, default=Path("build/rivals"), metavar="FOLDER")
     given = parser.parse_args(arguments)

@@ -200,9 +200,7 @@ class _Assembler(Named):
             self.implied.append("single-profile-handler")
         if handler is None or handler.type == "single-profile-handler":
             (profile,) = profiles
-            return replace(
-                profile, screeners=screeners, producers=producers, admitters=admitters, memories=memories
-            )
+            return replace(profile, screeners=screeners, producers=producers, admitters=admitters, memories=memories)
         by_name = {profile.name: profile for profile in profiles}
         return Handled(handler.type, handler, by_name, producers, admitters, memories, screeners=screeners)
 
