@@ -19,7 +19,7 @@ help:
 	@echo "make bench-live   what one hop adds to requests under a steady load (ARGS=--quick for a minute)"
 	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
 	@echo "make bench-shedding  who is served in time under overload, with pictures (ARGS=--quick for a minute or two)"
-	@echo "make bench-rivals  other routers as their projects ship them beside ours, about 8 minutes (ARGS=--quick for two)"
+	@echo "make bench-rivals  other routers as their projects ship them beside ours, about 8 minutes (ARGS=--quick for two, --full for more)"
 	@echo "make check        ruff, mypy --strict, import contracts"
 
 quickstart: $(VENV)/.quickstart

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 
-from epp.domain import Usage
+from epp.domain import Endpoint, Usage
 from epp.flow.eviction import Running
 from epp.flow.gate import Gate
 from epp.outcome import Routed
@@ -49,7 +49,14 @@ class Afterwards:
         picked = routed.lease.endpoint
         routed.lease.move(endpoint, self._now())
         if routed.query is not None:
+            routed.query.passed = self._tried_before(address, routed)
             self._profile.moved(routed.query, picked, endpoint)
+
+    def _tried_before(self, address: str, routed: Routed) -> list[Endpoint]:
+        """Of a destination that lists several, those after the first that the gateway went through to get there."""
+        _, *further = (routed.route.destination or "").split(",")
+        tried = further[: further.index(address)] if address in further else further
+        return [endpoint for at in tried if (endpoint := self._pool.at(at)) is not None]
 
     def heads(self, routed: Routed, served: str | None) -> None:
         """The answer begins: who served it, if the gateway says so, and what plugins want the client to be told."""

@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol
 
 DEFAULT_TENANT = "default-flow"  # the Go picker's name for requests without a fairness id
 Classification = Literal["full", "degraded", "skipped"]
-# How an endpoint failed a request: took no connection, kept it waiting, answered 502, 503 or 504, another 5xx.
-Fault = Literal["connect", "timeout", "unavailable", "server"]
+# How an endpoint failed a request: took no connection, kept it waiting, answered 502, 503 or 504, another 5xx; or in
+# one of these ways, and all that is known is that the gateway then sent the request elsewhere.
+Fault = Literal["connect", "timeout", "unavailable", "server", "retried"]
 
 
 class Reason(Enum):
@@ -89,6 +90,7 @@ class Exclusion(Enum):
     NEVER_DEGRADE = "never_degrade"
     NO_ENDPOINT = "no_endpoint"
     NO_ROOM = "no_room"
+    SCREENED = "screened"
 
 
 @dataclass(slots=True, frozen=True)

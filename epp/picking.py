@@ -67,27 +67,29 @@ class Picking:
         if not endpoints:
             raise Refused(Reason.NO_ENDPOINTS, "failed to find endpoint candidates for serving the request")
         drained = False
+        screened: set[str | None] = set()
         for last_resort in (False, True):
             for place, candidate in enumerate(choice.candidates):
                 serving = self._serving.of(candidate.model, endpoints)
                 able = _those_in(room, serving)
-                drained = drained or bool(able)
                 if last_resort or _any_usable(able, now):
-                    found = self._run(request, candidate, now, _kept(prefer, able, now), able)
+                    found = self._run(request, candidate, now, _kept(prefer, able, now), able, screened=screened)
                     if found is not None:
                         receipt.excluded.pop(candidate.model, None)  # tried after all, as the last resort
                         if place:
                             self._forced(request, choice.candidates[0], candidate, receipt, now)
                         bound = place or last_resort or tried or prefer is not None
                         return found if bound else self._or_instead(found, choice, endpoints, room, receipt)
-                crowded = len(able) < len(serving) and any(e.reachable for e in serving)
-                receipt.excluded[candidate.model] = Exclusion.NO_ROOM if crowded else Exclusion.NO_ENDPOINT
+                drained = drained or (bool(able) and candidate.model not in screened)
+                receipt.excluded[candidate.model] = _why_not(able, serving, screened=candidate.model in screened)
         if self.unknown_model == "forward":
             found = self._run(request, choice.candidates[0], now, endpoints, endpoints)
             if found is not None:
                 return found
         if drained:
             raise Refused(Reason.SATURATED, "no endpoints available for the given request")
+        if screened:
+            raise Refused(Reason.NO_ENDPOINTS, "screeners eliminated all endpoint candidates")
         raise self._not_served(request, choice, aliases)
 
     def wants(self, choice: Choice, now: float) -> None:
@@ -157,10 +159,23 @@ class Picking:
         now: float,
         endpoints: Sequence[Endpoint],
         able: Sequence[Endpoint],
+        *,
+        screened: set[str | None] | None = None,
     ) -> Chosen | None:
+        """A candidate of whose endpoints screeners keep none is noted in `screened`."""
         query = Query(request, candidate, now, self.rng, able=able)
+        out: Sequence[tuple[Endpoint, str]] = ()
+        if self.profile.screeners and able:
+            query.able, out = self.profile.screen(query, able)
+            endpoints = _those_in(query.able, endpoints) or query.able
+            if not endpoints and screened is not None:
+                screened.add(candidate.model)
         pick = self.profile.run(query, endpoints) if endpoints else None
-        return None if pick is None else Chosen(candidate, query, pick)
+        if pick is None:
+            return None
+        if out:
+            pick.dropped = [*out, *pick.dropped]
+        return Chosen(candidate, query, pick)
 
     def _not_served(self, request: Request, choice: Choice, aliases: frozenset[str]) -> Refused:
         wanted = ", ".join(f"`{c.model}`" for c in choice.candidates)
@@ -197,6 +212,14 @@ def next_best(pick: Pick, count: int) -> list[str]:
 def _kept(prefer: Endpoint | None, able: Sequence[Endpoint], now: float) -> Sequence[Endpoint]:
     usable = prefer is not None and prefer.reachable and prefer.ejected_until <= now
     return [prefer] if prefer is not None and usable and prefer in able else able
+
+
+def _why_not(able: Sequence[Endpoint], serving: Sequence[Endpoint], *, screened: bool) -> Exclusion:
+    """Why a candidate has no endpoint to choose from, of those that serve it and those of them with room."""
+    if screened:
+        return Exclusion.SCREENED
+    crowded = len(able) < len(serving) and any(e.reachable for e in serving)
+    return Exclusion.NO_ROOM if crowded else Exclusion.NO_ENDPOINT
 
 
 def _any_usable(endpoints: Sequence[Endpoint], now: float) -> bool:

@@ -28,6 +28,7 @@ from benchmarks.rivals.facts import facts
 from benchmarks.rivals.parts import ROUTINGS, Routing, hop, routing
 from benchmarks.rivals.port import virtual
 from benchmarks.rivals.report import cost_table, facts_table, routing_table
+from benchmarks.rivals.rival import Entry
 
 DEFAULT = ("sglang-router", "vllm-router")
 PARTS = ("hop", "routing", "facts")
@@ -42,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     except ValueError as wrong:
         _say(f"benchmarks.rivals: {wrong}")
         return 1
-    words = [word for entry in entries for word in ("--rival", entry.name)] + ["--rival-venv", str(given.rival_venv)]
+    words = _words(entries, given)
     told: dict[str, Any] = {
         "machine": machine(),
         "versions": {entry.rival.name: known.version(entry) for entry in entries},
@@ -51,11 +52,11 @@ def run(arguments: Sequence[str]) -> int:
     pages = ["# Other routers beside ours", sentence(told["machine"])]
     pages.append(", ".join(f"{name} {version}" for name, version in told["versions"].items()))
     if "hop" in given.part:
-        found = [_played(part, told) for part in hop(words, quick=given.quick)]
+        found = [_played(part, told) for part in hop(words, quick=given.quick, full=given.full)]
         pages += ["## What each costs", cost_table([row for document in found for row in document["rows"]])]
     if "routing" in given.part:
-        for case in ROUTINGS[: 1 if given.quick else None]:
-            pages += _routed(case, words, given, told)
+        for case in ROUTINGS[: None if given.full else 1 if given.quick else 2]:
+            pages += _routed(case, words if given.full else _words(entries[:1], given), given, told)
     if "facts" in given.part:
         chains = [Chain("OneHop", "buffered", flags=[])]
         chains += [Chain(entry.name, "buffered", rival=entry, front=False) for entry in entries]
@@ -76,7 +77,12 @@ def _routed(case: Routing, words: Sequence[str], given: argparse.Namespace, told
     live_rows = _played(routing(case, words, given.data, quick=given.quick), told)["rows"]
     sim_rows = virtual(case, given.data, requests=case.asked(quick=given.quick))
     told["runs"][-1]["virtual"] = sim_rows
-    return [f"## Routing: {case.describe()}", routing_table(live_rows, sim_rows, case.time_factor)]
+    return [f"## Routing: {case.describe()}", routing_table(live_rows, sim_rows)]
+
+
+def _words(entries: Sequence[Entry], given: argparse.Namespace) -> list[str]:
+    """The rivals among the targets."""
+    return [word for entry in entries for word in ("--rival", entry.name)] + ["--rival-venv", str(given.rival_venv)]
 
 
 def _played(words: Sequence[str], told: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +113,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rival-venv", type=Path, default=known.VENV_DEFAULT, metavar="FOLDER")
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of traces (ONEHOP_TRACES); without: no trace")
+    parser.add_argument(
+        "--full", action="store_true", help="more sizes, a trace, every rival in the routing part: 15 minutes"
+    )
     parser.add_argument("--quick", action="store_true", help="the parts shortened: to see that it works")
     parser.add_argument("--out", type=Path, default=Path("build/rivals"), metavar="FOLDER")
     given = parser.parse_args(arguments)

@@ -24,11 +24,14 @@ BESIDE = {
     "vllm-router:power_of_two": "p2c",
 }
 """Target of `bench live` -> the policy of `bench sim` that stands for it; Envoy alone takes the better of two."""
-SCRAPE_S = 0.05
+SCRAPE_S = 0.5  # as `onehop serve` has it; `bench sim` reads ten times as often unless told
 
 
 def virtual(case: Routing, data: Path | None, requests: int) -> dict[str, dict[str, Any]]:
-    """Policy -> the summary of its requests, the first tenth included, as the live run counts that, too."""
+    """Policy -> the summary of its requests, the first tenth included, as the live run counts that, too.
+
+    The gateway shows no answers, as in W1.
+    """
     named = os.environ.get("ONEHOP_TRACES")
     workload = find(case.workload, data or (Path(named) if named else None))
     fleet = FleetSpec.parse(case.model, case.gpu, case.replicas)

@@ -52,14 +52,14 @@ def tenths_us(value: float | None) -> str:
     return "-" if value is None else f"{value * 1e6:.1f}"
 
 
-def routing_table(rows: Sequence[Row], policies: Mapping[str, Row], time_factor: float) -> str:
-    """Each target, and beside it what virtual time says of the policy that stands for it; all in the fleet's time."""
+def routing_table(rows: Sequence[Row], policies: Mapping[str, Row]) -> str:
+    """Each target, and beside it what virtual time says of the policy that stands for it."""
     head = ["target", "goodput", "hits", "TTFT p50 ms", "p99", "answers", "in virtual time", "goodput", "hits"]
     table = [[*head, "TTFT p50 ms", "p99"]]
     for row in rows:
         policy = BESIDE.get(row["target"])
         said = policies[policy] if policy else {}
-        ttft = {which: seconds / time_factor for which, seconds in (row["ttft"] or {}).items()}
+        ttft = row["ttft"] or {}
         table.append(
             [
                 name(row),

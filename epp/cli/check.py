@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from semantic.config import ConfigError as SemanticConfigError
 from semantic.config import read_config
 
 READABLE_BYTES_MAX = 16 << 20
+_OF_PICKERS = re.compile(
+    rb"""^["']?apiVersion["']?[ \t]*:[ \t]*["']?(?:llm-d\.ai|inference\.networking\.x-k8s\.io)/""", re.MULTILINE
+)  # whatever kind it says
 
 
 def run(arguments: list[str]) -> int:
@@ -37,7 +41,7 @@ def _check(path: Path, lenient: bool, experimental: bool) -> int:
     except OSError as unreadable:
         print(f"{path}: {unreadable.strerror}", file=sys.stderr)
         return 1
-    if is_picker_config(content):
+    if is_picker_config(content) or _OF_PICKERS.search(content):
         return _picker(path, content, experimental)
     if _is_discovery(content):
         return _discovery(path, content)

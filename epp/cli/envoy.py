@@ -2,7 +2,7 @@
 
 Wiring: one ext_proc stream a request; request body BUFFERED, response body NONE, response trailers SEND (which keeps
 the stream open until the answer is complete); a route per model on `x-selected-model`; clusters that take the
-endpoint from dynamic metadata, then from the header, and fall back to least-request.
+endpoint from dynamic metadata and fall back to least-request, also for a request that is sent again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ BUFFER_BYTES_MAX = 32 * 1024 * 1024  # BUFFERED mode answers 413 above this; Env
 TELLS_SERVED_SINCE = (1, 38)  # `override_host` says which endpoint served; an older Envoy refuses the field
 EXT_PROC = "envoy.service.ext_proc.v3.ExternalProcessor"
 _TYPE = "type.googleapis.com/envoy.extensions."
-_LIMITS = {"thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 40_000)]}
+_RETRIES_MAX = {"budget_percent": {"value": 20}, "min_retry_concurrency": 256}  # a fleet in trouble is not asked thrice
+_LIMITS = {
+    "thresholds": [
+        {
+            **dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 40_000),
+            "retry_budget": _RETRIES_MAX,
+        }
+    ]
+}
 
 Json = dict[str, Any]
 Wiring = Literal["buffered", "streamed", "duplex", "headers"]
@@ -137,11 +145,13 @@ def _routes(plan: EnvoyPlan) -> list[Json]:
 
 
 def _to(model: str) -> Json:
+    """Sent again elsewhere while no answer has begun: nobody could be reached, died before it answered, or said 503."""
     return {
         "cluster": _cluster_name(model),
         "timeout": "0s",
         "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+            "retriable_status_codes": [503],
             "num_retries": 2,
             "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.01s"},
             **_elsewhere(),
@@ -165,10 +175,8 @@ def _pool(plan: EnvoyPlan, model: str) -> Json:
     override = _extension(
         "envoy.load_balancing_policies.override_host",
         "load_balancing_policies.override_host.v3.OverrideHost",
-        override_host_sources=[  # metadata first: a header can come from a client
-            {"metadata": {"key": ENVOY_LB, "path": [{"key": DESTINATION}]}},
-            {"header": DESTINATION},
-        ],
+        # Not the header beside it: it can come from a client, and a retry would be sent to the same endpoint once more.
+        override_host_sources=[{"metadata": {"key": ENVOY_LB, "path": [{"key": DESTINATION}]}}],
         fallback_policy={"policies": [{"typed_extension_config": fallback}]},
         **({"selected_host_key": {"key": ENVOY_LB, "path": [{"key": SERVED}]}} if plan.tells_served else {}),
     )

@@ -17,7 +17,7 @@ from epp.options.flow import Detector, FairnessPolicy, OrderingPolicy, UsageLimi
 from epp.options.requests import Parser
 from epp.options.sources import Extractor, Source
 from epp.plugin import Plugin, Setting
-from epp.scheduling.framework import Admitter, Filter, Memory, Picker, Producer, Scorer
+from epp.scheduling.framework import Admitter, Filter, Memory, Picker, Producer, Scorer, Screener
 from epp.scheduling.handlers import Decider, ProfileHandler
 from epp.scheduling.refused import REFUSED
 from epp.scheduling.registry import parameter_names, registered
@@ -33,6 +33,7 @@ profile adds them up, each times its weight.
 KINDS: Mapping[str, tuple[type[Plugin], ...]] = {
     "Profile handlers": (ProfileHandler,),
     "Deciders": (Decider,),
+    "Screeners": (Screener,),
     "Filters": (Filter,),
     "Scorers": (Scorer,),
     "Pickers": (Picker,),

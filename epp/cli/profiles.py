@@ -18,6 +18,8 @@ def sentences(assembly: Assembly) -> Iterator[str]:
     def called(plugin: Memory) -> str:
         return names.get(id(plugin), plugin.type)
 
+    if scheduler.screeners:
+        yield f"{_all(map(called, scheduler.screeners))} says who may take part"
     if scheduler.producers:
         yield f"facts that others look at come from {_all(map(called, scheduler.producers))}"
     if scheduler.admitters:

@@ -16,6 +16,7 @@ Receipt = Mapping[str, Any]
 COLUMNS_MIN = 80
 BAR, BAR_SIZE = "#", 20
 LABEL = 13
+AT_ONCE_S = 0.001  # at the gate: what it takes to look whether there is room
 NAME_MAX = 40
 WHY = {
     "context_length": "prompt and output limit are beyond its context window",
@@ -26,6 +27,7 @@ WHY = {
     "never_degrade": "weaker than the first, and the request must not be degraded",
     "no_endpoint": "no endpoint of its own could be used",
     "no_room": "no endpoint of its own had room",
+    "screened": "screeners kept none of its endpoints",
 }
 UNRELATED = 1.0  # a margin: the decision does not name it, and no score compares it
 LAST_RESORT = "the default, where nobody else can answer"
@@ -65,6 +67,7 @@ def _facts(receipt: Receipt, width: int) -> Iterator[str]:
         ("why", str(receipt.get("why") or "")),
         ("spill", _spill(receipt.get("spill") or {})),
         ("went to", _went(receipt)),
+        ("not asked", ", ".join(f"{_short(name)} ({why})" for name, why in _unused(receipt))),
         ("took", _took(receipt)),
         ("first token", _first_token(receipt)),
         ("tokens", _tokens(receipt)),
@@ -89,6 +92,10 @@ def _asked(receipt: Receipt) -> str:
 def _signals(receipt: Receipt) -> str:
     said = []
     for name, signal in (receipt.get("signals") or {}).items():
+        if isinstance(signal, list):  # of signals by kind and name, `domain:math`
+            kinds = dict.fromkeys(str(one).partition(":")[0] for one in signal)
+            said += [f"{name}: {', '.join(kinds)}"] if kinds else []
+            continue
         label = signal.get("label") if isinstance(signal, Mapping) else signal
         sure = signal.get("confidence") if isinstance(signal, Mapping) else None
         if label is not None:
@@ -119,8 +126,9 @@ def _went(receipt: Receipt) -> str:
 
 def _took(receipt: Receipt) -> str:
     said = []
-    if receipt.get("waited_s") is not None:
-        said.append(f"waited {_seconds(receipt['waited_s'])} for room")
+    waited_s = receipt.get("waited_s")
+    if waited_s is not None:
+        said.append(f"waited {_seconds(waited_s)} for room" if waited_s >= AT_ONCE_S else "went on at once")
     if receipt.get("decided_s") is not None:
         said.append(f"decided after {_seconds(receipt['decided_s'])}")
     if receipt.get("ended_s") is not None:
@@ -165,7 +173,7 @@ def _candidates(receipt: Receipt) -> Iterator[str]:
         why = WHY.get(str(row.get("reason")), str(row.get("reason") or ""))
         unrelated = row.get("margin") == UNRELATED
         why = "answers" if mark == ">" else why or (LAST_RESORT if unrelated else "")
-        quality = None if unrelated else row.get("quality")
+        quality = None if unrelated or not receipt.get("decision") else row.get("quality")
         number = f"{'-':>7}" if quality is None else f"{quality:7.2f}"
         shown = cut(str(row.get("model")), name)
         yield f"{mark} {shown:{name}}  {number} {_bar(quality, 1.0)}  {why}".rstrip()
@@ -178,10 +186,8 @@ def _no_room(receipt: Receipt) -> str:
     if not rows:
         return ""
     least = min(rows, key=lambda row: float(row["wait_s"]))
-    said = (
-        f"its prompt would have begun in {least['wait_s']:.2f} s at the earliest (of {len(rows)} at {least['address']})"
-    )
-    said += f", after {gate['before_s']:.2f} s of prompts that waited before it" if gate["before_s"] else ""
+    said = f"{gate['before_s']:.2f} s of prompts waited before it, and " if gate["before_s"] else ""
+    said += f"the soonest of {len(rows)} endpoints, {least['address']}, would have begun in {least['wait_s']:.2f} s"
     due = receipt.get("slo_ttft_s")
     return said + (f"; it takes {gate['own_s']:.2f} s itself and was due in {due:.2f} s" if due else "")
 
@@ -205,7 +211,7 @@ def _endpoints(receipt: Receipt) -> Iterator[str]:
     for row in rows:
         if row.get("excluded"):
             shown = cut(str(row.get("address")), name)
-            yield f"x {shown:{name}}  {'-':>7} {'':{BAR_SIZE}}  left out by {row.get('reason')}"
+            yield f"x {shown:{name}}  {'-':>7}  left out by {row.get('reason')}"
 
 
 def in_seconds(row: Mapping[str, Any]) -> str:
@@ -241,6 +247,11 @@ def _behind(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     if "prefill_s" in (row.get("details") or {}):
         return f"{behind:.2f} less: {in_seconds(row)}"
     return f"{behind:.2f} less, most in {_short(most)} ({own[most]:.2f}, not {others[most]:.2f})"
+
+
+def _unused(receipt: Receipt) -> Iterator[tuple[str, Any]]:
+    """Scorers that had nothing to go by."""
+    yield from (receipt.get("unused_scorers") or {}).items()
 
 
 def _short(scorer: str) -> str:

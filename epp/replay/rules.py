@@ -38,6 +38,7 @@ BLIND: Mapping[str, str] = {
     "decode-filter": "labels",
     "prefill-filter": "labels",
     "encode-filter": "labels",
+    "disaggregatedset-rollout-screener": "labels",
     "session-affinity-scorer": "headers",
     "session-affinity-filter": "headers",
     "header-profile-handler": "headers",

@@ -18,7 +18,7 @@ from epp.options.requests import AgentIdentity
 from epp.options.sources import DataLayer
 from epp.plugin import Plugin
 from epp.scheduling import registry
-from epp.scheduling.framework import Admitter, Filter, Memory, Picker, Producer, Profile, Scheduler, Scorer
+from epp.scheduling.framework import Admitter, Filter, Memory, Picker, Producer, Profile, Scheduler, Scorer, Screener
 from epp.scheduling.handlers import Handled, ProfileHandler
 from epp.scheduling.named import Named
 from epp.scheduling.sections import data_of, flow_of, parsers_of
@@ -174,9 +174,10 @@ class _Assembler(Named):
         handlers = {n: p for n, p in self.named.items() if isinstance(p, ProfileHandler)}
         self.used |= handlers.keys()
         admitters = [p for p in self.named.values() if isinstance(p, Admitter)]
-        placed = (Filter, Scorer, Picker, Producer, Admitter, ProfileHandler)
+        screeners = [p for p in self.named.values() if isinstance(p, Screener)]
+        placed = (Filter, Scorer, Picker, Producer, Screener, Admitter, ProfileHandler)
         memories = [p for p in self.named.values() if isinstance(p, Memory) and not isinstance(p, placed)]
-        self.used |= {n for n, p in self.named.items() if p in admitters or p in memories}
+        self.used |= {n for n, p in self.named.items() if p in (*screeners, *admitters, *memories)}
         self.check_profile_names(profiles)
         if len(handlers) > 1:
             first, second = list(handlers)[:2]
@@ -199,9 +200,9 @@ class _Assembler(Named):
             self.implied.append("single-profile-handler")
         if handler is None or handler.type == "single-profile-handler":
             (profile,) = profiles
-            return replace(profile, producers=producers, admitters=admitters, memories=memories)
+            return replace(profile, screeners=screeners, producers=producers, admitters=admitters, memories=memories)
         by_name = {profile.name: profile for profile in profiles}
-        return Handled(handler.type, handler, by_name, producers, admitters, memories)
+        return Handled(handler.type, handler, by_name, producers, admitters, memories, screeners=screeners)
 
     def check_profile_names(self, profiles: Sequence[Profile]) -> None:
         known = [profile.name for profile in profiles]

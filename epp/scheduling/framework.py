@@ -60,7 +60,8 @@ class Query:
 
     `session` is what the request's session calls itself. `able` are all endpoints that may take part, where the choice
     itself may be among fewer; empty: it is not. `details` are what the scores rest on, by name, for who reads why: a
-    number for each endpoint that was scored.
+    number for each endpoint that was scored. `passed` are endpoints that the gateway tried in vain after the one that
+    was picked.
     """
 
     request: Request
@@ -77,6 +78,7 @@ class Query:
     able: Sequence[Endpoint] = ()
     extra: Extra | None = None
     details: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    passed: Sequence[Endpoint] = ()
 
     def brings(self) -> Extra:
         """What the choice brings along, to be added to."""
@@ -86,7 +88,7 @@ class Query:
 
 
 # The Go picker's names: a producer's work is `DataProducer`, `picked` is `PreRequest`.
-Point = Literal["DataProducer", "Admitter", "Filter", "Scorer", "Picker", "PreRequest"]
+Point = Literal["Screener", "DataProducer", "Admitter", "Filter", "Scorer", "Picker", "PreRequest"]
 
 
 HOOKS = ("picked", "moved", "heads", "answered", "reports", "ended", "relisted")
@@ -143,6 +145,17 @@ class Memory(Plugin):
 
     def relisted(self, endpoints: Sequence[Endpoint]) -> None:
         """The pool's endpoints, whenever the list changes, so that a memory of those that left can go."""
+
+
+class Screener(Memory, ABC):
+    """Says who may take part at all, before anything is worked out of a request."""
+
+    @abstractmethod
+    def screen(self, query: Query, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        """The endpoints that may take part, in the given order; never the list that was given.
+
+        Every screener sees them all, whatever the others say. Where nobody is left the request is refused with 503.
+        """
 
 
 class Producer(Memory, ABC):
@@ -223,6 +236,7 @@ class Scheduler(ABC):
     """What the director asks for an endpoint, and tells how it went: one profile, or a handler over several."""
 
     name: str
+    screeners: Sequence[Screener]
     producers: Sequence[Producer]
     admitters: Sequence[Admitter]
     meter: Meter
@@ -241,6 +255,24 @@ class Scheduler(ABC):
     @abstractmethod
     def probed(self, endpoints: Sequence[Endpoint]) -> None:
         """What these endpoints tell has changed: ask only who has something to go by; the others are in `unused`."""
+
+    def screen(
+        self, query: Query, endpoints: Sequence[Endpoint]
+    ) -> tuple[Sequence[Endpoint], Sequence[tuple[Endpoint, str]]]:
+        """The endpoints that every screener keeps, and the others, each with the type of the first that does not."""
+        clock, took = self.meter.clock, self.meter.took
+        out: dict[int, str] = {}
+        began = clock()
+        for screener in self.screeners:
+            stay = set(map(id, screener.screen(query, endpoints)))
+            for e in endpoints:
+                if id(e) not in stay:
+                    out.setdefault(id(e), screener.type)
+            took("Screener", screener.type, (ended := clock()) - began)
+            began = ended
+        if not out:
+            return endpoints, ()
+        return [e for e in endpoints if id(e) not in out], [(e, out[id(e)]) for e in endpoints if id(e) in out]
 
     def prepare(self, query: Query, endpoints: Sequence[Endpoint]) -> None:
         """What comes before all profiles."""
@@ -312,13 +344,14 @@ def told(plugins: Sequence[Memory]) -> dict[str, list[Memory]]:
 
 @dataclass(slots=True)
 class Profile(Scheduler):
-    """A configured sentence: producers, admitters, filters in order, scorers with weights, one picker.
+    """A configured sentence: screeners, producers, admitters, filters in order, scorers with weights, one picker.
 
     `memories` are plugins without a turn in the choice, which are only told of it. `unused` are the scorers that have
     nothing to go by and are not asked, by type, with the reason.
     """
 
     name: str
+    screeners: Sequence[Screener] = field(default=(), kw_only=True)
     producers: Sequence[Producer] = field(default=(), kw_only=True)
     admitters: Sequence[Admitter] = field(default=(), kw_only=True)
     filters: Sequence[Filter] = ()
@@ -337,8 +370,9 @@ class Profile(Scheduler):
     @property
     def plugins(self) -> list[Memory]:
         """Every part once, in the order of its turn."""
-        parts = [*self.producers, *self.admitters, *self.filters, *(scorer for scorer, _ in self.scorers), self.picker]
-        return unique([*parts, *self.memories])
+        first = [*self.screeners, *self.producers, *self.admitters]
+        parts = [*self.filters, *(scorer for scorer, _ in self.scorers), self.picker]
+        return unique([*first, *parts, *self.memories])
 
     def run(self, query: Query, endpoints: Sequence[Endpoint]) -> Pick | None:
         """The choice, or None when the filters leave no endpoint. Totals are sums of clamped score times weight."""

@@ -19,6 +19,7 @@ from epp.scheduling.framework import (
     Profile,
     Query,
     Scheduler,
+    Screener,
     Unmetered,
     told,
     unique,
@@ -53,6 +54,7 @@ class Handled(Scheduler):
     name: str
     handler: ProfileHandler
     profiles: Mapping[str, Profile]
+    screeners: Sequence[Screener] = field(default=(), kw_only=True)
     producers: Sequence[Producer] = ()
     admitters: Sequence[Admitter] = ()
     memories: Sequence[Memory] = ()
@@ -66,7 +68,7 @@ class Handled(Scheduler):
     def plugins(self) -> list[Memory]:
         """Every part once, in the order of its turn."""
         inner = [plugin for profile in self.profiles.values() for plugin in profile.plugins]
-        return unique([*self.producers, *self.admitters, self.handler, *inner, *self.memories])
+        return unique([*self.screeners, *self.producers, *self.admitters, self.handler, *inner, *self.memories])
 
     @property
     def meter(self) -> Meter:

@@ -72,7 +72,7 @@ class Named:
             plugin = self._imply(ref)
         if plugin is None:
             instead = instead_of(ref.name)
-            missing = f"there is no plugin {ref.name!r}{near(ref.name, self.specs)}"
+            missing = f"there is no plugin {ref.name!r}{self._meant(ref.name, implied=implied)}"
             self.wrong(ref.path, f"{ref.name} is not in this version: {instead}" if instead else missing)
         elif not isinstance(plugin, kinds):
             self.wrong(ref.path, f"{ref.name} ({plugin.type}) is not {what}")
@@ -80,6 +80,17 @@ class Named:
             self.used.add(ref.name)
             return plugin
         return None
+
+    def _meant(self, name: str, *, implied: bool) -> str:
+        """What a reference to nothing may have meant: a plugin of that type by its own name, a type, or a near name."""
+        own = [spec.name for spec in self.specs.values() if spec.type == name]
+        if own:
+            return f"; the one of that type is called {own[0]!r}"
+        misspelt = near(name, [spec.name for spec in self.specs.values() if spec.name not in self.named])
+        if name in registry.registered():
+            own_type = f"; it is a type: add it to `plugins` as `- type: {name}`"
+            return misspelt if misspelt.startswith(",") else own_type
+        return near(name, [*self.specs, *registry.registered()] if implied else self.specs)
 
     def note_unused(self) -> None:
         """What nothing refers to does nothing, and somebody may have meant it to."""

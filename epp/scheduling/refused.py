@@ -12,7 +12,6 @@ REFUSED = {
     " the next one of a burst already sees it",
     "dcgm-data-source": "GPU metrics are not read; kv-cache-utilization-scorer and queue-scorer go by the engine's own",
     "dcgm-extractor": "GPU metrics are not read; kv-cache-utilization-scorer and queue-scorer go by the engine's own",
-    "disaggregatedset-rollout-screener": "there are no screeners; label-selector-filter can keep one revision",
     "k8s-notification-source": "pods, pools, objectives and rewrites are always watched, and nothing else is",
     "mm-embeddings-cache-producer": _ENCODER,
     "mm-embeddings-cache-scorer": _ENCODER,

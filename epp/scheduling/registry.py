@@ -6,7 +6,6 @@ a type of the Go picker's is built, or refused by its name with what to use inst
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from functools import cache
@@ -22,10 +21,9 @@ from epp.domain import ConfigError
 from epp.flag_values import seconds
 from epp.plugin import Plugin
 from epp.scheduling import plugins
+from epp.scheduling.misfits import misfit
 from epp.scheduling.refused import instead_of
 from epp.yaml_reader import near
-
-_AT = re.compile(r" - at `\$(.*)`$", re.DOTALL)
 
 
 def build(type_name: str, parameters: Mapping[str, Any] | None = None, path: str = "plugin") -> Plugin:
@@ -81,10 +79,11 @@ def spelt(of: Field[Any]) -> str:
 
 
 def located(wrong: ValueError, cls: type[Plugin], path: str) -> tuple[str, str]:
-    """Where a plugin's own complaint, which begins with a field's name, belongs."""
-    field_name, _, rest = str(wrong).partition(" ")
+    """Where a plugin's own complaint, which begins with a field's name (`deciders.prefill`), belongs."""
+    place, _, rest = str(wrong).partition(" ")
+    field_name, dot, inside = place.partition(".")
     name = next((spelt(f) for f in parameter_names(cls).values() if f.name == field_name), None)
-    return (path, str(wrong)) if name is None else (f"{path}.{name}", rest)
+    return (path, str(wrong)) if name is None else (f"{path}.{name}{dot}{inside}", rest)
 
 
 def _register(cls: type[Plugin], found: dict[str, type[Plugin]]) -> None:
@@ -110,9 +109,8 @@ def _checked(cls: type[Plugin], parameters: Mapping[str, Any], path: str) -> tup
             try:
                 values[known[name].name] = _value(known[name], types[known[name].name], value)
             except msgspec.ValidationError as wrong:
-                inside = _AT.search(str(wrong))
-                where = f"{path}.{name}{inside[1] if inside else ''}"
-                mistakes.append(ConfigError(where, _AT.sub("", str(wrong))))
+                inside, said = misfit(wrong, types[known[name].name])
+                mistakes.append(ConfigError(f"{path}.{name}{inside}", said))
     for name, f in known.items():
         if name not in parameters and f.default is MISSING and f.default_factory is MISSING:
             mistakes.append(ConfigError(f"{path}.{name}", f"{cls.type} needs this parameter"))
@@ -122,8 +120,10 @@ def _checked(cls: type[Plugin], parameters: Mapping[str, Any], path: str) -> tup
 def _value(of: Field[Any], kind: Any, value: Any) -> Any:
     if not of.metadata.get("duration"):
         return msgspec.convert(value, kind)
+    if not isinstance(value, str):
+        raise msgspec.ValidationError("must be a duration such as 200ms or 1m30s")
     try:
-        return seconds(msgspec.convert(value, str))
+        return seconds(value)
     except ValueError as wrong:
         raise msgspec.ValidationError(str(wrong)) from wrong
 

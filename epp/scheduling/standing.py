@@ -20,8 +20,8 @@ from random import Random
 
 from epp.domain import Endpoint, Fault
 
-POINTS: dict[Fault, float] = {"connect": 2.0, "timeout": 1.0, "unavailable": 1.0, "server": 0.5}
-EJECT_POINTS = 4.0  # without an answer in between: 2 refused connections, 4 times 503, 8 times 500
+POINTS: dict[Fault, float] = {"connect": 2.0, "timeout": 1.0, "unavailable": 1.0, "server": 0.5, "retried": 2.0}
+EJECT_POINTS = 4.0  # without an answer in between: 2 refused connections or retries, 4 times 503, 8 times 500
 PROBATION_POINTS = 2.0  # what who comes back starts with, until it has answered once
 MEMORY_S = 60.0  # failures further apart do not add up
 RATE_HALF_LIFE_S = 10.0
@@ -39,6 +39,7 @@ WORDS: dict[Fault, str] = {
     "timeout": "its answers do not come in time",
     "unavailable": "it answers 502, 503 or 504",
     "server": "it answers with 5xx",
+    "retried": "the gateway had to send its requests elsewhere",
 }
 
 

@@ -29,6 +29,7 @@ def test_good_files_are_told_by_their_content(tmp_path: Path, capsys: pytest.Cap
         (b"endpoints:\n- {name: a, adress: 10.0.0.1, port: 8000}\n", "endpoints[0].adress: unknown key"),
         (b'{"endpoints": [{"name": "a", "address": "10.0.0.1", "port": 0}]}', "endpoints[0].port: must be"),
         (b"version: v0.9\n", "version: 'v0.9' is not supported"),
+        (b"apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfigs\n", 'kind: "EndpointPickerConfigs" is not'),
         (b"\xff\xfe\x00", "is not UTF-8 text"),
         (b"[" * 100_000, "nested"),
         (b"", "is empty"),

@@ -145,5 +145,33 @@ def test_what_the_gate_saw_of_one_without_room_is_said() -> None:
     text = " ".join(said(gate=gate, slo_ttft_s=3.0, trace_id="4bf9").split())
 
     assert "trace 4bf9" in text
-    assert "would have begun in 2.00 s at the earliest (of 2 at 10.0.0.2:8000), after 3.00 s of prompts" in text
+    assert "3.00 s of prompts waited before it, and the soonest of 2 endpoints, 10.0.0.2:8000, would have begun" in text
+    assert "would have begun in 2.00 s; it takes 0.50 s" in text
     assert "it takes 0.50 s itself and was due in 3.00 s" in text
+
+
+def test_what_took_no_time_at_the_gate_did_not_wait() -> None:
+    assert "went on at once" in said(waited_s=0.0004)
+    assert "waited 20.0 ms for room" in said(waited_s=0.02)
+
+
+def test_a_scorer_without_its_input_is_named_with_what_it_lacks() -> None:
+    unused = {"kv-cache-utilization-scorer": "no endpoint tells kv_usage"}
+
+    assert "not asked    kv-cache-utilization (no endpoint tells kv_usage)" in said(
+        pick=Pick(0, [endpoint("a")], [1.0], [], unused=unused)
+    )
+
+
+def test_signals_that_could_not_be_told_are_named_by_their_kind_once() -> None:
+    receipt = {"signals": {"unknown": ["domain:math", "domain:law", "jailbreak:any"], "denied": []}}
+
+    assert "signals      unknown: domain, jailbreak\n" in "\n".join(lines(receipt)) + "\n"
+
+
+def test_the_quality_of_a_model_that_was_named_is_compared_with_nothing() -> None:
+    candidates = [{"model": "m", "quality": 1.0, "margin": 0.0}]
+    text = "\n".join(lines({"selected_model": "m", "candidates": candidates}))
+
+    assert "> m" in text
+    assert "1.00" not in text

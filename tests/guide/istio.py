@@ -280,6 +280,14 @@ def _apply(listener: Json, patch: Json) -> None:
             raise NotAccepted(f"no virtual host {wanted!r}")
         for host in hosts:
             _merge(host, value)
+    elif what == "HTTP_ROUTE" and operation == "MERGE":
+        routes = [r for h in manager["route_config"]["virtual_hosts"] for r in h["routes"]]
+        action = patch["match"].get("routeConfiguration", {}).get("vhost", {}).get("route", {}).get("action", "ANY")
+        wanted = {"ANY": lambda r: True, "ROUTE": lambda r: "route" in r}.get(action)
+        if wanted is None:
+            raise NotAccepted(f"routes whose action is {action} are not rebuilt here")
+        for route in filter(wanted, routes):
+            _merge(route, copy.deepcopy(value))
     elif what == "HTTP_FILTER":
         _filter(manager["http_filters"], patch, operation, value)
     else:

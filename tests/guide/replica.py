@@ -30,7 +30,8 @@ def answer_bytes(size: int) -> bytes:
 
 @dataclass(slots=True)
 class Replica:
-    """One server. `waiting` is the queue it reports, `delay_s` how long it takes to begin an answer."""
+    """One server. `waiting` is the queue it reports, `delay_s` how long it takes to begin an answer, `status` what it
+    answers with instead, if it is in trouble."""
 
     name: str
     models: tuple[str, ...]
@@ -40,6 +41,7 @@ class Replica:
     port: int = 0
     waiting: int = 0
     delay_s: float = 0.0
+    status: int | None = None
     seen: set[str] = field(default_factory=set)
     hold: asyncio.Event | None = None
     _runner: web.AppRunner | None = None
@@ -79,6 +81,8 @@ class Replica:
         body = await request.read()
         asked: Any = json.loads(body)
         self.seen.add(request.headers["x-request-id"])  # a gateway's second try of a request has the same
+        if self.status is not None:
+            return web.json_response({"error": {"message": "The engine is in trouble."}}, status=self.status)
         if self.hold is not None:
             await self.hold.wait()
         if self.delay_s:

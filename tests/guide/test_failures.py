@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.guide.load import one_is_killed
-from tests.guide.site import chat
+from tests.guide.replica import Replica
+from tests.guide.site import Site, chat
 from tests.guide.wiring import guide_wiring, scale_to_zero
 from tests.helm.chart import needs_helm
 
@@ -46,6 +51,46 @@ async def test_a_replica_that_stops_answering_costs_nothing_and_all_of_them_a_50
         assert [answer.status for answer in answers] == [200] * 9
         assert (auto.status, auto.headers["x-vsr-selected-model"]) == (200, "llama3-8b")
         assert named.status == 503
+
+
+def of_phi(site: Site) -> list[Replica]:
+    return [replica for replica in site.replicas.values() if replica.models[0] == "phi4-mini"]
+
+
+@pytest.mark.parametrize("wiring", ["w1", "w2", "w3"])
+async def test_what_a_replica_refuses_goes_to_another_of_the_same_model(tmp_path: Path, wiring: str) -> None:
+    async with guide_wiring(wiring, tmp_path) as site:
+        bad, *_ = of_phi(site)
+        for turn in range(8):  # until one was sent there before its silence was noticed
+            await bad.close()
+            asked = [site.ask(chat("phi4-mini", f"question {turn} {n} " + str(n) * 40)) for n in range(9)]
+            answers = await asyncio.gather(*asked)
+            receipts = [await site.receipt(answer) for answer in answers]
+
+            assert [(a.status, a.headers.get("x-replica", "")[:4]) for a in answers] == [(200, "phi4")] * 9
+            if any(r["picked"] == bad.at and r["served"] not in (None, bad.at) for r in receipts):
+                return
+            await bad.start()
+            await site.decided(site.onehops[0], 6)
+        pytest.fail("none was retried")
+
+
+@pytest.mark.parametrize(("wiring", "told"), [("w1", 0), ("w2", 4), ("w3", 4)])
+async def test_a_503_goes_to_another_of_the_same_model_where_our_filter_asks_for_it(
+    tmp_path: Path, wiring: str, told: int
+) -> None:
+    async with guide_wiring(wiring, tmp_path) as site:
+        bad, *_ = of_phi(site)
+        bad.status = 503
+        answers = [await site.ask(chat("phi4-mini", f"question {n} " + str(n) * 40)) for n in range(30)]
+        seen = len(bad.seen)
+        later = [await site.ask(chat("phi4-mini", f"and now {n} " + str(n) * 40)) for n in range(9)]
+
+        assert Counter(a.status for a in answers) == Counter({200: 30 - told, 503: told})
+        assert {a.headers["x-replica"][:4] for a in answers if a.status == 200} == {"phi4"}
+        assert seen == (told or 2)
+        assert [a.status for a in later] == [200] * 9
+        assert len(bad.seen) == seen, "it is ejected, though no client heard of it"
 
 
 async def test_one_of_two_onehops_is_killed_under_load(tmp_path: Path) -> None:

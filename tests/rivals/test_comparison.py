@@ -37,7 +37,7 @@ def test_every_part_is_a_run_that_can_be_played() -> None:
             assert [chain.name for chain in plan.chains] == list(OURS)
             (played,) = plan.cases
             assert played.judged
-            assert played.rate == pytest.approx(case.rate / case.time_factor, rel=1e-3)
+            assert played.rate == pytest.approx(case.rate, rel=1e-3)
             assert len(played.shots(0)) == pytest.approx(case.requests, rel=0.2)
 
 
@@ -46,7 +46,7 @@ def test_every_target_has_a_policy_beside_it_that_there_is() -> None:
 
 
 def test_virtual_time_plays_the_same_requests() -> None:
-    case = Routing("multi-turn", "llama3-8b", "h100", 2, 10.0, 1.0, 30, 1.0)
+    case = Routing("multi-turn", "llama3-8b", "h100", 2, 10.0, 1.0, 30)
     (plan,) = setups(parse(routing(case, (), None, quick=True)))
 
     found = virtual(case, None, requests=case.asked(quick=True))
@@ -68,12 +68,12 @@ def test_cost_is_everything_between_client_and_server_against_an_envoy_of_the_sa
     assert cells[3][1] == "Envoy + OneHop, w1"
 
 
-def test_routing_is_told_in_the_fleet_s_time() -> None:
+def test_routing_stands_beside_its_policy_in_virtual_time() -> None:
     rows = [row("native", ttft={"p50": 0.2}, goodput=0.5, hit_rate=0.25, statuses={"200": 3, "429": 1})]
     policies = {"default": {"goodput": 0.75, "hit_rate": 0.5, "ttft_p50": 0.3, "ttft_p99": 1.0}}
-    last = [cell.strip() for cell in routing_table(rows, policies, 0.5).splitlines()[-1].split("|")[1:-1]]
+    last = [cell.strip() for cell in routing_table(rows, policies).splitlines()[-1].split("|")[1:-1]]
 
-    assert last[1:6] == ["50.0%", "25.0%", "400.00", "-", "3 x 200, 1 x 429"]
+    assert last[1:6] == ["50.0%", "25.0%", "200.00", "-", "3 x 200, 1 x 429"]
     assert last[6:] == ["default", "75.0%", "50.0%", "300.00", "1,000.00"]
 
 

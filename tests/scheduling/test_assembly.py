@@ -249,12 +249,24 @@ def test_sources_are_the_named_ones_and_else_those_of_the_file() -> None:
             "exactly one profile",
         ),
         (["single-profile-handler", "disagg-profile-handler"], {}, "plugins[1]", "there is one profile handler"),
-        (["disagg-profile-handler"], {}, "plugins[0].parameters.decodeProfile", "there is no 'decode'"),
+        (["disagg-profile-handler"], {}, "plugins[0].parameters.decodeProfile", "there is no profile 'decode'"),
+        (
+            [("disagg-profile-handler", {"profiles": {"decode": "decode", "prefill": "prefil"}})],
+            {"schedulingProfiles": [profile("decode"), profile("prefill")]},
+            "plugins[0].parameters.profiles.prefill",
+            "there is no profile 'prefil', did you mean 'prefill'?",
+        ),
+        (
+            [("disagg-profile-handler", {"encodeDeciderPluginName": "disagg-profile-handler"})],
+            {"schedulingProfiles": [profile("decode")]},
+            "plugins[0].parameters.encodeDeciderPluginName",
+            "is no decider",
+        ),
         (
             [("disagg-profile-handler", {"deciders": {"prefill": "nobody"}})],
             {"schedulingProfiles": [profile("decode")]},
-            "plugins[0].parameters.deciders",
-            "'nobody', which is no decider",
+            "plugins[0].parameters.deciders.prefill",
+            "there is no decider 'nobody' in this file",
         ),
         (
             [("disagg-profile-handler", {"profiles": {}, "decodeProfile": "d"})],

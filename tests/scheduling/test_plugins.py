@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from epp.domain import Endpoint
-from epp.scheduling.framework import Admitter, Filter, Picker, Plugin, Producer, Query, Scorer, Setting
+from epp.scheduling.framework import Admitter, Filter, Picker, Plugin, Producer, Query, Scorer, Screener, Setting
 from epp.scheduling.handlers import Decider, ProfileHandler
 from epp.scheduling.registry import build, registered
 
@@ -23,6 +23,8 @@ LABELS: list[dict[str, str]] = [
     {},
     {"llm-d.ai/role": "decode", "zone": "a", "app": "a"},
     {"llm-d.ai/role": "prefill", "llm-d.ai/context-length-range": "0-100,5000-9000"},
+    {"llm-d.ai/role": "decode", "disaggregatedset.x-k8s.io/revision": "old"},
+    {"llm-d.ai/role": "decode", "disaggregatedset.x-k8s.io/revision": "new"},
     {"llm-d.ai/role": "encode", "zone": "b", "llm-d.ai/context-length-range": "what?"},
 ]
 
@@ -94,7 +96,7 @@ def two(type_name: str) -> tuple[Any, Any]:
 
 
 def test_every_plugin_that_acts_is_of_a_kind_that_has_a_contract() -> None:
-    kinds = (Filter, Scorer, Picker, Producer, Admitter, ProfileHandler, Decider, Setting)
+    kinds = (Filter, Scorer, Picker, Producer, Screener, Admitter, ProfileHandler, Decider, Setting)
     others = {name for name, cls in registered().items() if not issubclass(cls, kinds)}
 
     assert others == {"destination-endpoint-served-verifier", "request-attribute-reporter"}
@@ -108,6 +110,18 @@ def test_a_filter_keeps_endpoints_in_order_and_changes_none(type_name: str, seed
 
     assert kept == [e for e in pool if e in kept]
     assert kept == again.keep(asked(seed), pool)
+    assert kept is not pool
+    assert state(pool) == before
+
+
+@of_kind(Screener)
+def test_a_screener_keeps_endpoints_in_order_and_changes_none(type_name: str, seed: int) -> None:
+    pool = fleet(seed, count=1 + seed % 12)
+    before, (screener, again) = state(pool), two(type_name)
+    kept = screener.screen(asked(seed), pool)
+
+    assert kept == [e for e in pool if e in kept]
+    assert kept == again.screen(asked(seed), pool)
     assert kept is not pool
     assert state(pool) == before
 

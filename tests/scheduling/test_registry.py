@@ -30,7 +30,7 @@ def test_every_mistake_of_a_plugin_is_told() -> None:
 
     assert [(m.path.removeprefix("plugins[0].parameters."), m.message) for m in mistakes] == [
         ("condition", "utilization-filter has no such parameter, did you mean 'conditions'?"),
-        ("fallbackOnEmpty", "Expected `bool`, got `int`"),
+        ("fallbackOnEmpty", "must be true or false, not a whole number"),
         ("conditions", "utilization-filter needs this parameter"),
     ]
 
@@ -58,14 +58,44 @@ def test_nothing_is_refused_by_name_that_is_here() -> None:
         (
             "request-attribute-reporter",
             {"attributes": [{"key": {"name": "a"}, "expression": "usage.cost"}]},
-            "plugins[2].parameters.attributes[0]",
-            "expression: `usage.cost` is not understood",
+            "plugins[2].parameters.attributes[0].expression",
+            "`usage.cost` is not understood",
         ),
         (
             "utilization-filter",
             {"conditions": [{"type": "waiting-queue", "maxValue": "1"}]},
             "plugins[2].parameters.conditions[0].maxValue",
-            "Expected `float`",
+            "must be a number, not text",
+        ),
+        (
+            "utilization-filter",
+            {"conditions": [{"type": "queue", "maxValue": 1}]},
+            "plugins[2].parameters.conditions[0].type",
+            "'queue' is none of active-requests, running-requests, waiting-queue, kv-cache-utilization",
+        ),
+        (
+            "utilization-filter",
+            {"conditions": [{"type": "waiting-queue"}]},
+            "plugins[2].parameters.conditions[0].maxValue",
+            "is required",
+        ),
+        (
+            "core-metrics-extractor",
+            {"engineConfigs": [{"name": "mine", "queuedRequestSpec": "mine:queue"}]},
+            "plugins[2].parameters.engineConfigs[0].queuedRequestSpec",
+            "unknown key, did you mean 'queuedRequestsSpec'?",
+        ),
+        (
+            "disagg-profile-handler",
+            {"profiles": {"decode": 1}},
+            "plugins[2].parameters.profiles.decode",
+            "must be text, not a whole number",
+        ),
+        (
+            "metrics-data-source",
+            {"scheme": "ftp"},
+            "plugins[2].parameters.scheme",
+            "'ftp' is none of http, https",
         ),
         (
             "utilization-detector",
@@ -77,7 +107,7 @@ def test_nothing_is_refused_by_name_that_is_here() -> None:
             "utilization-detector",
             {"metricsStalenessThreshold": 200},
             "plugins[2].parameters.metricsStalenessThreshold",
-            "Expected `str`",
+            "must be a duration such as 200ms or 1m30s",
         ),
         (
             "prefix-cache-affinity-filter",
@@ -100,8 +130,8 @@ def test_nothing_is_refused_by_name_that_is_here() -> None:
             "did you mean 'idleThreshold'?",
         ),
         ("random-picker", {"seed": 1}, "plugins[2].parameters.seed", "random-picker has no such parameter"),
-        ("active-request-scorer", {"idleThreshold": "1"}, "plugins[2].parameters.idleThreshold", "Expected `int`"),
-        ("active-request-scorer", {"idleThreshold": True}, "plugins[2].parameters.idleThreshold", "Expected `int`"),
+        ("active-request-scorer", {"idleThreshold": "1"}, "plugins[2].parameters.idleThreshold", "a whole number, not"),
+        ("active-request-scorer", {"idleThreshold": True}, "plugins[2].parameters.idleThreshold", "a whole number"),
         ("active-request-scorer", {"idleThreshold": -1}, "plugins[2].parameters.idleThreshold", "not be negative"),
         ("active-request-scorer", {"maxBusyScore": 2}, "plugins[2].parameters.maxBusyScore", "from 0 to 1"),
         ("active-request-scorer", {"softness": float("inf")}, "plugins[2].parameters.softness", "finite"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,10 +17,10 @@ from epp.scheduling.assembly import load
 from epp.scheduling.framework import Profile, Query, Scheduler, Scorer
 from epp.scheduling.plugins.max_score import MaxScorePicker
 from tests.transcripts.picker import Picker
-from tests.transcripts.wire import AH, DUPLEX, NONE, PB, PH, PT, RB, RH, STREAMED, B, H, P, ask
+from tests.transcripts.wire import AH, DUPLEX, IR, NONE, PB, PH, PT, RB, RH, STREAMED, B, H, P, ask
 
 HI = ask("m", "hi")
-A, C = "192.168.1.1:8000", "192.168.1.3:8000"
+A, B2, C = "192.168.1.1:8000", "192.168.1.2:8000", "192.168.1.3:8000"
 COST = "x-gateway-inference-request-cost"
 TEST = "test-epp-endpoint-selection"
 SESSION, PREFILL_SESSION = "x-session-token", "x-prefill-session-token"
@@ -195,6 +195,39 @@ async def test_case_65_an_agents_session_is_the_tenant_of_a_request_without_one(
 
     assert epp.receipt is not None
     assert epp.receipt.tenant == tenant
+
+
+REVISION = "disaggregatedset.x-k8s.io/revision"
+
+
+async def test_case_67_screeners_that_leave_nobody_are_a_503(epp: Picker) -> None:
+    screener = plugin("disaggregatedset-rollout-screener", headerName="x-revision")
+    epp.serves(P(0, labels={REVISION: "old"}), P(1, labels={REVISION: "new"}), profile=configured(screener))
+    refused = IR(503, "screeners eliminated all endpoint candidates", "no_endpoints", "rejected-no-endpoints", "1")
+
+    await epp.transcript((RH({"x-revision": "new"}),), (RB(HI), H(B2, "m"), B(HI)))
+    assert epp.receipt is not None
+    rows = epp.receipts.render(epp.receipt)["endpoints"]
+    left_out = [(row["address"], row["reason"]) for row in rows if row["excluded"]]
+    assert left_out == [(A, "disaggregatedset-rollout-screener")]
+
+    await epp.transcript((RH({"x-revision": "newer"}),), (RB(HI), refused))
+    told = epp.receipts.render(epp.receipt)
+    assert told["outcome"] == "no_endpoints"
+    assert [(row["model"], row["reason"]) for row in told["candidates"]] == [("m", "screened")]
+
+
+async def test_case_67_a_rollout_keeps_prefill_and_decode_on_one_revision(epp: Picker) -> None:
+    pods = [P(n, labels={REVISION: "old" if n % 2 else "new", **ROLES[n // 2]}) for n in range(6)]
+    epp.serves(*pods, profile=disaggregated("disaggregatedset-rollout-screener"))
+    revision = {pod.address: pod.labels[REVISION] for pod in pods}
+    pairs = set()
+    for n in range(20):
+        _, told = await answer(epp, {}, f"r{n}")
+        decode, prefill = (b64decode(told[name]).decode() for name in (SESSION, PREFILL_SESSION))
+        pairs.add(tuple(revision[pods[int(name.removeprefix("pod"))].address] for name in (decode, prefill)))
+
+    assert pairs == {("old", "old"), ("new", "new")}
 
 
 @pytest.mark.parametrize(

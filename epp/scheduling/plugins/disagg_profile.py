@@ -14,6 +14,7 @@ from epp.scheduling.framework import Profile, Query
 from epp.scheduling.handlers import Decider, ProfileHandler
 from epp.scheduling.pick import Pick
 from epp.scheduling.stages import Stages
+from epp.yaml_reader import near
 
 
 class StageProfiles(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -89,16 +90,32 @@ class DisaggProfileHandler(ProfileHandler):
             names.decode,
             names.prefill,
             names.encode,
-            _decider(decides.prefill, named),
-            _decider(decides.encode, named),
+            self._decider("prefill", decides.prefill, named),
+            self._decider("encode", decides.encode, named),
         )
+
+    def _decider(self, stage: str, name: str, named: Mapping[str, Plugin]) -> Decider | None:
+        found = named.get(name)
+        if not name or isinstance(found, Decider):
+            return found if isinstance(found, Decider) else None
+        own = getattr(self, f"{stage}_decider_plugin_name")
+        place = f"deciders.{stage}" if self.deciders is not None else f"{stage}_decider_plugin_name"
+        place = place if self.deciders is not None or own else "decider_plugin_name"
+        if found is not None:
+            raise ValueError(f"{place} {name} ({found.type}) is no decider")
+        there = [known for known, plugin in named.items() if isinstance(plugin, Decider)]
+        raise ValueError(f"{place} there is no decider {name!r} in this file{near(name, there)}")
 
     def runs(self, profiles: Collection[str]) -> Collection[str]:
         """Those of its stages."""
         names = self._profiles
-        if names.decode not in profiles:
-            field_name = "profiles" if self.profiles is not None else "decode_profile"
-            raise ValueError(f"{field_name} need one that chooses where to decode, and there is no {names.decode!r}")
+        for stage in ("decode", "prefill", "encode"):
+            name = getattr(names, stage)
+            flat = getattr(self, f"{stage}_profile")
+            told = (name if self.profiles is not None else flat) or stage == "decode"
+            if told and name not in profiles:
+                place = f"profiles.{stage}" if self.profiles is not None else f"{stage}_profile"
+                raise ValueError(f"{place} there is no profile {name!r}{near(name, profiles)}")
         return {names.decode, names.prefill, names.encode} & set(profiles)
 
     def choose(self, query: Query, endpoints: Sequence[Endpoint], profiles: Mapping[str, Profile]) -> Pick | None:
@@ -116,12 +133,3 @@ _FLAT = (
     "prefill_decider_plugin_name",
     "encode_decider_plugin_name",
 )
-
-
-def _decider(name: str, named: Mapping[str, Plugin]) -> Decider | None:
-    if not name:
-        return None
-    found = named.get(name)
-    if not isinstance(found, Decider):
-        raise ValueError(f"deciders name {name!r}, which is no decider of this file")
-    return found

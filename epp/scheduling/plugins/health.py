@@ -59,8 +59,9 @@ class HealthFilter(Filter):
         return f"{self.type}: warming up" if endpoint.limited else f"{self.type}: too many fail, others are less busy"
 
     def moved(self, query: Query, picked: Endpoint, served: Endpoint) -> None:
-        """The gateway had to go elsewhere: the endpoint picked did not take the request."""
-        self._failed(query, picked, "connect", query.now)
+        """The gateway had to go elsewhere: the endpoint picked failed the request, and so did those tried after it."""
+        for endpoint in (picked, *query.passed):
+            self._failed(query, endpoint, "retried", query.now)
 
     def ended(self, query: Query, endpoint: Endpoint, answer: Answer) -> None:
         """A whole answer is a success, one that the server or its connection failed to give is a failure."""
