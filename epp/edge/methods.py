@@ -24,7 +24,7 @@ Passing = Callable[[bytes], list[bytes] | None]
 
 
 class Reading:
-    """Of a `Read` that lets whoever waits in it look at messages as they come, without being woken for those it answers.
+    """Of a `Read` that lets whoever waits in it look at messages as they come, unwoken for those it answers.
 
     Of `passing` is asked only while somebody waits, nothing waits to be read, and the answer is not held up. What it
     raises is raised where the message would have been read. `inbox` are the messages that wait to be read. Whoever has
