@@ -15,7 +15,8 @@ from epp.flow.gate import DISPATCHED, GONE, Gate
 from epp.flow.ticket import Ticket
 from epp.telemetry.demand import Demand
 from epp.telemetry.labels import Labelling, Labels
-from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Number, Rows, Twin
+from epp.telemetry.late import Late
+from epp.telemetry.series import Counter, Gauge, Histogram, Rows, Twin
 
 _WAIT_S = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 _CYCLE_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -33,6 +34,7 @@ OUTCOMES = {  # ours -> the Go picker's
     Reason.SHUTTING_DOWN.code: "RejectedOther",
 }
 REJECTED = "RejectedCapacity"
+_Met = tuple[Labels, str, float]  # a request at the gate: its labels, what became of it, seconds
 
 
 class FlowFamilies:
@@ -146,17 +148,12 @@ class GateMeter:
     def __init__(self, families: FlowFamilies, pool: str) -> None:
         self._families = families
         self._pool = pool
-        self._judged: dict[tuple[Labels, str], Distribution] = {}
-        self._passed: dict[tuple[Labels, str], tuple[Number, Distribution]] = {}
+        self._judgements = Late(self._count_judged)
+        self._passes = Late(self._count_passed)
 
     def judged(self, ticket: Ticket, outcome: str, seconds: float) -> None:
         """A request was judged on its arrival."""
-        about = ticket.labels or self._families.labels(ticket), outcome
-        found = self._judged.get(about)
-        if found is None:
-            (_, _, tenant, priority), name = about[0], OUTCOMES.get(outcome, outcome)
-            found = self._judged[about] = self._families.enqueues.child(tenant, priority, name)
-        found.observe(seconds)
+        self._judgements.add((ticket.labels or self._families.labels(ticket), outcome, seconds))
 
     def looked(self, seconds: float) -> None:
         """The queues were looked through."""
@@ -164,22 +161,38 @@ class GateMeter:
 
     def passed(self, ticket: Ticket, outcome: str, waited_s: float) -> None:
         """What became of a request."""
-        about = ticket.labels or self._families.labels(ticket), outcome
-        found = self._passed.get(about)
-        if found is None:
-            families, (model, target, tenant, priority) = self._families, about[0]
-            name = OUTCOMES.get(outcome, REJECTED)
-            waits = families.waits.child(tenant, priority, name, self._pool, model, target)
-            found = self._passed[about] = families.requests.child(name, priority, self._pool), waits
-        requests, waits = found
-        requests.value += 1.0
-        waits.observe(waited_s)
+        self._passes.add((ticket.labels or self._families.labels(ticket), outcome, waited_s))
         if outcome not in (DISPATCHED, GONE):
             self._families.shed(ticket, outcome)
+
+    def settle(self) -> None:
+        """Count what is only written down yet."""
+        self._judgements.settle()
+        self._passes.settle()
+
+    def _count_judged(self, met: list[_Met]) -> None:
+        for (labels, outcome), seconds in _alike(met):
+            _, _, tenant, priority = labels
+            self._families.enqueues.child(tenant, priority, OUTCOMES.get(outcome, outcome)).observe_all(seconds)
+
+    def _count_passed(self, met: list[_Met]) -> None:
+        for (labels, outcome), waits in _alike(met):
+            families, (model, target, tenant, priority) = self._families, labels
+            name = OUTCOMES.get(outcome, REJECTED)
+            families.requests.child(name, priority, self._pool).inc(len(waits))
+            families.waits.child(tenant, priority, name, self._pool, model, target).observe_all(waits)
 
     def evicted(self, priority: int) -> None:
         """A request in flight was told to end."""
         self._families.revoked.child(str(priority), self._pool).inc()
+
+
+def _alike(met: list[_Met]) -> Iterator[tuple[tuple[Labels, str], list[float]]]:
+    """The seconds of those with the same labels and outcome."""
+    found: dict[tuple[Labels, str], list[float]] = {}
+    for labels, outcome, seconds in met:
+        found.setdefault((labels, outcome), []).append(seconds)
+    yield from found.items()
 
 
 def _twins(name: str, labels: tuple[str, ...]) -> list[Twin]:
