@@ -34,7 +34,8 @@ OUTCOMES = {  # ours -> the Go picker's
     Reason.SHUTTING_DOWN.code: "RejectedOther",
 }
 REJECTED = "RejectedCapacity"
-_Met = tuple[Labels, str, float]  # a request at the gate: its labels, what became of it, seconds
+_About = tuple[frozenset[str | None], str | None, str, int]  # what a request's labels are made of at the gate
+_Met = tuple[_About, str, float]  # that, what became of it, seconds
 
 
 class FlowFamilies:
@@ -100,12 +101,16 @@ class FlowFamilies:
         yield from (one for one in vars(self).values() if isinstance(one, (Counter, Gauge, Histogram)))
 
     def labels(self, ticket: Ticket) -> Labels:
-        """The model that may answer is named where it is the only one."""
+        """What they are the first time, they stay."""
         if ticket.labels is None:
-            request, models = ticket.request, ticket.key.models
-            target = next(iter(models)) if len(models) == 1 else None
-            ticket.labels = self._labelling.named(request.model, target, request.tenant, request.priority, routed=False)
+            request = ticket.request
+            ticket.labels = self.named(ticket.key.models, request.model, request.tenant, request.priority)
         return ticket.labels
+
+    def named(self, models: frozenset[str | None], asked: str | None, tenant: str, priority: int) -> Labels:
+        """Labels of a request at the gate; the model that may answer is named where it is the only one."""
+        target = next(iter(models)) if len(models) == 1 else None
+        return self._labelling.named(asked, target, tenant, priority, routed=False)
 
     def _queues(self, value: Callable[[Ticket], int]) -> Rows:
         sums: Tally[tuple[str, ...]] = Tally()
@@ -153,7 +158,8 @@ class GateMeter:
 
     def judged(self, ticket: Ticket, outcome: str, seconds: float) -> None:
         """A request was judged on its arrival."""
-        self._judgements.add((ticket.labels or self._families.labels(ticket), outcome, seconds))
+        request = ticket.request
+        self._judgements.add(((ticket.key.models, request.model, request.tenant, request.priority), outcome, seconds))
 
     def looked(self, seconds: float) -> None:
         """The queues were looked through."""
@@ -161,7 +167,8 @@ class GateMeter:
 
     def passed(self, ticket: Ticket, outcome: str, waited_s: float) -> None:
         """What became of a request."""
-        self._passes.add((ticket.labels or self._families.labels(ticket), outcome, waited_s))
+        request = ticket.request
+        self._passes.add(((ticket.key.models, request.model, request.tenant, request.priority), outcome, waited_s))
         if outcome not in (DISPATCHED, GONE):
             self._families.shed(ticket, outcome)
 
@@ -171,13 +178,14 @@ class GateMeter:
         self._passes.settle()
 
     def _count_judged(self, met: list[_Met]) -> None:
-        for (labels, outcome), seconds in _alike(met):
-            _, _, tenant, priority = labels
+        for (about, outcome), seconds in _alike(met):
+            _, _, tenant, priority = self._families.named(*about)
             self._families.enqueues.child(tenant, priority, OUTCOMES.get(outcome, outcome)).observe_all(seconds)
 
     def _count_passed(self, met: list[_Met]) -> None:
-        for (labels, outcome), waits in _alike(met):
-            families, (model, target, tenant, priority) = self._families, labels
+        families = self._families
+        for (about, outcome), waits in _alike(met):
+            model, target, tenant, priority = families.named(*about)
             name = OUTCOMES.get(outcome, REJECTED)
             families.requests.child(name, priority, self._pool).inc(len(waits))
             families.waits.child(tenant, priority, name, self._pool, model, target).observe_all(waits)
@@ -187,11 +195,11 @@ class GateMeter:
         self._families.revoked.child(str(priority), self._pool).inc()
 
 
-def _alike(met: list[_Met]) -> Iterator[tuple[tuple[Labels, str], list[float]]]:
+def _alike(met: list[_Met]) -> Iterator[tuple[tuple[_About, str], list[float]]]:
     """The seconds of those with the same labels and outcome."""
-    found: dict[tuple[Labels, str], list[float]] = {}
-    for labels, outcome, seconds in met:
-        found.setdefault((labels, outcome), []).append(seconds)
+    found: dict[tuple[_About, str], list[float]] = {}
+    for about, outcome, seconds in met:
+        found.setdefault((about, outcome), []).append(seconds)
     yield from found.items()
 
 
