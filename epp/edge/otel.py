@@ -62,13 +62,16 @@ class Tracing:
         """The caller's trace goes on; without one, or with one that we cannot read, a new one begins."""
         told = headers.get("traceparent")
         caller = None if told is None else sampling.caller(told)
-        ids = getrandbits(_IDS) | _NOT_NULL
-        trace = ids >> _SPAN if caller is None else caller.trace
-        if self._sampler.takes(trace, caller):
-            return _Sampled(self, trace, 0 if caller is None else caller.span, began)
-        if caller is not None and not caller.sampled:
+        if caller is None:
+            ids = getrandbits(_IDS) | _NOT_NULL
+            trace = ids >> _SPAN
+            return _Sampled(self, trace, 0, began) if self._sampler.takes(trace, None) else _Unsampled(ids)
+        if not caller.sampled and self._sampler.follows:
             return _UNTRACED
-        return _Unsampled(trace << _SPAN | ids & sampling.LOW)
+        trace = int(caller.trace, 16)
+        if self._sampler.takes(trace, caller):
+            return _Sampled(self, trace, int(caller.span, 16), began)
+        return _Unsampled(trace << _SPAN | self.identity()) if caller.sampled else _UNTRACED
 
     def identity(self) -> int:
         """The id of one more span."""

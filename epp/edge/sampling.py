@@ -22,14 +22,15 @@ LOW = (1 << 64) - 1  # the bits of a trace's id that a part of all traces is dra
 LENGTH_MAX = 512
 # https://www.w3.org/TR/trace-context/#traceparent-header; later versions may have more behind it.
 _HEADER = re.compile(r"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:(-.*)|[ \t]*)")
+_NO_TRACE, _NO_SPAN, _ODD = "0" * 32, "0" * 16, "13579bdf"  # the last bit of the flags is `sampled`
 _PARTS = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}  # None: as the argument says
 
 
 class Caller(NamedTuple):
-    """What a caller says of the trace that its request is part of."""
+    """What a caller says of the trace that its request is part of; ids in hexadecimal, as it says them."""
 
-    trace: int
-    span: int
+    trace: str
+    span: str
     sampled: bool
 
 
@@ -53,8 +54,9 @@ def caller(traceparent: str) -> Caller | None:
     version, trace, span, flags, more = found.groups()
     if version == "ff" or (more and version == "00"):
         return None
-    said = Caller(int(trace, 16), int(span, 16), bool(int(flags, 16) & 1))
-    return said if said.trace and said.span else None
+    if trace == _NO_TRACE or span == _NO_SPAN:
+        return None
+    return Caller(trace, span, flags[1] in _ODD)
 
 
 def sampler(sample: float | None) -> Sampler:

@@ -42,7 +42,8 @@ header = (
 def test_a_header_is_read_as_the_sdk_reads_it(said: str) -> None:
     theirs = get_current_span(TraceContextTextMapPropagator().extract({"traceparent": said}, Context()))
     context = theirs.get_span_context()
-    told = Caller(context.trace_id, context.span_id, context.trace_flags.sampled) if context.is_valid else None
+    ids = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+    told = Caller(*ids, context.trace_flags.sampled) if context.is_valid else None
 
     assert sampling.caller(said) == told or said.endswith("\n"), "theirs takes a line's end, which no header holds"
 
@@ -61,7 +62,7 @@ def test_every_sampler_draws_what_the_sdks_draws(name: str, monkeypatch: pytest.
     ours, theirs, rng = sampling.sampler(None), TracerProvider(shutdown_on_exit=False).sampler, Random(1)
     drawn = []
     for flag in (None, False, True):
-        caller = None if flag is None else Caller(1, 1, flag)
+        caller = None if flag is None else Caller(TRACE, SPAN, flag)
         flags = TraceFlags(TraceFlags.SAMPLED if flag else 0)
         above = NonRecordingSpan(SpanContext(1, 1, is_remote=True, trace_flags=flags))
         context = Context() if flag is None else set_span_in_context(above, Context())
@@ -81,7 +82,7 @@ def test_the_flag_goes_before_the_variables_and_follows_callers(monkeypatch: pyt
     his = [theirs.should_sample(Context(), trace, "name").decision is Decision.RECORD_AND_SAMPLE for trace in traces]
     assert [ours.takes(trace, None) for trace in traces] == his
     assert 20 < sum(his) < 80
-    assert ours.takes(traces[0], Caller(1, 1, sampled=True))
+    assert ours.takes(traces[0], Caller(TRACE, SPAN, sampled=True))
 
 
 def test_what_is_no_sampler_is_passed_over_and_logged(
@@ -101,7 +102,7 @@ def test_what_is_no_sampler_is_passed_over_and_logged(
 def test_a_disabled_sdk_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DISABLED, "true")
 
-    assert not sampling.sampler(1.0).takes(0, Caller(1, 1, sampled=True))
+    assert not sampling.sampler(1.0).takes(0, Caller(TRACE, SPAN, sampled=True))
 
 
 @pytest.mark.parametrize(
@@ -136,8 +137,8 @@ def test_the_model_server_is_told_unless_the_caller_has_said_it(
         caller = sampling.caller(headers["traceparent"])
         assert caller is not None
         assert caller.sampled == ("not sampled" not in told)
-        assert (caller.trace == int(TRACE, 16)) == ("same" in told)
-        assert caller.span != int(SPAN, 16)
+        assert (caller.trace == TRACE) == ("same" in told)
+        assert caller.span != SPAN
         seen.add((caller.trace, caller.span))
 
     assert len(seen) == (0 if told is None else 20), "every request has ids of its own"
