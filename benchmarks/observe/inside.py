@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import math
 import random
 import sys
 import time
+from functools import partial
 from statistics import median
 
 import uvloop
@@ -24,6 +26,7 @@ from benchmarks.observe.__main__ import MUTED, collector
 from benchmarks.observe.muted import Muted
 from epp.cli.serve import COLLECTOR_THRESHOLDS
 from epp.datastore.receipts import Keeping, Receipts
+from epp.edge.http2.limits import Http2Limits
 from epp.edge.otel import Tracing
 from epp.edge.processor import Processor
 from epp.edge.stream import Shared, Stream
@@ -32,6 +35,7 @@ from epp.telemetry import Telemetry
 
 CASES = {"buffered": 1, "duplex": 1, "chunk": inside.CHUNKS}  # case -> what a request is counted as
 SAMPLES = {"not sampled": 0.0, "a tenth traced": 0.1, "all traced": 1.0}
+PATIENT = partial(Http2Limits, preface_s=math.inf, keepalive_s=math.inf)  # each waits while the others have their turns
 VARIANTS = (MUTED, "metrics and receipts", *SAMPLES)
 
 
@@ -58,6 +62,7 @@ class Turns:
 
     def __init__(self, case: str, seen: Seen) -> None:
         vars(inside)["Service"] = lambda endpoints: seen  # the one that `Run` builds
+        vars(inside)["Http2Limits"] = PATIENT
         self._tracing, self._run = seen.tracing, inside.Run(case, 16)
 
     async def used_s(self, count: int) -> float:
