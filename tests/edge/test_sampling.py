@@ -48,6 +48,13 @@ def test_a_header_is_read_as_the_sdk_reads_it(said: str) -> None:
     assert sampling.caller(said) == told or said.endswith("\n"), "theirs takes a line's end, which no header holds"
 
 
+def test_of_the_flags_the_last_bit_counts() -> None:
+    for flags in range(256):
+        said = sampling.caller(f"00-{TRACE}-{SPAN}-{flags:02x}")
+
+        assert said == Caller(TRACE, SPAN, sampled=bool(flags & 1))
+
+
 @pytest.fixture(params=["0.25", "1", "0", None], ids=lambda argument: f"argument={argument}")
 def argument(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ARGUMENT, raising=False)
