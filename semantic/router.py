@@ -29,6 +29,7 @@ SHORT_CHARACTERS_MAX = 4_000
 """What is looked through for keywords on the event loop; it takes about a millisecond."""
 Observe = Callable[[Collection[Key], float], None]
 """Told which signals were looked at together, and how many seconds that took."""
+UNREAD = "but is not clearly in the language that the classifier reads"  # see `settle`
 NOWHERE = ""  # no category: the classifier was not sure enough
 
 
@@ -249,7 +250,8 @@ class SemanticRouter:
             looks = f"the prompt looks like {domain.label} ({domain.confidence:.2f})"
             if known.category.name != domain.label:
                 threshold = domain.threshold if self.config.threshold is None else self.config.threshold
-                looks += f", below the threshold of {threshold:.2f}, so it counts as {known.category.name}"
+                below = f"below the threshold of {threshold:.2f}" if domain.confidence < threshold else UNREAD
+                looks += f", {below}, so it counts as {known.category.name}"
             return looks
         if not known.last:
             return "the request has no text of a user"

@@ -76,11 +76,11 @@ async def _run(args: argparse.Namespace, folder: Path) -> dict[str, dict[str, li
         slices = Slices(
             await closing.enter_async_context(generators(1)), Asking(fleet.model, TIMEOUT_S, False), fleet.pid
         )
-        collector = await closing.enter_async_context(_collector())
+        address = await closing.enter_async_context(collector())
         for case, (wiring, tokens) in CASES.items():
             async with AsyncExitStack() as here:
                 sites: list[Target] = []
-                for name, module, flags in _pickers(collector):
+                for name, module, flags in _pickers(address):
                     place = folder / f"{len(found)}-{len(sites)}"
                     place.mkdir()
                     chain = Chain(name, wiring, flags, module)
@@ -167,7 +167,7 @@ def _read(url: str) -> None:
 
 
 @asynccontextmanager
-async def _collector() -> AsyncIterator[str]:
+async def collector() -> AsyncIterator[str]:
     """The address of a process that takes spans and forgets them."""
     command = [sys.executable, "-m", "benchmarks.observe.collector"]
     process = await asyncio.to_thread(_started, command)

@@ -1,8 +1,9 @@
 """Traces by OpenTelemetry: imported only where tracing is on, as it alone, with `otlp.py`, imports the SDK.
 
 A request's spans are made when it is over, of its receipt, so a request that is not sampled costs the dice and a
-header, and one that is sampled pays after its answer. Only the identities that the model server must be told are made
-before. Must stay true: whatever the collector does, no request waits for it.
+header (no header where its caller has sent one that says so), and one that is sampled pays after its answer. Only the
+identities that the model server must be told are made before. Must stay true: whatever the collector does, no request
+waits for it.
 """
 
 from __future__ import annotations
@@ -11,34 +12,26 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from random import getrandbits
 
-from opentelemetry.context import Context
-from opentelemetry.sdk.environment_variables import (
-    OTEL_RESOURCE_ATTRIBUTES,
-    OTEL_SDK_DISABLED,
-    OTEL_SERVICE_NAME,
-    OTEL_TRACES_SAMPLER,
-)
+from opentelemetry.sdk.environment_variables import OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBasedTraceIdRatio, Sampler
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, get_current_span
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from epp.domain import Receipt
+from epp.edge import sampling
 from epp.edge.otlp import Export, Tree, export
 from epp.outcome import Routed
 from epp.telemetry import otlp, package_version, spans
 from epp.telemetry.otlp import Kind
 
-SAMPLE = 0.1  # of the requests whose caller has not decided: the Go picker's default
-_NOWHERE = Context()
+_IDS, _SPAN = 128 + 64, 64  # bits of a trace's id and a span's behind it
+_NOT_NULL = 1 << _SPAN | 1  # an id of zeros is none
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _KINDS = {Kind.INTERNAL: SpanKind.INTERNAL, Kind.SERVER: SpanKind.SERVER, Kind.CLIENT: SpanKind.CLIENT}
 _UNSET, _FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
-_PROPAGATOR = TraceContextTextMapPropagator()
-_CARRIED = ("traceparent", "tracestate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +56,26 @@ class Tracing:
         self._resource = _resource()
         self._scope = InstrumentationScope("onehop", package_version())
         self._export: Export | None = export(endpoint, self._resource, self._scope)
-        provider = TracerProvider(_sampler(sample), self._resource, shutdown_on_exit=False)
-        self._sampler, self._ids = provider.sampler, provider.id_generator
+        self._sampler = sampling.sampler(sample)
 
-    def start(self, headers: Mapping[str, str], began: float) -> _Sampled | _Unsampled:
+    def start(self, headers: Mapping[str, str], began: float) -> _Sampled | _Untraced:
         """The caller's trace goes on; without one, or with one that we cannot read, a new one begins."""
-        above, context = None, _NOWHERE
-        if "traceparent" in headers:
-            context = _PROPAGATOR.extract({name: headers[name] for name in _CARRIED if name in headers}, _NOWHERE)
-            found = get_current_span(context).get_span_context()
-            above = found if found.is_valid else None
-        trace = self._ids.generate_trace_id() if above is None else above.trace_id
-        drawn = self._sampler.should_sample(context, trace, spans.REQUEST, SpanKind.SERVER)
-        if drawn.decision is not Decision.RECORD_AND_SAMPLE:
-            return _Unsampled(trace, self._ids.generate_span_id())
-        return _Sampled(self, trace, 0 if above is None else above.span_id, began)
+        told = headers.get("traceparent")
+        caller = None if told is None else sampling.caller(told)
+        if caller is None:
+            ids = getrandbits(_IDS) | _NOT_NULL
+            trace = ids >> _SPAN
+            return _Sampled(self, trace, 0, began) if self._sampler.takes(trace, None) else _Unsampled(ids)
+        if not caller.sampled and self._sampler.follows:
+            return _UNTRACED
+        trace = int(caller.trace, 16)
+        if self._sampler.takes(trace, caller):
+            return _Sampled(self, trace, int(caller.span, 16), began)
+        return _Unsampled(trace << _SPAN | self.identity()) if caller.sampled else _UNTRACED
 
     def identity(self) -> int:
         """The id of one more span."""
-        return self._ids.generate_span_id()
+        return getrandbits(_SPAN) | 1
 
     def emit(self, trace: int, tree: list[Placed]) -> None:
         """The spans of a request that is over go to whoever exports them."""
@@ -132,6 +126,11 @@ class Tracing:
         """Why the last export failed; None where it did not."""
         return None if self._export is None else self._export.trouble()
 
+    def flush(self) -> None:
+        """Export what there is. Blocking; for measuring."""
+        if self._export is not None:
+            self._export.flush()
+
     def close(self) -> None:
         """Export what is left, as far as the collector takes it in time. Blocking."""
         if self._export is not None:
@@ -156,13 +155,13 @@ class _Sampled:
     def routed(self, routed: Routed) -> None:
         routed.receipt.trace_id = f"{self._trace:032x}"
         if routed.lease is None:  # the second stream of the request goes on under this one
-            _tell(routed, self._trace, self._own, "01")
+            _tell(routed, self._trace << _SPAN | self._own, "01")
             return
         if self._call == 0:
             self._call = self._tracing.identity()
         probe = routed.lease.endpoint.probe
         self._engine = None if probe is None else probe.engine
-        _tell(routed, self._trace, self._call, "01")
+        _tell(routed, self._trace << _SPAN | self._call, "01")
 
     def ended(self, receipt: Receipt) -> None:
         if self._over:
@@ -189,17 +188,13 @@ class _Sampled:
         return Placed(said, self._own, self._above, Kind.SERVER, remote=self._above != 0)
 
 
-class _Unsampled:
-    """A request of which nothing is exported; the model server is told so, and takes no trace of it either."""
+class _Untraced:
+    """A request of which nothing is exported, and whose caller has told everybody so."""
 
-    __slots__ = ("_span", "_trace")
-
-    def __init__(self, trace: int, span: int) -> None:
-        self._trace = trace
-        self._span = span
+    __slots__ = ()
 
     def routed(self, routed: Routed) -> None:
-        _tell(routed, self._trace, self._span, "00")
+        pass
 
     def ended(self, receipt: Receipt) -> None:
         pass
@@ -208,22 +203,28 @@ class _Unsampled:
         pass
 
 
-def _tell(routed: Routed, trace: int, span: int, flags: str) -> None:
-    """The model server's spans come under this one; `tracestate` goes on as it is.
+_UNTRACED = _Untraced()
+
+
+class _Unsampled(_Untraced):
+    """A request of which nothing is exported; the model server is told so, or it would draw again and take a trace."""
+
+    __slots__ = ("_ids",)
+
+    def __init__(self, ids: int) -> None:
+        self._ids = ids
+
+    def routed(self, routed: Routed) -> None:
+        _tell(routed, self._ids, "00")
+
+
+def _tell(routed: Routed, ids: int, flags: str) -> None:
+    """The model server's spans come under this trace and span; `tracestate` goes on as it is.
 
     The header is W3C's (https://www.w3.org/TR/trace-context/).
     """
-    said = "traceparent", f"00-{trace:032x}-{span:016x}-{flags}"
-    routed.route.set_headers = [*routed.route.set_headers, said]
-
-
-def _sampler(sample: float | None) -> Sampler | None:
-    """None is what the SDK's variable says."""
-    if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
-        return ALWAYS_OFF
-    if sample is None and os.environ.get(OTEL_TRACES_SAMPLER):
-        return None
-    return ParentBasedTraceIdRatio(SAMPLE if sample is None else sample)
+    told = f"{ids:048x}"
+    routed.route.set_headers = [*routed.route.set_headers, ("traceparent", f"00-{told[:32]}-{told[32:]}-{flags}")]
 
 
 def _resource() -> Resource:

@@ -81,6 +81,10 @@ class Export:
         """Why the last export failed; None where it did not."""
         return self._exporter.trouble
 
+    def flush(self) -> None:
+        """Export what there is. Blocking."""
+        self._processor.force_flush()
+
     def close(self) -> None:
         """Export what is left, as far as the collector takes it in time. Blocking."""
         # A thread that the interpreter does not wait for: exporters try for as long as they please.

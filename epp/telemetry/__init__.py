@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,48 +10,34 @@ from importlib.metadata import PackageNotFoundError, version
 from time import monotonic, perf_counter
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from epp.datastore.fleet import Fleet
-from epp.datastore.receipts import Fate
-from epp.domain import Reason, Receipt
+from epp.datastore.receipts import FATES, Fate
+from epp.domain import Receipt
 from epp.flow.gate import Gate
 from epp.scheduling.framework import Point, Scheduler, Scorer
-from epp.scheduling.pick import Pick
 from epp.scheduling.plugins.approx_prefix_cache import ApproxPrefixCacheProducer
-from epp.scheduling.prefix import BYTES_PER_TOKEN
 from epp.seldom import Seldom
 from epp.telemetry.demand import Demand
 from epp.telemetry.families import PACE_BOUNDS_S, AnswerFamilies, PickFamilies, ProcessFamilies, RequestFamilies
 from epp.telemetry.flow import FlowFamilies, GateMeter
 from epp.telemetry.inflight import InflightFamilies
 from epp.telemetry.labels import Labelling, Labels
+from epp.telemetry.late import Late, Settles
 from epp.telemetry.pools import pool_gauges
-from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Number, Rows
+from epp.telemetry.requests import PREFIX, Decisions, Ends
+from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Rows
 from epp.telemetry.vsr import SemanticFamilies
 from epp.telemetry.windowed import WindowedFamilies
 
-ERROR_CODES = {  # HTTP status of a refusal -> the Go picker's code for it
-    400: "BadRequest",
-    404: "NotFound",
-    408: "BadRequest",
-    412: "PreconditionFailed",
-    413: "BadRequest",
-    415: "BadRequest",
-    429: "ResourceExhausted",
-    500: "Internal",
-    503: "ServiceUnavailable",
-}
-MODEL_SERVER_ERROR = "ModelServerError"
-UNPLACED = frozenset(
-    {Reason.NO_ENDPOINTS.code, Reason.SATURATED.code}
-)  # there was a choice to make, and nobody to take
 PHASES = ("gather", "choose", "wait", "pick", "first_answer", "answer")
 RESULTS = ("success", "failure")  # of a reload
 _READS = {  # path -> what the Go picker calls the plugins that read it
     "/metrics": ("metrics-data-source", "core-metrics-extractor"),
     "/v1/models": ("models-data-source", "models-extractor"),
 }
-_PREFIX = (ApproxPrefixCacheProducer.type, ApproxPrefixCacheProducer.type)  # name and type
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,35 +78,59 @@ class Telemetry:
         self._demand = Demand(fleet, now, slo_ttft_s)
         self._inflight = InflightFamilies(self._labelling.of)
         self._windowed = WindowedFamilies(self._request, self._answer, now)
-        self._phase = {phase: self._process.phases.child(phase).observe for phase in PHASES}
-        # Series of a request's labels, found at once: each look for one costs half of what it counts.
-        self._sent: dict[Labels, tuple[Number, Distribution, Number]] = {}
-        self._ttft: dict[tuple[Labels, bool], Distribution] = {}
-        self._tried: dict[tuple[str, str, str], Number] = {}
-        self._decided_s = self._request.processing.child().observe
-        self._picked_s = self._pick.seconds.child().observe
-        self._responded_s = self._answer.processing.child().observe
-        self._stream_s = self._process.stream_seconds.child().observe
+        phases = self._process.phases
+        for phase in PHASES:
+            phases.child(phase)
+        self._fates = {fate: self._process.receipts.child(fate) for fate in FATES}
+        self._meters: list[Settles] = []
+        self._gathers: Late[float] = Late(phases.child("gather").observe_all)
+        self._responses: Late[float] = Late(self._answer.processing.child().observe_all)
+        self._streams = Late(self._count_streams)
+        self._paces: dict[Labels, Late[float]] = {}
         self.streams = self._process.open.child()
         build = build or Build(ref=package_version())
         self._process.info.child(build.commit, build.ref).value = 1.0
         self._flow = FlowFamilies(self._labelling, self._demand)
+        self._decisions = Decisions(
+            fleet,
+            self._labelling,
+            request=self._request,
+            pick=self._pick,
+            process=self._process,
+            semantic=self._semantic,
+            demand=self._demand,
+            inflight=self._inflight,
+        )
+        self._ends = Ends(
+            self._labelling,
+            self._decisions,
+            request=self._request,
+            answer=self._answer,
+            process=self._process,
+            semantic=self._semantic,
+            inflight=self._inflight,
+            flow=self._flow,
+        )
         groups = (self._request, self._pick, self._answer, self._process)
         self.families: list[Counter | Gauge | Histogram] = [f for group in groups for f in vars(group).values()]
         self.families += [*self._flow.families(), *self._semantic.families(), *self._demand.families()]
         self.families += [*self._inflight.families(), *self._windowed.families(), *pool_gauges(fleet, now)]
         self.registry = CollectorRegistry()
+        self.registry.register(_Settled(self.settle))
         for family in self.families:
             self.registry.register(family)
 
     def measure(self, profile: Scheduler) -> None:
         """Time this profile's plugins, and show how large its prefix index is."""
-        profile.meter = _PluginMeter(self._pick.plugins)
+        profile.meter = meter = _PluginMeter(self._pick.plugins)
+        self._meters.append(meter)
         self._profiles.append(profile)
 
     def meter(self, pool: str) -> GateMeter:
         """What counts for the gate of a pool."""
-        return GateMeter(self._flow, pool)
+        meter = GateMeter(self._flow, pool)
+        self._meters.append(meter)
+        return meter
 
     def watch(self, pool: str, gate: Gate) -> None:
         """Show this gate's queues under the pool's name."""
@@ -127,38 +138,11 @@ class Telemetry:
 
     def gathered(self, seconds: float) -> None:
         """A request is whole, this long after its headers."""
-        self._phase["gather"](seconds)
+        self._gathers.add(seconds)
 
     def decided(self, receipt: Receipt) -> None:
         """A request got its model and endpoint, or its refusal."""
-        labels = self._labelling.of(receipt)
-        if receipt.decided_s is not None:
-            self._decided_s(receipt.decided_s)
-            if receipt.chosen_s is not None:
-                waited_s = receipt.waited_s or 0.0
-                picked_s = receipt.decided_s - receipt.chosen_s - waited_s
-                self._picked_s(picked_s)
-                self._phase["choose"](receipt.chosen_s)
-                self._phase["wait"](waited_s)
-                self._phase["pick"](picked_s)
-        if receipt.picked is not None:
-            routed, sizes, running = self._sent.get(labels) or self._new_sent(labels)
-            routed.value += 1.0
-            running.value += 1.0
-            sizes.observe(receipt.body_bytes)
-            self._inflight.sent(receipt)
-            self._picked(receipt, receipt.picked, labels[1])
-            self._demand.sent(labels[1], receipt)
-        elif receipt.outcome in UNPLACED:
-            self._pick.attempts.child("failure", labels[1], "", "", "").inc()
-        choice = receipt.choice
-        if choice is not None and choice.reason and receipt.first is None:
-            self._process.classified.child(choice.classification, choice.decision or "").inc()
-            self._semantic.classified(choice)
-            if choice.decision is not None:
-                self._process.decisions.child(choice.decision).inc()
-        for signal in choice.signals.get("matched", ()) if choice is not None else ():
-            self._process.signals.child(*signal.split(":", 1)).inc()
+        self._decisions.add(receipt)
 
     def chose(self, receipt: Receipt) -> None:
         """The candidates were looked at: who could not answer, who was left for another."""
@@ -171,7 +155,7 @@ class Telemetry:
 
     def receipt(self, fate: Fate) -> None:
         """What became of a receipt."""
-        self._process.receipts.at((fate,)).value += 1.0
+        self._fates[fate].value += 1.0
 
     def foretold(self, receipt: Receipt, seconds: float) -> None:
         """The first token of a stream came, so many seconds after the decision."""
@@ -186,7 +170,11 @@ class Telemetry:
 
     def pace(self, receipt: Receipt) -> Callable[[float], None]:
         """Where the seconds from piece to piece of a streamed answer go."""
-        return self._answer.itl.child(*self._labelling.of(receipt)).observe
+        labels = self._labelling.of(receipt)
+        paces = self._paces.get(labels)
+        if paces is None:
+            paces = self._paces[labels] = Late(self._answer.itl.child(*labels).observe_all)
+        return paces.add
 
     def paced(self, receipt: Receipt, counts: Sequence[int], total_s: float) -> None:
         """The same for all pieces of an answer together: how many in each bucket of `PACE_BOUNDS_S`, and their sum."""
@@ -196,28 +184,15 @@ class Telemetry:
 
     def ended(self, receipt: Receipt) -> None:
         """A request's stream is over, or it was answered by ourselves."""
-        self._process.outcomes.at((receipt.outcome,)).value += 1.0
-        labels = self._labelling.of(receipt)
-        status = receipt.status or 0
-        if status >= 400:
-            ours = not receipt.picked or receipt.outcome == Reason.EVICTED.code
-            code = ERROR_CODES.get(status, "Unknown") if ours else MODEL_SERVER_ERROR
-            self._request.errors.child(*labels, code).inc()
-        if receipt.outcome == Reason.EVICTED.code:
-            self._flow.sheds.child(receipt.outcome, *labels[2:]).inc()
-        if receipt.picked is not None:
-            self._request.running.at(labels).value -= 1.0
-            self._inflight.ended(receipt)
-            self._answered(receipt, labels)
+        self._ends.add(receipt)
 
     def responded(self, seconds: float) -> None:
         """An answer has passed, and took this much of our own time."""
-        self._responded_s(seconds)
+        self._responses.add(seconds)
 
     def stream_ended(self, code: str, seconds: float) -> None:
         """An ext_proc stream is over, with this gRPC code in Go's spelling."""
-        self._process.streams.at((code,)).value += 1.0
-        self._stream_s(seconds)
+        self._streams.add((code, seconds))
 
     def connected(self) -> None:
         """A gateway opened a connection."""
@@ -266,70 +241,31 @@ class Telemetry:
 
     def parts(self) -> Iterator[bytes]:
         """The exposition, family by family: let others have a turn in between."""
+        self.settle()
         listed = {"", *(e.name.rpartition("/")[2] for e in self._fleet.all.endpoints)}
         self._pick.attempts.forget(lambda key: key[2] not in listed)
-        self._tried.clear()
         for family in self.families:
             yield "".join(family.render()).encode()
+
+    def settle(self) -> None:
+        """Count what is only written down yet; to be called before any family is read."""
+        late: list[Settles] = [self._decisions, self._ends, self._gathers, self._responses, self._streams]
+        for one in [*late, *self._meters, *self._paces.values()]:
+            one.settle()
 
     def text(self) -> bytes:
         """The exposition for a scrape."""
         return b"".join(self.parts())
 
-    def _picked(self, receipt: Receipt, address: str, target: str) -> None:
-        pick = receipt.pick if isinstance(receipt.pick, Pick) else None
-        endpoint = pick.endpoint if pick is not None else self._fleet.all.at(address)
-        about = endpoint.name if endpoint else "", address, target
-        tried = self._tried.get(about)
-        if tried is None:
-            namespace, _, name = about[0].rpartition("/")
-            port = address.rpartition(":")[2]
-            tried = self._tried[about] = self._pick.attempts.child("success", target, name, namespace, port)
-        tried.value += 1.0
-        if receipt.hashed_tokens:
-            self._pick.hit_ratio.at(_PREFIX).observe(receipt.cached_tokens / receipt.hashed_tokens)
-            self._pick.hit_bytes.at(_PREFIX).observe(receipt.cached_tokens * BYTES_PER_TOKEN)
-
-    def _new_sent(self, labels: Labels) -> tuple[Number, Distribution, Number]:
-        request = self._request
-        found = self._sent[labels] = request.routed.at(labels), request.bytes.at(labels), request.running.at(labels)
-        return found
-
-    def _new_ttft(self, labels: Labels, stream: bool) -> Distribution:
-        found = self._ttft[labels, stream] = self._answer.ttft.child(*labels, str(stream).lower())
-        return found
-
-    def _answered(self, receipt: Receipt, labels: Labels) -> None:
-        first, ended = receipt.first_answer_s, receipt.ended_s
-        if receipt.answer_bytes is not None:
-            self._answer.bytes.at(labels).observe(receipt.answer_bytes)
-        if first is not None:
-            (self._ttft.get((labels, receipt.stream)) or self._new_ttft(labels, receipt.stream)).observe(first)
-        if ended is not None:
-            self._answer.seconds.at(labels).observe(ended)
-        if first is not None and ended is not None and receipt.decided_s is not None:
-            self._phase["first_answer"](first - receipt.decided_s)
-            self._phase["answer"](ended - first)
-        if receipt.usage is not None:
-            self._answer.input.at(labels).observe(receipt.usage.prompt)
-            self._answer.output.at(labels).observe(receipt.usage.completion)
-            self._answer.cached.at(labels).observe(receipt.usage.cached)
-            self._paces(labels, receipt, receipt.usage.completion)
-            if receipt.choice is not None and receipt.choice.category is not None:
-                self._semantic.turn(labels[1], receipt.choice.category, receipt.usage)
-
-    def _paces(self, labels: Labels, receipt: Receipt, tokens: int) -> None:
-        """Seconds a token, as the client had to wait for them."""
-        if receipt.ended_s is None or tokens == 0:
-            return
-        self._answer.ntpot.at(labels).observe(receipt.ended_s / tokens)
-        if receipt.stream and receipt.first_answer_s is not None and tokens > 1:
-            self._answer.tpot.at(labels).observe((receipt.ended_s - receipt.first_answer_s) / (tokens - 1))
+    def _count_streams(self, ended: list[tuple[str, float]]) -> None:
+        for code, count in Tally([code for code, _ in ended]).items():
+            self._process.streams.child(code).inc(count)
+        self._process.stream_seconds.child().observe_all([seconds for _, seconds in ended])
 
     def _prefix_blocks(self) -> Rows:
         producers = [producer for profile in self._profiles for producer in profile.producers]
         blocks = [len(p.index) for p in producers if isinstance(p, ApproxPrefixCacheProducer)]
-        return [(_PREFIX, float(sum(blocks)))] if blocks else []
+        return [(PREFIX, float(sum(blocks)))] if blocks else []
 
     def _scorers(self) -> Rows:
         used = {
@@ -361,14 +297,30 @@ class _PluginMeter:
 
     def __init__(self, family: Histogram) -> None:
         self._family = family
-        self._bound: dict[tuple[Point, str], Distribution] = {}
+        self._late = Late(self._count)
+        self.settle = self._late.settle
 
     def took(self, point: Point, plugin_type: str, seconds: float) -> None:
         """One call of one plugin."""
-        bound = self._bound.get((point, plugin_type))
-        if bound is None:
-            bound = self._bound[point, plugin_type] = self._family.child(point, plugin_type, plugin_type)
-        bound.observe(seconds)
+        self._late.add((point, plugin_type, seconds))
+
+    def _count(self, calls: list[tuple[Point, str, float]]) -> None:
+        by_plugin: dict[tuple[Point, str], list[float]] = {}
+        for point, plugin_type, seconds in calls:
+            by_plugin.setdefault((point, plugin_type), []).append(seconds)
+        for (point, plugin_type), took in by_plugin.items():
+            self._family.child(point, plugin_type, plugin_type).observe_all(took)
+
+
+class _Settled(Collector):
+    """For who reads the registry: what comes before all families."""
+
+    def __init__(self, settle: Callable[[], None]) -> None:
+        self._settle = settle
+
+    def collect(self) -> Iterator[Metric]:
+        self._settle()
+        return iter(())
 
 
 @cache

@@ -1,6 +1,6 @@
 """What autoscalers go by: how full each model's endpoints are, what waits for them, and how many would do.
 
-Worked out when it is scraped; a request costs two additions. Must stay true: requests that were refused for want of
+Worked out when it is scraped; requests cost two additions. Must stay true: requests that were refused for want of
 room count as demand, or shedding would hide that there is too little; sums over several OneHops are right.
 """
 
@@ -77,18 +77,17 @@ class Demand:
         """Count what waits at this gate."""
         self._gates.append((pool, gate))
 
-    def sent(self, model: str, receipt: Receipt) -> None:
-        """A request went to an endpoint."""
-        computed = max(0, receipt.prompt_tokens - receipt.cached_tokens)
-        self.asked(model, receipt.work_s or OVERHEAD_S + computed / PREFILL_TOKENS_PER_S)
+    def sent(self, model: str, receipts: Sequence[Receipt]) -> None:
+        """Requests went to endpoints."""
+        self.asked(model, sum([r.work_s or _work_s(r) for r in receipts]), len(receipts))
 
-    def asked(self, model: str, seconds: float) -> None:
-        """A request for the model, by a label that is capped, takes so many seconds of prefill, or would have."""
+    def asked(self, model: str, seconds: float, requests: int = 1) -> None:
+        """Requests for the model, by a label that is capped, take together so many seconds, or would have."""
         work = self._asked.get(model)
         if work is None:
             work = self._asked[model] = _Work()
         work.seconds += seconds
-        work.requests += 1
+        work.requests += requests
 
     def families(self) -> Iterator[Gauge]:
         """All of them."""
@@ -175,6 +174,11 @@ class Demand:
             looks.append(_Look(now, sums))
         passed_s = max(now - before.at, LOOK_S)
         return {base: (total / passed_s, total / count if count else 0.0) for base, (total, count) in rates.items()}
+
+
+def _work_s(receipt: Receipt) -> float:
+    """Predicted seconds of its prefill, where the profile predicts nothing."""
+    return OVERHEAD_S + max(0, receipt.prompt_tokens - receipt.cached_tokens) / PREFILL_TOKENS_PER_S
 
 
 def _held(endpoints: Sequence[Endpoint]) -> float:

@@ -15,7 +15,8 @@ from epp.flow.gate import DISPATCHED, GONE, Gate
 from epp.flow.ticket import Ticket
 from epp.telemetry.demand import Demand
 from epp.telemetry.labels import Labelling, Labels
-from epp.telemetry.series import Counter, Distribution, Gauge, Histogram, Number, Rows, Twin
+from epp.telemetry.late import Late
+from epp.telemetry.series import Counter, Gauge, Histogram, Rows, Twin
 
 _WAIT_S = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 _CYCLE_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -33,6 +34,8 @@ OUTCOMES = {  # ours -> the Go picker's
     Reason.SHUTTING_DOWN.code: "RejectedOther",
 }
 REJECTED = "RejectedCapacity"
+_About = tuple[frozenset[str | None], str | None, str, int]  # what a request's labels are made of at the gate
+_Met = tuple[_About, str, float]  # that, what became of it, seconds
 
 
 class FlowFamilies:
@@ -98,12 +101,16 @@ class FlowFamilies:
         yield from (one for one in vars(self).values() if isinstance(one, (Counter, Gauge, Histogram)))
 
     def labels(self, ticket: Ticket) -> Labels:
-        """The model that may answer is named where it is the only one."""
+        """What they are the first time, they stay."""
         if ticket.labels is None:
-            request, models = ticket.request, ticket.key.models
-            target = next(iter(models)) if len(models) == 1 else None
-            ticket.labels = self._labelling.named(request.model, target, request.tenant, request.priority, routed=False)
+            request = ticket.request
+            ticket.labels = self.named(ticket.key.models, request.model, request.tenant, request.priority)
         return ticket.labels
+
+    def named(self, models: frozenset[str | None], asked: str | None, tenant: str, priority: int) -> Labels:
+        """Labels of a request at the gate; the model that may answer is named where it is the only one."""
+        target = next(iter(models)) if len(models) == 1 else None
+        return self._labelling.named(asked, target, tenant, priority, routed=False)
 
     def _queues(self, value: Callable[[Ticket], int]) -> Rows:
         sums: Tally[tuple[str, ...]] = Tally()
@@ -146,17 +153,13 @@ class GateMeter:
     def __init__(self, families: FlowFamilies, pool: str) -> None:
         self._families = families
         self._pool = pool
-        self._judged: dict[tuple[Labels, str], Distribution] = {}
-        self._passed: dict[tuple[Labels, str], tuple[Number, Distribution]] = {}
+        self._judgements = Late(self._count_judged)
+        self._passes = Late(self._count_passed)
 
     def judged(self, ticket: Ticket, outcome: str, seconds: float) -> None:
         """A request was judged on its arrival."""
-        about = ticket.labels or self._families.labels(ticket), outcome
-        found = self._judged.get(about)
-        if found is None:
-            (_, _, tenant, priority), name = about[0], OUTCOMES.get(outcome, outcome)
-            found = self._judged[about] = self._families.enqueues.child(tenant, priority, name)
-        found.observe(seconds)
+        request = ticket.request
+        self._judgements.add(((ticket.key.models, request.model, request.tenant, request.priority), outcome, seconds))
 
     def looked(self, seconds: float) -> None:
         """The queues were looked through."""
@@ -164,22 +167,40 @@ class GateMeter:
 
     def passed(self, ticket: Ticket, outcome: str, waited_s: float) -> None:
         """What became of a request."""
-        about = ticket.labels or self._families.labels(ticket), outcome
-        found = self._passed.get(about)
-        if found is None:
-            families, (model, target, tenant, priority) = self._families, about[0]
-            name = OUTCOMES.get(outcome, REJECTED)
-            waits = families.waits.child(tenant, priority, name, self._pool, model, target)
-            found = self._passed[about] = families.requests.child(name, priority, self._pool), waits
-        requests, waits = found
-        requests.value += 1.0
-        waits.observe(waited_s)
+        request = ticket.request
+        self._passes.add(((ticket.key.models, request.model, request.tenant, request.priority), outcome, waited_s))
         if outcome not in (DISPATCHED, GONE):
             self._families.shed(ticket, outcome)
+
+    def settle(self) -> None:
+        """Count what is only written down yet."""
+        self._judgements.settle()
+        self._passes.settle()
+
+    def _count_judged(self, met: list[_Met]) -> None:
+        for (about, outcome), seconds in _alike(met):
+            _, _, tenant, priority = self._families.named(*about)
+            self._families.enqueues.child(tenant, priority, OUTCOMES.get(outcome, outcome)).observe_all(seconds)
+
+    def _count_passed(self, met: list[_Met]) -> None:
+        families = self._families
+        for (about, outcome), waits in _alike(met):
+            model, target, tenant, priority = families.named(*about)
+            name = OUTCOMES.get(outcome, REJECTED)
+            families.requests.child(name, priority, self._pool).inc(len(waits))
+            families.waits.child(tenant, priority, name, self._pool, model, target).observe_all(waits)
 
     def evicted(self, priority: int) -> None:
         """A request in flight was told to end."""
         self._families.revoked.child(str(priority), self._pool).inc()
+
+
+def _alike(met: list[_Met]) -> Iterator[tuple[tuple[_About, str], list[float]]]:
+    """The seconds of those with the same labels and outcome."""
+    found: dict[tuple[_About, str], list[float]] = {}
+    for about, outcome, seconds in met:
+        found.setdefault((about, outcome), []).append(seconds)
+    yield from found.items()
 
 
 def _twins(name: str, labels: tuple[str, ...]) -> list[Twin]:

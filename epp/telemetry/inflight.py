@@ -7,7 +7,7 @@ tenants by name.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from epp.domain import Receipt
 from epp.scheduling.pick import Pick
@@ -30,13 +30,14 @@ class InflightFamilies:
         text = "Prompt tokens of these that were not thought to be cached there."
         self.tokens = Gauge("llm_d_epp_inflight_tokens", text, _LABELS, read=lambda: self._rows(_tokens))
 
-    def sent(self, receipt: Receipt) -> None:
-        """It goes to an endpoint."""
-        self._open[receipt.id] = receipt
+    def sent(self, receipts: Iterable[Receipt]) -> None:
+        """They go to endpoints."""
+        self._open.update([(receipt.id, receipt) for receipt in receipts])
 
-    def ended(self, receipt: Receipt) -> None:
-        """It is over."""
-        self._open.pop(receipt.id, None)
+    def ended(self, receipts: Iterable[Receipt]) -> None:
+        """They are over."""
+        for receipt in receipts:
+            self._open.pop(receipt.id, None)
 
     def families(self) -> Iterator[Gauge]:
         """Both."""

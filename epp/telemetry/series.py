@@ -1,6 +1,7 @@
 """Counters, gauges and histograms that cost little where they are counted, and little when they are scraped.
 
-One thread counts and renders, so there are no locks: an observation is a bisection and two additions. A deprecated
+One thread counts and renders, so there are no locks: an observation is a bisection and two additions, of many together
+a part of a sort. A deprecated
 twin costs nothing on the way: it is summed up from its family when it is asked for. Must stay true: what `render`
 writes is what `collect` says, which the client library writes in its own way (a test compares).
 """
@@ -8,7 +9,7 @@ writes is what `collect` says, which the client library writes in its own way (a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -72,6 +73,19 @@ class Distribution:
         """One value; a bucket holds what is at most its bound."""
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
+
+    def observe_all(self, values: list[float] | list[int]) -> None:
+        """Many values; the list is sorted. A tenth of what they cost one by one, where they are a hundred."""
+        counts, begin, end = self.counts, 0, len(values)
+        values.sort()
+        for place, bound in enumerate(self._bounds):
+            if begin == end:
+                break
+            upto = bisect_right(values, bound, begin)
+            counts[place] += upto - begin
+            begin = upto
+        counts[-1] += end - begin
+        self.sum += sum(values)
 
     def plus(self, other: Self) -> None:
         """Another series on top of this one."""

@@ -1,5 +1,5 @@
 """Gathers what `make test-kube` needs into one folder: an API server, its controllers and its etcd, helm, Prometheus
-and its adapter, and CRDs.
+and its adapter, KEDA, and CRDs.
 
 Everything is pinned: the servers by the module in `servers/`, the rest below, in versions that fit each other
 (Kubernetes 1.35 is within what Istio 1.29 and Gateway API 1.4 support). What is given is taken: the servers of
@@ -81,6 +81,8 @@ PROMETHEUS_OPERATOR = Module(
     "github.com/prometheus-operator/prometheus-operator", "v0.85.0", "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
 )
 KEDA = Module("github.com/kedacore/keda/v2", "v2.18.3", "h1:PY3o80tzBAzCffS8J6eBZctT4B+g/r26zErNSMleC50=")
+KEDA_COMMANDS = {"keda-operator": "./cmd/operator", "keda-adapter": "./cmd/adapter"}
+KEDA_WITHOUT = ("newrelic", "solarwinds")  # scalers whose clients are modules that not every proxy has
 BASES = "config/crd/bases/*.yaml"
 ISTIO_FILE = "kubernetes/customresourcedefinitions.gen.yaml"
 OLD_GROUP = "inference.networking.x-k8s.io"
@@ -105,7 +107,13 @@ MANIFESTS = (
         "monitoring.coreos.com",
         ("servicemonitors", "podmonitors", "prometheusrules"),
     ),
-    Manifests(KEDA, BASES, "keda.sh", ("scaledobjects",)),
+    Manifests(
+        KEDA,
+        BASES,
+        "keda.sh",
+        ("scaledobjects", "scaledjobs", "triggerauthentications", "clustertriggerauthentications"),
+    ),
+    Manifests(KEDA, BASES, "eventing.keda.sh", ("cloudeventsources", "clustercloudeventsources")),
 )
 
 
@@ -119,6 +127,7 @@ def main(folder: Path) -> None:
     gather_servers(binaries)
     for name, tool in TOOLS.items():
         gather_tool(name, tool, binaries)
+    gather_keda(binaries)
     shutil.rmtree(definitions, ignore_errors=True)
     definitions.mkdir()
     gather_definitions(definitions)
@@ -161,6 +170,39 @@ def gather_tool(name: str, tool: Tool, binaries: Path) -> None:
         go("mod", "edit", f"-require={tool.module.path}@{tool.module.version}", cwd=Path(folder))
         package = f"{tool.module.path}/{tool.package}"
         build(binaries, name, cwd=Path(folder), packages=("-mod=mod", f"-tags={tool.tags}", package))
+
+
+def gather_keda(binaries: Path) -> None:
+    """KEDA's operator and metrics server, without two scalers, and with nothing that listens beyond loopback."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "keda"
+        shutil.copytree(download(KEDA), source)
+        for each in (source, *source.rglob("*")):  # modules are kept read-only
+            each.chmod(0o755)
+        builder = source / "pkg/scaling/scalers_builder.go"
+        text = builder.read_text()
+        for name in KEDA_WITHOUT:
+            (source / f"pkg/scalers/{name}_scaler.go").unlink()
+            text = replaced(rf'\tcase "[a-z-]+":\n\t\treturn scalers\.New{name}Scaler\(.*\n', "", text)
+        builder.write_text(text)
+        server = source / "cmd/adapter/main.go"
+        server.write_text(
+            replaced(
+                r'Sprintf\(":%v", metricsAPIServerPort\)',
+                'Sprintf("127.0.0.1:%v", metricsAPIServerPort)',
+                server.read_text(),
+            )
+        )
+        for name, package in KEDA_COMMANDS.items():
+            build(binaries, name, cwd=source, packages=(package,))
+
+
+def replaced(pattern: str, by: str, text: str) -> str:
+    """The text with the one place changed that the pattern finds, whatever the case of its letters."""
+    changed, count = re.subn(pattern, by, text, flags=re.IGNORECASE)
+    if count != 1:
+        raise Missing(f"{pattern} is there {count} times")
+    return changed
 
 
 def build(binaries: Path, *names: str, cwd: Path, packages: tuple[str, ...], linking: str = "") -> None:

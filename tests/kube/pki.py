@@ -32,15 +32,19 @@ class Authority:
 
     def server(self) -> tuple[Path, Path]:
         """Certificate and key of a server on loopback."""
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        return self._issue(
+            "server", [(NameOID.COMMON_NAME, "kube-apiserver")], [ExtendedKeyUsageOID.SERVER_AUTH], loopback()
         )
-        return self._issue("server", [(NameOID.COMMON_NAME, "kube-apiserver")], ExtendedKeyUsageOID.SERVER_AUTH, names)
+
+    def peer(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key of one that serves on loopback, and asks others like it."""
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        return self._issue(name, [(NameOID.COMMON_NAME, name)], purposes, loopback())
 
     def user(self, name: str, group: str) -> tuple[Path, Path]:
         """Certificate and key of a user, as Kubernetes reads them."""
         subject = [(NameOID.ORGANIZATION_NAME, group), (NameOID.COMMON_NAME, name)]
-        return self._issue(name, subject, ExtendedKeyUsageOID.CLIENT_AUTH, None)
+        return self._issue(name, subject, [ExtendedKeyUsageOID.CLIENT_AUTH], None)
 
     def _begin(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
@@ -60,7 +64,7 @@ class Authority:
         self,
         file: str,
         subject: list[tuple[x509.ObjectIdentifier, str]],
-        purpose: x509.ObjectIdentifier,
+        purposes: list[x509.ObjectIdentifier],
         names: x509.SubjectAlternativeName | None,
     ) -> tuple[Path, Path]:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -68,7 +72,7 @@ class Authority:
             self._begin(x509.Name([x509.NameAttribute(oid, value) for oid, value in subject]), key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         )
         if names is not None:
             building = building.add_extension(names, critical=False)
@@ -77,6 +81,11 @@ class Authority:
         certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
         write_key(private, key)
         return certificate, private
+
+
+def loopback() -> x509.SubjectAlternativeName:
+    """The names of this machine to itself."""
+    return x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
 
 
 def write_key(file: Path, key: ec.EllipticCurvePrivateKey) -> None:

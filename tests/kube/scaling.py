@@ -1,7 +1,7 @@
-"""What scales a Deployment, as in a cluster: the controllers, and prometheus-adapter behind the API server.
+"""What scales a Deployment, as in a cluster: the controllers, and prometheus-adapter or KEDA behind the API server.
 
-Real: the controllers of Deployments, ReplicaSets and HorizontalPodAutoscalers, the adapter, Prometheus. There is no
-node: `Kubelet` calls every pod ready.
+Real: the controllers of Deployments, ReplicaSets and HorizontalPodAutoscalers, the adapter, KEDA's operator and metrics
+server, Prometheus. There is no node: `Kubelet` calls every pod ready.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import yaml
 from tests.kube.api import Api, Object, Said
 from tests.kube.child import Child, free_port
 from tests.kube.cluster import Cluster
+from tests.kube.pki import Authority
 
 CONTROLLERS = "deployment-controller,replicaset-controller,horizontal-pod-autoscaler-controller"
+KEDA = "keda"  # its namespace
 GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
 READY_S = 60.0
 BEAT_S = 0.5
@@ -31,28 +33,71 @@ async def scaling(
     cluster: Cluster, admin: Api, binaries: Path, folder: Path, *, prometheus: str, rules: Any
 ) -> AsyncIterator[None]:
     """The controllers, and an adapter with these rules over the Prometheus at that URL."""
-    kubeconfig = cluster.kubeconfig(folder / "kubeconfig")
+    kubeconfig, port = cluster.kubeconfig(folder / "kubeconfig"), free_port(Random())
     config = folder / "adapter.yaml"
     config.write_text(yaml.safe_dump(rules))
-    port = free_port(Random())
-    children = [
-        Child(
-            [
-                str(binaries / "prometheus-adapter"),
-                f"--prometheus-url={prometheus}",
-                f"--config={config}",
-                "--metrics-relist-interval=2s",
-                "--metrics-max-age=5m",
-                "--bind-address=127.0.0.1",
-                f"--secure-port={port}",
-                f"--cert-dir={folder}",
-                *(f"--{part}-kubeconfig={kubeconfig}" for part in ("lister", "authentication", "authorization")),
-            ],
-            folder / "prometheus-adapter.log",
-        )
+    command = [
+        str(binaries / "prometheus-adapter"),
+        f"--prometheus-url={prometheus}",
+        f"--config={config}",
+        "--metrics-relist-interval=2s",
+        "--metrics-max-age=5m",
+        f"--cert-dir={folder}",
+        *_serving(port, kubeconfig),
     ]
+    async with _running(admin, binaries, folder, commands={"prometheus-adapter": command}, port=port):
+        yield
+
+
+@asynccontextmanager
+async def keda(cluster: Cluster, admin: Api, binaries: Path, folder: Path) -> AsyncIterator[None]:
+    """The controllers, and KEDA's operator and metrics server."""
+    kubeconfig, chance = cluster.kubeconfig(folder / "kubeconfig"), Random()
+    port, own, metrics, health, others = (free_port(chance) for _ in range(5))
+    certificates = folder / "certificates"
+    certificates.mkdir()
+    certificate, key = Authority(certificates).peer("tls")  # the two know each other by it
+    await admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": KEDA}})
+    surroundings = ["WATCH_NAMESPACE=", f"POD_NAMESPACE={KEDA}", f"KEDA_CLUSTER_OBJECT_NAMESPACE={KEDA}"]
+    operator = [
+        *("env", *surroundings, str(binaries / "keda-operator")),
+        f"--kubeconfig={kubeconfig}",
+        f"--metrics-bind-address=127.0.0.1:{metrics}",
+        f"--health-probe-bind-address=127.0.0.1:{health}",
+        f"--metrics-service-bind-address=127.0.0.1:{own}",
+        f"--cert-dir={certificates}",
+        "--zap-encoder=console",
+    ]
+    server = [
+        *("env", *surroundings, str(binaries / "keda-adapter")),
+        f"--kubeconfig={kubeconfig}",
+        f"--metrics-service-address=127.0.0.1:{own}",
+        f"--port={others}",
+        f"--cert-dir={certificates}",
+        f"--tls-cert-file={certificate}",
+        f"--tls-private-key-file={key}",
+        *_serving(port, kubeconfig),
+    ]
+    commands = {"keda-operator": operator, "keda-adapter": server}
+    async with _running(admin, binaries, folder, commands=commands, port=port):
+        yield
+
+
+def _serving(port: int, kubeconfig: Path) -> list[str]:
+    """Flags that every API server behind the API server has."""
+    asking = [f"--{part}-kubeconfig={kubeconfig}" for part in ("lister", "authentication", "authorization")]
+    return ["--bind-address=127.0.0.1", f"--secure-port={port}", *asking]
+
+
+@asynccontextmanager
+async def _running(
+    admin: Api, binaries: Path, folder: Path, *, commands: dict[str, list[str]], port: int
+) -> AsyncIterator[None]:
+    """These by their names, the last of which serves external metrics at the port, and then the controllers."""
+    children = [Child(command, folder / f"{name}.log") for name, command in commands.items()]
     try:
-        await _behind(admin, port, children[0])
+        await _behind(admin, port, children[-1])
+        kubeconfig = folder / "kubeconfig"
         children.append(
             Child(
                 [

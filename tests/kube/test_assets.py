@@ -26,7 +26,8 @@ def test_everything_that_the_tests_need_is_there(assets: Path) -> None:
         told = subprocess.run([assets / "bin" / name, *words], capture_output=True, timeout=60, check=False)
 
         assert told.returncode == 0, name
-    assert os.access(assets / "bin" / "prometheus-adapter", os.X_OK), "it has no way to tell its version"
+    for name in ("prometheus-adapter", *gathering.KEDA_COMMANDS):
+        assert os.access(assets / "bin" / name, os.X_OK), "they have no way to tell their version"
     wanted = {
         f"{plural}.{manifests.renamed_group or manifests.group}.json"
         for manifests in gathering.MANIFESTS

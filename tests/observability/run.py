@@ -50,7 +50,7 @@ class Run:
         await self._talk(rounds=2)
         await self._rush()
         await prometheus.until("onehop_shed_total > 0")  # a rate is of what was there before
-        await self._rush()
+        await self._some_wait(prometheus)
         self.config.write_text("version: v0.3\nrouting: {decisions: [{name: bad, rules: 5}]}\n")
         await self._a_gateway_comes(prometheus)
         await self._a_gateway_misbehaves()
@@ -83,6 +83,13 @@ class Run:
             asks = [self._ask("rush", "auto", f"{turn} {n} {LONG}", tenant=TENANTS[n % 2]) for n in range(RUSH)]
             await asyncio.gather(*asks, *(self._past_us(turn, n) for n in range(STRANGERS)))
             if self.statuses["rush"][429] > before:
+                return
+
+    async def _some_wait(self, prometheus: Prometheus) -> None:
+        """Rushes until a look has met somebody who waits: a wait may be over between two looks."""
+        for _ in range(RUSHES_MAX):
+            await self._rush()
+            if await prometheus.now('max_over_time(onehop_queued_requests{model="llama3-8b", where="gate"}[5m]) > 0'):
                 return
 
     async def _past_us(self, turn: int, number: int) -> None:

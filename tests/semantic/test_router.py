@@ -10,10 +10,13 @@ import pytest
 from semantic.asked import Asked
 from semantic.classifier import Classifier
 from semantic.config import ConfigError, read_config
-from semantic.router import SemanticRouter
+from semantic.judges.known import Known
+from semantic.router import UNREAD, SemanticRouter
+from semantic.signals.api import Answer
 from semantic.signals.engine import Engine
 from semantic.signals.heads import HeadSignals
 from semantic.signals.reader import SignalReader
+from semantic.watch import settle
 from tests.semantic.conftest import HeldEncoder
 from tests.semantic.test_config import BASE
 
@@ -117,6 +120,17 @@ async def test_below_the_threshold_the_category_is_other_and_the_reason_says_so(
 
     assert (choice.category, choice.decision, choice.models) == ("other", None, ("big",))
     assert "below the threshold of 1.00" in choice.reason
+
+
+async def test_what_is_no_language_of_the_classifiers_is_not_said_to_be_below_the_threshold(held: HeldEncoder) -> None:
+    router = over(held)
+    answer = Answer("math", 0.9, {"math": 0.9}, abstained=True, threshold=0.4)
+    category = settle(answer, None, "other")
+    known = Known(ask(("user", "x")), "x", category=category)
+    seen = router._seen(known, answer, None, "full")
+    close(router)
+
+    assert seen == f"the prompt looks like math (0.90), {UNREAD}, so it counts as other"
 
 
 async def test_the_threshold_of_the_file_wins(held: HeldEncoder) -> None:
