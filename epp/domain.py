@@ -213,7 +213,7 @@ class Endpoint:
     own name for a base model, the parent for a LoRA adapter); None while the list is not known. Until then `declared`
     counts, the same as discovery was told it (a pod label, configuration); None: the endpoint accepts any model.
     The rest is the ledger, which only leases change: requests in flight, the critical among them, and by LoRA adapter
-    those of one; prompt tokens that
+    those of one, and by the hash of a prefix those whose prompts begin with it; prompt tokens that
     are not cached and not yet computed; tokens of context of the requests in flight; `work_s`, the predicted seconds of
     prefill outstanding, of so many `work_prompts`; `work_head_s`, the share of the oldest one, begun at the second
     `work_since`.
@@ -232,6 +232,7 @@ class Endpoint:
     inflight_requests: int = 0
     inflight_critical: int = 0
     inflight_adapters: dict[str, int] = field(default_factory=dict)
+    inflight_prefixes: dict[int, int] = field(default_factory=dict, repr=False)
     inflight_tokens: int = 0
     context_tokens: int = 0
     work_s: float = 0.0
@@ -260,7 +261,8 @@ class Cost:
 
     `blind` where the gateway will not show when the first token comes: then the prefill is over when it should be.
     `ttft_s` is how long the first token is expected to take, None where nobody reckons. `critical` requests are counted
-    apart, so that others can keep away from where they are; those of a LoRA `adapter` by its name.
+    apart, so that others can keep away from where they are; those of a LoRA `adapter` by its name; and by the hash of a
+    prefix those whose prompts begin with it, each by its `prefixes`, no two of them alike.
     """
 
     tokens: int = 0
@@ -270,6 +272,7 @@ class Cost:
     critical: bool = False
     ttft_s: float | None = None
     adapter: str | None = None
+    prefixes: Sequence[int] = ()
 
 
 @dataclass(slots=True, frozen=True)

@@ -45,6 +45,7 @@ class _Charge:
         "endpoint",
         "holders",
         "line",
+        "prefixes",
         "requests",
         "tokens",
         "work_s",
@@ -57,7 +58,7 @@ class _Charge:
         self.tokens, self.context, self.work_s = cost.tokens, cost.context, cost.work_s
         self.critical = requests if cost.critical else 0
         self.blind = cost.blind and cost.work_s > 0
-        self.adapter = cost.adapter
+        self.adapter, self.prefixes = cost.adapter, cost.prefixes
         self.line = line
         self.beside: Sequence[_Charge] = ()
         self._enter(now)
@@ -95,6 +96,13 @@ class _Charge:
                 endpoint.inflight_adapters[self.adapter] = left
             else:
                 del endpoint.inflight_adapters[self.adapter]
+        if self.prefixes:
+            counts = endpoint.inflight_prefixes
+            for each in self.prefixes:
+                if left := counts[each] - self.requests:
+                    counts[each] = left
+                else:
+                    del counts[each]
         endpoint.inflight_tokens -= self.tokens
         endpoint.context_tokens -= self.context
         assert endpoint.inflight_requests >= 0
@@ -108,6 +116,10 @@ class _Charge:
         if self.adapter is not None:
             adapters = endpoint.inflight_adapters
             adapters[self.adapter] = adapters.get(self.adapter, 0) + self.requests
+        if self.prefixes:
+            counts = endpoint.inflight_prefixes
+            for each in self.prefixes:
+                counts[each] = counts.get(each, 0) + self.requests
         endpoint.inflight_tokens += self.tokens
         endpoint.context_tokens += self.context
         self.line.join(self, now)

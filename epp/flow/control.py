@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from epp.domain import Cost, Endpoint, Reason, Refused, Usage
+from epp.domain import Endpoint, Reason, Refused, Usage
 from epp.flow.eviction import Evictions, Running
 from epp.flow.heap import Heap
 from epp.flow.queues import Band, Line, Queues
@@ -308,10 +308,8 @@ class Control:
         ticket.state = State.BOOKED
         self._charge(ticket, now)
         if room:
-            tokens = ticket.request.prompt_tokens
-            there = min(room, key=lambda e: (e.outstanding_s(now), e.inflight_tokens, e.inflight_requests))
-            critical = self.settings.level(ticket.request.priority) == "critical"
-            cost = Cost(tokens, tokens, ticket.own_s, critical=critical)
+            there, cost = self.rule.goes(ticket, room, now)
+            cost.critical = self.settings.level(ticket.request.priority) == "critical"
             ticket.booking = self._ledger.lease(there, cost, now=now)
 
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from epp.domain import Endpoint, GateView, Reason, Refused, Request
+from epp.domain import Cost, Endpoint, GateView, Reason, Refused, Request
 from epp.flow.rules import Rule, retry_after_s
 from epp.flow.settings import FlowSettings
 from epp.flow.ticket import Room, Ticket
 
 VIEWED_MAX = 100  # endpoints, in a receipt
+NOTHING: Mapping[Endpoint, int] = {}
 TOO_LATE = "the endpoints are busy; the first token would come too late"
 
 
@@ -35,7 +36,11 @@ class Wants(Protocol):
 
     @property
     def tokens(self) -> float:
-        """The prompt tokens for which an endpoint must find room in its KV cache."""
+        """The prompt tokens for which an endpoint must find room in its KV cache, but for those `cached` there."""
+
+    @property
+    def cached(self) -> Mapping[Endpoint, int]:
+        """By endpoint, prompt tokens that it holds."""
 
     @property
     def extra(self) -> Mapping[Endpoint, float] | None:
@@ -52,10 +57,19 @@ class Reckoning(Protocol):
     def wants(self, request: Request, endpoints: Sequence[Endpoint]) -> Wants:
         """What the request takes."""
 
-    def meets(self, endpoints: Sequence[Endpoint], tokens: float, now: float) -> Sequence[tuple[float, float, float]]:
+    def meets(
+        self,
+        endpoints: Sequence[Endpoint],
+        tokens: float,
+        now: float,
+        cached: Mapping[Endpoint, int] = NOTHING,
+    ) -> Sequence[tuple[float, float, float]]:
         """At each endpoint: seconds until a prompt sent now would begin to be computed; how full the KV cache would be
-        with so many tokens more, 0 where it is easy and 1 where it is full; seconds from token to token of late, 0
-        where they are not known."""
+        with so many tokens more, of which `cached` there are none, 0 where it is easy and 1 where it is full; seconds
+        from token to token of late, 0 where they are not known."""
+
+    def goes(self, request: Request, endpoints: Sequence[Endpoint], now: float) -> tuple[Endpoint, Cost]:
+        """Where among these the request costs least, and what it takes there."""
 
     def calm(self, endpoints: Sequence[Endpoint], tokens: float, now: float, most: tuple[float, float, float]) -> bool:
         """Whether every endpoint can be reached and has nothing in flight, or no more to meet than `most` of each."""
@@ -85,14 +99,15 @@ class OwnRule(Rule):
         latest_s = ticket.deadline - now - ticket.own_s
         pressure_s, tpot_s = settings.pressure_s, settings.slo_tpot_s
         easy = self._easy(ticket.own_s)
-        tokens = ticket.wants.tokens if ticket.wants else 0.0
+        wants: Wants | None = ticket.wants
+        tokens, cached = (wants.tokens, wants.cached) if wants is not None else (0.0, NOTHING)
         least = min(beside, ceiling)
         pace_s = inf if critical else max(least, easy) * tpot_s
         if self.reckoning.calm(endpoints, tokens, now, (min(least * pressure_s, latest_s), least, pace_s)):
             return None  # as nearly always: whatever else is asked below, everybody takes it
         seen: Sequence[Endpoint] = [e for e in endpoints if e.reachable] or endpoints
         open_ = []
-        meets = self.reckoning.meets(seen, tokens, now)
+        meets = self.reckoning.meets(seen, tokens, now, cached)
         for e, (waits_s, full, pace_s) in zip(seen, meets, strict=True):
             most = beside if e.inflight_critical else ceiling
             if e.inflight_requests == 0 or (
@@ -126,6 +141,9 @@ class OwnRule(Rule):
         most = (now - ticket.arrived) / worth
         return [e for e in open_ if extra.get(e, elsewhere) <= most]
 
+    def goes(self, ticket: Ticket, room: Sequence[Endpoint], now: float) -> tuple[Endpoint, Cost]:
+        return self.reckoning.goes(ticket.request, room, now)
+
     def until(self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float) -> float:
         wait_s = min(waits_s for waits_s, _, _ in self.reckoning.meets(endpoints, 0.0, now))
         wait_s += before_s / len(endpoints)
@@ -144,7 +162,9 @@ class OwnRule(Rule):
             before_s=before_s,
             contested=contested,
             addresses=[e.address for e in seen],
-            meets=self.reckoning.meets(seen, 0.0 if wants is None else wants.tokens, now),
+            meets=self.reckoning.meets(seen, 0.0, now)
+            if wants is None
+            else self.reckoning.meets(seen, wants.tokens, now, wants.cached),
             requests=[e.inflight_requests for e in seen],
             critical=[e.inflight_critical for e in seen],
         )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from epp.domain import Endpoint, GateView, Reason, Refused
+from epp.domain import Cost, Endpoint, GateView, Reason, Refused
 from epp.flow.limits import StaticLimit, UsageLimits
 from epp.flow.saturation import Saturation
 from epp.flow.ticket import Room, Ticket
@@ -55,6 +55,12 @@ class Rule(ABC):
     def hopeless(self, ticket: Ticket, endpoints: Sequence[Endpoint], now: float) -> bool:
         """Whether a request that waits would come too late even if it went on now."""
         return False
+
+    def goes(self, ticket: Ticket, room: Sequence[Endpoint], now: float) -> tuple[Endpoint, Cost]:
+        """Where a request that is let go will probably be sent, and what it takes there; `room` is not empty."""
+        tokens = ticket.request.prompt_tokens
+        there = min(room, key=lambda e: (e.outstanding_s(now), e.inflight_tokens, e.inflight_requests))
+        return there, Cost(tokens, tokens, ticket.own_s)
 
     @abstractmethod
     def fullness(self, endpoints: Sequence[Endpoint], now: float) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from epp.datastore.pool import Listed, Pool
-from epp.domain import Choice, Endpoint, Reason, Refused, Request
+from epp.domain import Choice, Cost, Endpoint, Reason, Refused, Request
 from epp.flow.control import FULL
-from epp.flow.own import OwnRule
+from epp.flow.own import NOTHING, OwnRule
 from epp.flow.settings import FlowSettings
 from epp.flow.ticket import Key, Ticket
 from epp.replay.recorded import Recorded
@@ -76,6 +76,7 @@ class _Seen:
     tokens: float = 0.0
     extra: Mapping[Endpoint, float] | None = None
     extra_elsewhere: float = 0.0
+    cached: Mapping[Endpoint, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, then: Recorded) -> _Seen | None:
@@ -98,8 +99,13 @@ class _Seen:
     def calm(self, endpoints: Sequence[Endpoint], tokens: float, now: float, most: tuple[float, float, float]) -> bool:
         return False  # in doubt: it found no room
 
-    def meets(self, endpoints: Sequence[Endpoint], tokens: float, now: float) -> list[tuple[float, float, float]]:
+    def meets(
+        self, endpoints: Sequence[Endpoint], tokens: float, now: float, cached: Mapping[Endpoint, int] = NOTHING
+    ) -> list[tuple[float, float, float]]:
         return [self.met[endpoint] for endpoint in endpoints]
+
+    def goes(self, request: Request, endpoints: Sequence[Endpoint], now: float) -> tuple[Endpoint, Cost]:
+        return endpoints[0], Cost()  # nobody is let go from the queue here
 
 
 _TIMEOUT = Reason.QUEUE_TIMEOUT.code

@@ -9,21 +9,24 @@ asking changes nothing but the memory of speeds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
-from epp.domain import Endpoint, Request
+from epp.domain import Cost, Endpoint, Request
 from epp.scheduling.adapters import slot_wait_s
 from epp.scheduling.prefix import Prefixes
+from epp.scheduling.shared import marks_of, spared
 from epp.scheduling.speed import Speed, Typical, shape
 
 FRESH_S = 2.0  # for how long a sample of an engine counts
 KV_SLOWS = 0.5  # a full KV cache makes a step of decoding longer by about so much
 KV_DEAR = 0.75  # the part of the KV cache from which on a request costs more
+ROOM_GONE = 1.01  # the part of the KV cache at which room would cost all there is
 PAUSE_S = 0.1  # for so long the next token of an answer may fail to come, and no usual SLO is missed by it
 BEHIND_MAX = 2  # prompts before one's own that count; in a burst all have many, and then the seconds decide
 KV_EASY, KV_FULL = 0.85, 0.99  # parts of the KV cache: below the first there is no pressure, at the second it is 1
 ROUNDING = 1e-9
+NOTHING: Mapping[Endpoint, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,10 @@ class Prices:
     decodes: float = 0.2
     full: float = 4.0
     behind: float = 12.0
+    room: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("arrivals", "decodes", "full", "behind"):
+        for name in ("arrivals", "decodes", "full", "behind", "room"):
             if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name} must be finite and not negative")
 
@@ -49,14 +53,15 @@ would be, 0 where it is easy and 1 where it is full; seconds from token to token
 @dataclass(slots=True)
 class Wants:
     """Predicted seconds of a request's prefill where most of it is cached, and where nothing is; the prompt tokens for
-    which room must be found in a KV cache; by endpoint, and at all others, how much more is to be computed there than
-    where most is cached (as a `shape`, in seconds)."""
+    which room must be found in a KV cache, less those `cached` there; by endpoint, and at all others, how much more is
+    to be computed there than where most is cached (as a `shape`, in seconds)."""
 
     own_s: float
     alone_s: float
     tokens: int
     extra: Mapping[Endpoint, float] | None = None
     extra_elsewhere: float = 0.0
+    cached: Mapping[Endpoint, int] = field(default_factory=dict)
 
 
 class Reckoner:
@@ -76,20 +81,29 @@ class Reckoner:
         cached: Mapping[Endpoint, int],
         endpoints: Sequence[Endpoint],
         now: float,
+        *,
         adapter: str | None = None,
+        marks: Sequence[int] = (),
     ) -> tuple[list[float], list[float], list[float]]:
-        """In seconds at each endpoint: what a prompt of so many tokens costs, its wait there, and its own prefill."""
+        """In seconds at each endpoint: what a prompt of so many tokens costs, its wait there, and its own prefill.
+
+        `marks` are the prompt's (`shared.py`), by which its room is shared with requests in flight.
+        """
         prices = self.prices
         own, decodes, full, behind = 1.0 + prices.arrivals, prices.decodes, prices.full, prices.behind
+        price, first = prices.room, marks[0] if marks else None
         oldest, typical = now - FRESH_S, self._typical
         start, k, cold = typical.a * typical.level, typical.k * typical.level, typical.usual(shape(prompt, 0))
         costs, waits, works = [], [], []
+        hit_before, warm = 0, cold
         for e, known in zip(endpoints, self._of(endpoints), strict=True):  # a hundred of them a request: no calls here
             if known.load is not e.load:
                 known.look(e.load, e.inflight_requests)
             computed, work = prompt, cold
             if cached and (hit := cached.get(e, 0)):
-                computed, work = prompt - hit, start + k * shape_of(prompt, hit)
+                if hit != hit_before:  # most often all that hold some of it hold as much
+                    hit_before, warm = hit, start + k * shape_of(prompt, hit)
+                computed, work = prompt - hit, warm
             waiting = e.work_s
             if waiting:
                 elapsed = now - e.work_since
@@ -97,7 +111,7 @@ class Reckoner:
             if adapter is not None:
                 waiting += slot_wait_s(adapter, e)
             requests: float = e.inflight_requests
-            others = 1.0
+            others, room = 1.0, 0.0
             if known.sampled_at >= oldest:
                 if known.others:
                     requests += known.others - known.others_waiting
@@ -106,8 +120,12 @@ class Reckoner:
                 others += KV_SLOWS * held
                 if held > KV_DEAR:
                     others += full * (held - KV_DEAR) / (KV_FULL - KV_DEAR)
+                kept: float = prompt
+                if first in e.inflight_prefixes:
+                    kept -= spared(marks, e.inflight_prefixes)
+                room = price * kept * known.per_token * held / (ROOM_GONE - held if held < 1.0 else ROOM_GONE - 1.0)
             work *= known.ratio
-            cost = (waiting + own * work) * (others + decodes * requests)
+            cost = (waiting + own * work) * (others + decodes * requests) + room
             if work > PAUSE_S and e.work_prompts:
                 cost += behind * (work - PAUSE_S) * min(e.work_prompts, BEHIND_MAX)
             costs.append(cost)
@@ -154,10 +172,12 @@ class Reckoner:
         own_s = self._typical.usual(shape_of(prompt, hit)) if hit else alone_s
         k, least = self._typical.k * self._typical.level, shape_of(prompt, hit)
         extra = {e: k * (shape_of(prompt, tokens) - least) for e, tokens in cached.items()}
-        return Wants(own_s, alone_s, prompt - hit, extra, k * (shape(prompt, 0) - least))
+        return Wants(own_s, alone_s, prompt, extra, k * (shape(prompt, 0) - least), cached)
 
-    def meets(self, endpoints: Sequence[Endpoint], tokens: float, now: float) -> list[Meets]:
-        """What a request that needs room for so many tokens would meet at each endpoint."""
+    def meets(
+        self, endpoints: Sequence[Endpoint], tokens: float, now: float, cached: Mapping[Endpoint, int] = NOTHING
+    ) -> list[Meets]:
+        """What a request that needs room for so many tokens, less what is cached there, would meet at each endpoint."""
         oldest = now - FRESH_S
         start, found = self._typical.usual(0.0), []
         for e, known in zip(endpoints, self._of(endpoints), strict=True):
@@ -173,9 +193,19 @@ class Reckoner:
             # Where nobody tells when prefills are over, the engine's own queue is the only sign that it fell behind.
             a = start * known.ratio
             waits_s = max(waits_s + known.others_waiting * a, known.waiting * a)
-            held = known.held + (e.inflight_tokens + tokens) * known.per_token
+            added = tokens - cached.get(e, 0) if cached else tokens
+            held = known.held + (e.inflight_tokens + added) * known.per_token
             found.append((waits_s, (held - KV_EASY) / (KV_FULL - KV_EASY), known.pace_s))
         return found
+
+    def goes(self, request: Request, endpoints: Sequence[Endpoint], now: float) -> tuple[Endpoint, Cost]:
+        """Where among these the request costs least, and what it takes there."""
+        prompt, cached = request.prompt_tokens, self._cached(request, endpoints)
+        marks = () if self.prefixes is None else marks_of(request, request.target or request.model)
+        costs, _, works = self.costs(prompt, cached, endpoints, now, marks=marks)
+        place = costs.index(min(costs))
+        tokens = max(0, prompt - cached.get(endpoints[place], 0))
+        return endpoints[place], Cost(tokens, prompt, works[place], prefixes=marks)
 
     def calm(self, endpoints: Sequence[Endpoint], tokens: float, now: float, most: Meets) -> bool:
         """Whether every endpoint can be reached and has nothing in flight, or no more to meet than `most` of each.

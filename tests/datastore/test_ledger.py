@@ -28,6 +28,7 @@ COSTS = st.builds(
     blind=st.booleans(),
     critical=st.booleans(),
     adapter=st.sampled_from([None, "french", "german"]),
+    prefixes=st.sampled_from([(), (1,), (1, 2), (1, 3)]),
 )
 
 
@@ -187,6 +188,7 @@ class Ledger(RuleBasedStateMachine):
             parts = [p for held in self.held for p in (held.main, *held.beside) if p.at is endpoint]
             adapters = Counter(p.cost.adapter for p in parts if p.cost.adapter is not None)
             assert endpoint.inflight_requests == len(parts)
+            assert endpoint.inflight_prefixes == Counter(each for p in parts for each in p.cost.prefixes)
             assert endpoint.inflight_critical == sum(p.cost.critical for p in parts)
             assert endpoint.inflight_adapters == adapters
             assert endpoint.inflight_tokens == sum(p.tokens for p in parts)

@@ -173,3 +173,25 @@ def test_a_slow_engine_has_a_longer_slo_by_its_own_prefill() -> None:
     prompt = LONG[::-1]
 
     assert slow.ticket(prompt=prompt).due_s > 2 * fast.ticket(prompt=prompt).due_s
+
+
+def test_who_is_let_go_is_booked_where_its_prompt_is_cached_and_for_the_rest_of_it() -> None:
+    """Not where least is outstanding: when it runs, that may be the only place left to it."""
+    site, prompt = Site(2), b"x" * 40_000
+    site.sent(prompt, 1)
+    site.busy(1, 0.05)
+
+    endpoint, cost = site.rule.goes(site.ticket(prompt=prompt), site.endpoints, NOW)
+
+    assert endpoint is site.endpoints[1]
+    assert cost.tokens < 300
+    assert cost.context == 10_000
+
+
+def test_room_in_the_cache_is_asked_for_what_is_not_cached_there() -> None:
+    site, prompt = Site(2), b"x" * 40_000
+    site.sent(prompt, 1)
+    for place in (0, 1):
+        site.busy(place, 0.01, kv_usage=0.9, num_blocks=5_000, block_size=16)
+
+    assert site.room(site.ticket(prompt=prompt)) == ["e1"]
