@@ -157,7 +157,8 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(
         "IBAN_CODE",
-        re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"),
+        # Looked ahead, as it may go on into the next number; `_iban` cuts it to its length.
+        re.compile(r"(?<![A-Za-z0-9])(?=([A-Z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}))[A-Z]{2}"),
         SURE,
         hint=_has_two_digits,
     ),
@@ -274,7 +275,7 @@ def _matches(detector: Detector, text: str, first: int, past: int) -> Iterator[P
             return
         matched = match[0]
         if detector.type == "IBAN_CODE":
-            yield from _iban(start, matched)
+            yield from _iban(start, match[1])
             continue
         if detector.type == "DOMAIN_NAME":
             matched = matched.rstrip(".,;:!?")

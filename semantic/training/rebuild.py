@@ -49,8 +49,8 @@ def steps(block: str) -> list[list[str]]:
 def main() -> None:
     """Reads the command line and runs the steps, each in a process of its own; stops at the first that fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("data", "routing", "base", "tokenizer", "work"):
-        parser.add_argument(f"--{name}", required=True)
+    for flag in ("--data", "--routing", "--base", "--tokenizer", "--work"):
+        parser.add_argument(flag, required=True)
     parser.add_argument("--out", default="semantic/models/heads")
     parser.add_argument("--report", action="store_true", help="also train plain fine-tunes and print all tables")
     args = vars(parser.parse_args())

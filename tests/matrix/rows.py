@@ -42,7 +42,7 @@ class Row(Enum):
     GONE_READING = "client gone in mid-answer", "the same"
     DEAD_ONE = "backend dead: one of three, not known yet", "12 requests of 62,001 B, 12 answers"
     DEAD_ALL = "backend dead: all", "503 at once"
-    DIES_COMPUTING = "backend dies before its answer", "503 at once"
+    DIES_COMPUTING = "backend dies before its answer", "another one answers"
     DIES_ANSWERING = "backend dies during its answer", "the client sees at once that the answer is cut"
     LOAD_OPEN = (
         "OneHop killed and back under load, failing open",

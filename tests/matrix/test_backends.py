@@ -38,14 +38,14 @@ async def test_no_server_at_all_is_a_503(observing: Observing) -> None:
             seen.text = " or ".join(map(str, sorted(statuses)))
 
 
-async def test_a_server_that_dies_before_its_answer_is_a_503(observing: Observing) -> None:
+async def test_another_server_answers_for_one_that_dies_before_its_answer(observing: Observing) -> None:
     async with observing(Row.DIES_COMPUTING) as (site, seen):
         with site.paused():
             asking = asyncio.create_task(site.ask({"model": "auto", "prompt": "go on", "max_tokens": 4}))
             busy = await site.busy()
             await busy.kill()
-            answer = await asyncio.wait_for(asking, AT_ONCE_S)
-        if answer.status != 503:
+        answer = await asyncio.wait_for(asking, AT_ONCE_S)
+        if answer.status != 200:
             seen.text = str(answer.status)
 
 

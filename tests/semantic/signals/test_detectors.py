@@ -58,6 +58,12 @@ def test_numbers_and_signs_that_only_look_alike_are_left(text: str) -> None:
     assert found(text) == []
 
 
+def test_an_iban_behind_another_is_found_as_well() -> None:
+    one = "DE89 3704 0044 0532 0130 00"
+
+    assert found(f"from {one} and then {one}") == [("IBAN_CODE", one)] * 2
+
+
 def test_an_iban_with_wrong_check_digits_is_found_with_less_certainty() -> None:
     right, wrong = detect("DE89370400440532013000")[0], detect("DE88370400440532013000")[0]
 
