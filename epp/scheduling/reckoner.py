@@ -16,7 +16,7 @@ from epp.domain import Cost, Endpoint, Request
 from epp.scheduling.adapters import slot_wait_s
 from epp.scheduling.prefix import Prefixes
 from epp.scheduling.shared import marks_of, spared
-from epp.scheduling.speed import Speed, Typical, shape
+from epp.scheduling.speed import PAIR_S, TOKEN_S, Speed, Typical, shape
 
 FRESH_S = 2.0  # for how long a sample of an engine counts
 KV_SLOWS = 0.5  # a full KV cache makes a step of decoding longer by about so much
@@ -93,6 +93,7 @@ class Reckoner:
         own, decodes, full, behind = 1.0 + prices.arrivals, prices.decodes, prices.full, prices.behind
         price, first = prices.room, marks[0] if marks else None
         oldest, typical = now - FRESH_S, self._typical
+        young = typical.young
         start, k, cold = typical.a * typical.level, typical.k * typical.level, typical.usual(shape(prompt, 0))
         costs, waits, works = [], [], []
         hit_before, warm = 0, cold
@@ -108,6 +109,8 @@ class Reckoner:
             if waiting:
                 elapsed = now - e.work_since
                 waiting -= elapsed if elapsed < e.work_head_s else e.work_head_s
+                if young:
+                    waiting = min(waiting, self._at_most(e, known))
             if adapter is not None:
                 waiting += slot_wait_s(adapter, e)
             requests: float = e.inflight_requests
@@ -132,6 +135,15 @@ class Reckoner:
             waits.append(waiting)
             works.append(work)
         return costs, waits, works
+
+    def _at_most(self, e: Endpoint, known: Speed) -> float:
+        """What the prompts outstanding there take at most, by what is known now and not when they were charged.
+
+        Where replicas are many times faster than was assumed, those that were sent the first prompts of a burst would
+        look busy for as long as that was to take. Every prompt is taken to attend to the context of all.
+        """
+        typical, computed = self._typical, e.inflight_tokens * (TOKEN_S + PAIR_S * e.context_tokens)
+        return known.ratio * typical.level * (e.work_prompts * typical.a + typical.k * computed)
 
     def speed(self, endpoint: Endpoint) -> Speed:
         """What is known of an endpoint; of one that is new, what is known of the others."""
@@ -179,7 +191,7 @@ class Reckoner:
     ) -> list[Meets]:
         """What a request that needs room for so many tokens, less what is cached there, would meet at each endpoint."""
         oldest = now - FRESH_S
-        start, found = self._typical.usual(0.0), []
+        start, young, found = self._typical.usual(0.0), self._typical.young, []
         for e, known in zip(endpoints, self._of(endpoints), strict=True):
             if known.load is not e.load:
                 known.look(e.load, e.inflight_requests)
@@ -187,6 +199,8 @@ class Reckoner:
             if waits_s:
                 elapsed = now - e.work_since
                 waits_s -= elapsed if elapsed < e.work_head_s else e.work_head_s
+                if young:
+                    waits_s = min(waits_s, self._at_most(e, known))
             if known.sampled_at < oldest:
                 found.append((waits_s, 0.0, 0.0))
                 continue
@@ -216,7 +230,7 @@ class Reckoner:
         wait_s, full, pace_s = most
         if wait_s < 0:
             return False
-        oldest, start = now - FRESH_S, self._typical.usual(0.0)
+        oldest, start, young = now - FRESH_S, self._typical.usual(0.0), self._typical.young
         held_max = KV_EASY + full * (KV_FULL - KV_EASY) - ROUNDING
         for e, known in zip(endpoints, self._of(endpoints), strict=True):
             if not e.reachable:
@@ -229,6 +243,8 @@ class Reckoner:
             if waits_s:
                 elapsed = now - e.work_since
                 waits_s -= elapsed if elapsed < e.work_head_s else e.work_head_s
+                if young:
+                    waits_s = min(waits_s, self._at_most(e, known))
             if known.sampled_at >= oldest:
                 if known.waiting:
                     a = start * known.ratio

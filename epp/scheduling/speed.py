@@ -25,6 +25,7 @@ START_S = 0.015  # half a decode step to wait for, and a step's overhead
 SHAPES = (0.0, 0.4)  # where the prior lies
 PRIOR_WEIGHT = 2.0  # samples that each of these counts for
 FORGET = 0.995  # a sample's weight after the next one
+YOUNG = 64.0  # samples up to which what was predicted before them is doubted
 TYPICAL = 8.0  # samples for which it counts that an endpoint is as fast as the others
 RATIOS = (0.02, 50.0)  # least and most that an endpoint takes of what is typical
 OUTLIER = 5.0  # times the prediction: what took longer was not prefill alone
@@ -87,6 +88,11 @@ class Typical(Fit):
     def usual(self, shape_s: float) -> float:
         """What a prompt of this shape takes at an endpoint of which nothing is known."""
         return self.level * (self.a + self.k * shape_s)
+
+    @property
+    def young(self) -> bool:
+        """Whether the first samples are here and few more, so that what was predicted before may be far from them."""
+        return len(SHAPES) * PRIOR_WEIGHT < self._n < YOUNG
 
     def compare(self, ratio: float) -> None:
         """What all samples of an endpoint say by now."""

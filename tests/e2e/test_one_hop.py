@@ -134,8 +134,6 @@ async def test_a_burst_spreads_over_the_replicas_and_leaves_nothing_behind(site:
     texts = [f"{n} tell me something about the number {n}" for n in range(60)]
     # Answers of a second or two, so that all of them are under way at once, however slow the machine is.
     asked = [chat("llama3-8b", text, max_tokens=2_000, ignore_eos=True) for text in texts]
-    for n in range(9):  # so that it is known how fast the replicas are: they are none of the GPUs that are assumed
-        await site.post(chat("llama3-8b", f"{n} is a number to begin with"))
     answers = await asyncio.gather(*map(site.post, asked))
     by_replica: dict[str, int] = {}
     for answer in answers:

@@ -11,11 +11,12 @@ import pytest
 from epp.datastore.pool import Lease, Pool
 from epp.domain import Cost, Endpoint, Load, Request
 from epp.scheduling.reckoner import BEHIND_MAX, FRESH_S, KV_DEAR, KV_EASY, KV_FULL, PAUSE_S, Prices, Reckoner
+from epp.scheduling.speed import shape
 from tests.make import pool, request
 
 NOW = 100.0
 LONG = 40_000  # tokens; far more than PAUSE_S of prefill
-FREE = {"arrivals": 0.0, "decodes": 0.0, "full": 0.0, "behind": 0.0}
+FREE = {"arrivals": 0.0, "decodes": 0.0, "full": 0.0, "behind": 0.0, "room": 0.0}
 
 
 def site(work_s: float = 0.0, *, since: float = NOW, **load: Any) -> tuple[Pool, Endpoint]:
@@ -49,7 +50,7 @@ def met(endpoint: Endpoint, tokens: float = 0.0) -> tuple[float, float, float]:
     return found
 
 
-@pytest.mark.parametrize("name", ["arrivals", "decodes", "full", "behind"])
+@pytest.mark.parametrize("name", ["arrivals", "decodes", "full", "behind", "room"])
 @pytest.mark.parametrize("price", [-0.1, inf, nan])
 def test_a_price_that_is_none_is_refused(name: str, price: float) -> None:
     with pytest.raises(ValueError, match=name):
@@ -63,6 +64,35 @@ def test_time_that_passes_is_taken_off_the_first_prompt_and_no_other(passed_s: f
 
     assert wait(endpoint) == pytest.approx(left_s)
     assert met(endpoint)[0] == pytest.approx(left_s)
+
+
+def test_what_was_charged_before_the_first_answers_is_reckoned_by_what_they_say() -> None:
+    over = pool("a", "b")
+    busy, other = over.endpoints
+    reckoner = Reckoner()
+    for _ in range(3):
+        over.lease(busy, Cost(tokens=20, context=20, work_s=0.0153), now=NOW)
+    before_s = reckoner.costs(20, {}, [busy], NOW)[1][0]
+    for n in range(8):  # on hardware that takes next to no time
+        reckoner.speed(other).computed(0.0005, NOW + n, NOW + n + 1e-5)
+
+    assert before_s == pytest.approx(3 * 0.0153)
+    assert reckoner.costs(20, {}, [busy], NOW)[1][0] < 0.5 * before_s
+    assert reckoner.meets([busy], 0, NOW)[0][0] < 0.5 * before_s
+    assert reckoner.calm([busy], 0, NOW, (0.5 * before_s, 1.0, inf))
+
+
+def test_what_was_charged_stands_where_nothing_has_changed() -> None:
+    over, endpoint = site()
+    reckoner = Reckoner()
+    for n in range(8):
+        reckoner.speed(endpoint).computed(0.5, NOW + n, NOW + n + 0.515)
+    for uncached, cached in ((400, 0), (10, 30_000), (9_000, 2_000)):
+        charge = Cost(tokens=uncached, context=uncached + cached)
+        charge.work_s = reckoner.speed(endpoint).seconds(shape(uncached, cached))
+        over.lease(endpoint, charge, now=NOW)
+
+    assert reckoner.costs(LONG, {}, [endpoint], NOW)[1] == [endpoint.work_s]
 
 
 @pytest.mark.parametrize("passed_s", [0.0, 1.0, 2.5, 10.0])
