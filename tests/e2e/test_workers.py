@@ -97,7 +97,7 @@ async def test_a_worker_that_is_killed_under_load_costs_the_streams_it_held_and_
         assert {answer.status for answer in later} == {200}
         assert during == 20
         assert await metric(site, REQUESTS) == warm + 20
-        assert await metric(site, "llm_d_epp_request_running") == 0
+        await site.until(lambda: metric(site, "llm_d_epp_request_running"), lambda now: now == 0)
         await site.until(lambda: metric(site, IN_FLIGHT), lambda now: now == 0)
 
 

@@ -13,6 +13,7 @@ from tests.sim import make
 
 WORK = Generated("work", Lengths(4_000, 0.5, least=64, most=9_000), Lengths(20, 0.5, least=1, most=60))
 JOB = make.job(WORK, fleet=make.fleet(1), requests=250, policy="default", mix=(0.5, 0.0, 0.5))
+pytestmark = pytest.mark.timeout(900)  # half a minute of a processor each, whenever one is free
 
 
 def test_least_request_has_80_percent_at_the_knee_and_less_above(tmp_path: Path) -> None:
