@@ -15,11 +15,11 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=
 
 
 def estimate(raw: bytes) -> int:
-    """Tokens of one JSON value: exact for token ids and lists of them, a fourth of the bytes for text.
+    """Tokens of one JSON value: exact for token ids and lists of them, a fourth of the bytes for anything else.
 
     Images, audio and files in base64 count as `MEDIA_TOKENS` each, whatever their size in bytes. Never negative.
     """
-    if _IDS.match(raw):
+    if _IDS.match(raw) and b'"' not in raw:
         return raw.count(b",") + 1
     count, size = _media(raw)
     return (len(raw) - size) // BYTES_PER_TOKEN + count * MEDIA_TOKENS

@@ -20,6 +20,9 @@ from epp.protocol.tokens import BYTES_PER_TOKEN, MEDIA_TOKENS, estimate
         ("hello world", 13 // BYTES_PER_TOKEN),
         (["hello", "world"], 18 // BYTES_PER_TOKEN),
         ([], 0),
+        ([0, "x" * 393], 100),
+        ([[0, 1], "x" * 388], 100),
+        ([1, {"role": "user", "content": "x" * 364}], 100),
     ],
 )
 def test_ids_are_counted_and_text_is_estimated(prompt: object, tokens: int) -> None:
