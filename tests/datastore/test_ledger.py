@@ -208,7 +208,7 @@ class Ledger(RuleBasedStateMachine):
 
 
 TestLedger = Ledger.TestCase
-TestLedger.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestLedger.settings = settings(max_examples=150, stateful_step_count=30)
 
 
 def test_all_that_was_held_and_let_go_leaves_zeros() -> None:

@@ -47,7 +47,7 @@ def spoil(tree: Any, rng: Random) -> Any:
     return {**tree, key: spoil(tree[key], rng)}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 2**32), st.booleans(), st.integers(1, 8), st.sampled_from([running, without_filter, old_guide]))
 def test_no_object_can_make_a_check_raise(seed: int, live: bool, times: int, edit: Any) -> None:
     rng = Random(seed)
@@ -61,7 +61,7 @@ def test_no_object_can_make_a_check_raise(seed: int, live: bool, times: int, edi
     assert all(result.reason for result in results if result.level is Level.NOT_CHECKED and not result.findings)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.permutations(range(len(site()))))
 def test_the_order_of_objects_changes_nothing(order: list[int]) -> None:
     items = site(without_filter, lambda objects: objects.pop("tls"))

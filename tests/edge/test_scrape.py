@@ -114,7 +114,8 @@ async def test_a_killed_server_is_noticed_and_so_is_its_return() -> None:
     pool = Pool()
     async with ModelServer() as server, ModelServer() as other, scraping(pool) as scraper:
         pool.relist(listed(server, other))
-        await until(lambda: scraper.settled)
+        # The models, which are asked for last, too: what fails next is then a question for the numbers.
+        await until(lambda: scraper.settled and pool.endpoints[0].models)
         endpoint = pool.endpoints[0]
         await server.stop()
         await until(lambda: not endpoint.reachable)

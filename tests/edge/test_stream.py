@@ -720,7 +720,7 @@ class StreamsApart(Streams):
 
 
 for machine in (Streams, StreamsApart):
-    machine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+    machine.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestStreams = Streams.TestCase
 TestStreamsApart = StreamsApart.TestCase
 

@@ -179,4 +179,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestControl = Machine.TestCase
-TestControl.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestControl.settings = settings(max_examples=60, stateful_step_count=40)

@@ -70,7 +70,7 @@ class IndexAgreesWithModel(RuleBasedStateMachine):
 
 
 TestIndexAgreesWithModel = IndexAgreesWithModel.TestCase
-TestIndexAgreesWithModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestIndexAgreesWithModel.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from semantic.asked import Asked
@@ -103,7 +103,6 @@ KEYWORDS = st.sampled_from(["abracadabra", "cab card", "bad", "a"])
 THRESHOLDS = st.sampled_from([0.1, 0.3, 0.4, 0.5, 0.7, 0.9])
 
 
-@settings(deadline=None)
 @given(KEYWORDS, st.lists(LETTERS, max_size=6), THRESHOLDS, st.sampled_from(["fuzzy", "ngram"]), st.integers(1, 4))
 def test_nothing_that_is_near_enough_is_passed_over(
     keyword: str, texts: list[str], threshold: float, method: Method, arity: int

@@ -123,5 +123,5 @@ def run_out(replica: Replica, now: float, ends_at: float | None) -> None:
     raise AssertionError("the replica never ends")
 
 
-ReplicaMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+ReplicaMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
 TestReplica = ReplicaMachine.TestCase

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from epp.edge.http2.drive import Drive, parked
+from tests.edge.until import until
 
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 
@@ -64,7 +65,7 @@ async def test_futures_and_sleeps_work_and_going_on_does_not_disturb_them() -> N
 
     driven = Driven(run())
     await driven.do(driven.drive.start, driven.drive.go_on, lambda: future.set_result("it"))
-    await asyncio.sleep(0.05)
+    await until(lambda: driven.ended)
 
     assert seen == ["it"]
     assert driven.ended == [None]
@@ -84,7 +85,7 @@ async def test_asyncios_timeout_works_in_it() -> None:
 
     driven = Driven(run())
     await driven.do(driven.drive.start)
-    await asyncio.sleep(0.05)
+    await until(lambda: driven.ended)
 
     assert driven.ended == [None]
 

@@ -235,9 +235,9 @@ def test_an_answer_that_lies_unread_while_the_loop_is_busy_counts() -> None:
         async def work(read: Read, write: Write) -> None:
             await read()
             quiet.sendall(frames.frame(frames.PING, frames.ACK, 0, b"alive? \0"))
-            time.sleep(0.2)  # noqa: ASYNC251  # nothing of this loop goes on
+            time.sleep(1.2)  # noqa: ASYNC251  # nothing of this loop goes on
 
-        async with serving(method=work, keepalive_s=0.1, keepalive_timeout_s=0.1) as site:
+        async with serving(method=work, keepalive_s=0.1, keepalive_timeout_s=1.0) as site:
             with socket.create_connection(("127.0.0.1", site.server.port)) as quiet:
                 quiet.sendall(frames.PREFACE + frames.settings({}) + frames.SETTINGS_ACK)
                 quiet.setblocking(False)
@@ -538,6 +538,7 @@ async def test_an_answer_that_is_held_up_is_waited_for_and_not_passed() -> None:
         client.call(1, message(bytes(10_000)))
         await client.frame(frames.DATA)
         client.say(*(frames.frame(frames.DATA, 0, 1, message(bytes(10_000))) for _ in range(35)))
+        await until(lambda: len(passed) + site.reads == 8)
         await asyncio.sleep(0.1)
         stuck = len(passed), site.reads
         client.say(frames.window_update(1, 1 << 20), frames.window_update(0, 1 << 20))

@@ -290,7 +290,7 @@ class Agreement(RuleBasedStateMachine):
         assert not self.server.streams
 
 
-Agreement.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+Agreement.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
 TestAgreement = Agreement.TestCase
 
 
