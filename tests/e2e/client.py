@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -66,6 +67,18 @@ class Site:
     async def idle(self) -> None:
         """Until OneHop has no open lease."""
         await self.until(self.in_flight, lambda count: count == 0)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Replicas that accept requests and compute nothing."""
+        for replica in self.stack.fleet.replicas:
+            replica.driver.pause()
+        try:
+            yield
+        finally:
+            for replica in self.stack.fleet.replicas:
+                if replica.up:
+                    replica.driver.resume()
 
     async def until(self, ask: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
         """The first good value; fails with the last one seen."""

@@ -32,11 +32,16 @@ def plan(folder: Path, **more: Any) -> StackPlan:
 WIRINGS = ["buffered", "duplex", "duplex, grpc", "buffered, native, 2", "duplex, native, 2"]
 
 
+def flags_of(named: str) -> tuple[str, list[str]]:
+    """One of these as Envoy's wiring and OneHop's flags."""
+    wiring, transport, workers = (*named.split(", "), *("native", "1")[named.count(", ") :])
+    return wiring, ["--classify-deadline=5s", f"--transport={transport}", f"--workers={workers}"]
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=WIRINGS)
 async def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     """One stack a wiring, shared by the tests of a module; over the other transport once, and with workers."""
-    wiring, transport, workers = (*request.param.split(", "), *("native", "1")[request.param.count(", ") :])
-    flags = ["--classify-deadline=5s", f"--transport={transport}", f"--workers={workers}"]
+    wiring, flags = flags_of(request.param)
     made = plan(tmp_path_factory.mktemp("stack"), wiring=wiring, serve_flags=flags)
     async with running(made) as stack, aiohttp.ClientSession() as http:
         yield Site(stack, http)

@@ -123,18 +123,6 @@ class MatrixSite(Site):
             for replica in self.replicas:
                 replica.slowdown = 1.0
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Replicas that accept requests and compute nothing."""
-        for replica in self.replicas:
-            replica.driver.pause()
-        try:
-            yield
-        finally:
-            for replica in self.replicas:
-                if replica.up:
-                    replica.driver.resume()
-
     async def busy(self) -> SimulatedReplica:
         """The replica that has a request, once OneHop and a replica have one."""
         await self.until(self.in_flight, lambda count: count == 1)
