@@ -74,9 +74,9 @@ NEEDED: dict[str, dict[str, Any]] = {
 }
 
 
-def of_kind(kind: type[Plugin]) -> Any:
-    """Every plugin of a kind, twice made, under twenty seeds."""
-    names = [name for name, cls in registered().items() if issubclass(cls, kind)]
+def of_kind(*kinds: type[Plugin]) -> Any:
+    """Every plugin of these kinds, under twenty seeds."""
+    names = [name for name, cls in registered().items() if issubclass(cls, kinds)]
 
     def both(function: Any) -> Any:
         seeds = pytest.mark.parametrize("seed", range(20))
@@ -102,26 +102,15 @@ def test_every_plugin_that_acts_is_of_a_kind_that_has_a_contract() -> None:
     assert others == {"destination-endpoint-served-verifier", "request-attribute-reporter"}
 
 
-@of_kind(Filter)
-def test_a_filter_keeps_endpoints_in_order_and_changes_none(type_name: str, seed: int) -> None:
+@of_kind(Filter, Screener)
+def test_who_leaves_endpoints_out_keeps_the_others_in_order_and_changes_none(type_name: str, seed: int) -> None:
     pool = fleet(seed, count=1 + seed % 12)
-    before, (step, again) = state(pool), two(type_name)
-    kept = step.keep(asked(seed), pool)
+    keep, again = (each.keep if isinstance(each, Filter) else each.screen for each in two(type_name))
+    before = state(pool)
+    kept = keep(asked(seed), pool)
 
     assert kept == [e for e in pool if e in kept]
-    assert kept == again.keep(asked(seed), pool)
-    assert kept is not pool
-    assert state(pool) == before
-
-
-@of_kind(Screener)
-def test_a_screener_keeps_endpoints_in_order_and_changes_none(type_name: str, seed: int) -> None:
-    pool = fleet(seed, count=1 + seed % 12)
-    before, (screener, again) = state(pool), two(type_name)
-    kept = screener.screen(asked(seed), pool)
-
-    assert kept == [e for e in pool if e in kept]
-    assert kept == again.screen(asked(seed), pool)
+    assert kept == again(asked(seed), pool)
     assert kept is not pool
     assert state(pool) == before
 
