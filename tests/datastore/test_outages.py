@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from epp.datastore.outages import WAIT_S_MAX, Outages
+import pytest
+
+from epp.datastore.outages import QUIET_S, WAIT_S_MAX, Outages
 from epp.domain import Reason
 
 
@@ -19,6 +21,14 @@ def test_a_new_episode_starts_small() -> None:
         outages.wait(Reason.SATURATED, float(now))
 
     assert outages.wait(Reason.SATURATED, 30.0) == 1
+
+
+@pytest.mark.parametrize(("quiet_s", "told"), [(QUIET_S, 5), (QUIET_S + 0.001, 1)])
+def test_an_episode_is_over_when_it_was_quiet_for_longer(quiet_s: float, told: int) -> None:
+    outages = Outages()
+    outages.wait(Reason.SATURATED, 0.0)
+
+    assert outages.wait(Reason.SATURATED, quiet_s) == told
 
 
 def test_who_waits_as_told_and_is_refused_again_belongs_to_the_same_episode() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from epp.datastore.objects import PoolRef, Rewrite, RewriteRule, Target
+from epp.datastore.policies import Policies
 from epp.datastore.pool import Listed, Pool
 from epp.domain import Cost
 from tests.make import pool
@@ -64,6 +66,24 @@ def test_models_are_the_union_with_their_bases() -> None:
     over.endpoints[1].models = {"y": "y", "tuned": "y"}
 
     assert over.models() == {"x": "x", "y": "y", "tuned": "y"}
+
+
+def test_clients_may_ask_for_models_and_for_names_that_a_rewrite_knows() -> None:
+    over = pool("a", models={"a": ["x"]})
+    rule = RewriteRule(("alias",), (Target("x", 1),))
+    there = PoolRef("inference.networking.k8s.io", "p")
+    over.policies = Policies(["ns/p"], rewrites=[Rewrite("ns", "r", "2026-01-01T00:00:00Z", "uid", there, (rule,))])
+
+    assert over.names() == {"x": "x", "alias": "alias"}
+
+
+def test_an_endpoint_that_is_new_is_to_warm_up() -> None:
+    over = Pool()
+    over.relist([Listed("a", "10.0.0.1:1")])
+    over.endpoints[0].limited = False
+    over.relist([Listed("a", "10.0.0.1:1"), Listed("b", "10.0.0.2:1")])
+
+    assert [endpoint.limited for endpoint in over.endpoints] == [False, True]
 
 
 def test_the_ledger_counts_the_prompts_that_are_not_computed_yet() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from epp.datastore.receipts import Fate, Keeping, Receipts, weight
-from epp.domain import Candidate, Choice, Exclusion, Load, Receipt, Spilled, SpillReason
+from epp.datastore.receipts import HEAD_BYTES, RECEIPT_BYTES, SEEN_BYTES, Fate, Keeping, Receipts, weight
+from epp.domain import Candidate, Choice, Exclusion, GateView, Load, Receipt, Spilled, SpillReason
 from epp.scheduling.framework import Query
 from epp.scheduling.pick import Pick
 from tests.make import request
@@ -137,6 +137,53 @@ def test_those_before_one_are_found_by_its_id() -> None:
 
     assert [told["id"] for told in receipts.latest(2, before="3")] == ["2", "1"]
     assert list(receipts.latest(2, before="gone")) == []
+
+
+def test_those_of_one_tenant_at_one_port_are_both() -> None:
+    receipts = Receipts()
+    for n, (tenant, over) in enumerate([("blue", "p"), ("blue", "q"), ("green", "p"), ("green", "q")]):
+        receipts.add(receipt(str(n), at=float(n), tenant=tenant, pool=over))
+
+    assert [told["id"] for told in receipts.latest(9, tenant="blue", pool="q")] == ["1"]
+    assert [told["id"] for told in receipts.latest(9, tenant="blue")] == ["1", "0"]
+    assert [told["id"] for told in receipts.latest(9, pool="p")] == ["2", "0"]
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_refused_and_routed_are_told_apart_and_whether_any_of_them_gave_way(refused: bool) -> None:
+    receipts = Receipts(keeping=Keeping(8))
+    receipts.add(receipt("routed", status=200))
+    receipts.add(receipt("refused", status=429))
+    kept, gave_way = receipts.kept(refused=refused)
+    names = [one.id for one in kept]
+    for n in range(9):
+        receipts.add(receipt(str(n), status=429 if refused else 200))
+
+    assert (names, gave_way) == (["refused" if refused else "routed"], False)
+    assert receipts.kept(refused=refused)[1]
+    assert not receipts.kept(refused=not refused)[1]
+
+
+def test_the_time_from_the_decision_takes_a_decision_and_an_answer() -> None:
+    receipts = Receipts()
+    receipts.add(receipt("undecided", first_answer_s=1.0))
+    receipts.add(receipt("unanswered", decided_s=1.0))
+
+    assert [told["ttft_from_decision_s"] for told in receipts.latest(2)] == [None, None]
+
+
+def test_what_the_gate_saw_and_what_heads_answered_weigh_what_they_hold() -> None:
+    def seen(count: int) -> GateView:
+        return GateView(0.1, 0.1, 0.0, False, ["a"] * count, [(0.0, 0.0, 0.0)] * count, [0.0] * count, [0] * count)
+
+    plain, long = weight(receipt("plain")), weight(receipt("plain", tenant="t" * 50))
+    heads = {"safety": {"tier0": None, "tier1": None}, "domain": {"tier0": None}}
+    answered = Choice((Candidate("m"),), signals={"heads": heads})
+
+    assert plain > RECEIPT_BYTES
+    assert long - plain == 50 - len(receipt("plain").tenant)
+    assert weight(receipt("plain", gate=seen(7))) - plain == 7 * SEEN_BYTES
+    assert weight(receipt("plain", choice=answered)) - plain == 3 * HEAD_BYTES
 
 
 def test_what_an_endpoint_was_known_by_stays_as_it_was_at_the_choice() -> None:

@@ -27,6 +27,16 @@ def test_the_oldest_gives_way() -> None:
     assert recent.find(keys[2], 0.0) is not None
 
 
+def test_what_is_decided_again_is_the_newest() -> None:
+    recent = Recent(kept_max=2)
+    first, second, third = (key(str(n), "/v1", b"{}") for n in range(3))
+    for one in (first, second, first, third):
+        recent.note(one, decided())
+
+    assert recent.find(first, 0.0) is not None
+    assert recent.find(second, 0.0) is None
+
+
 def test_what_is_too_old_is_not_found() -> None:
     recent = Recent()
     recent.note(key("r", "/v1", b"{}"), decided(at=5.0))
