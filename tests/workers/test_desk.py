@@ -43,6 +43,7 @@ async def test_when_a_worker_dies_what_its_streams_held_is_given_back() -> None:
     assert len(peer.joined.desk) == 0
     assert next(receipts.latest(1))["outcome"] == "disconnected"
     assert peer.metric("onehop_request_outcome_total", outcome="disconnected") == 1
+    assert peer.metric("llm_d_epp_extproc_streams_total", code="Unavailable") == 1
     assert peer.metric("llm_d_epp_request_running") == 0
     await peer.end(cancel=True)
     assert held(over) == (0, 0)
@@ -119,6 +120,40 @@ async def test_a_choice_by_the_headers_alone_gives_way_to_the_bodys() -> None:
     assert len({r["picked"] for r in receipts.latest(9)}) == 1
 
 
+async def test_the_first_piece_of_an_answer_is_told_when_it_is_there_and_not_at_the_end() -> None:
+    """Speeds are learned from it."""
+    at, heard = [5.0], []
+    peer = apart(pool("a"), now=lambda: at[0])
+    assert peer.joined is not None
+    director = peer.joined.desk.deciding.directors[0]
+    director.answered = lambda routed: heard.append(routed.receipt.first_answer_s)  # type: ignore[method-assign]
+    await peer.say(opening("duplex"), piece(chat("m", stream=True)), part("response_headers"))
+    before = [*heard]
+    at[0] = 5.75
+    await peer.say(piece(b"data: x\n\n", False, "response_body"))
+
+    assert before == []
+    assert heard == [0.75]
+    await peer.end()
+
+
+async def test_a_decision_that_takes_longer_has_the_gateway_asked_for_more_time() -> None:
+    peer = apart(pool("a"))
+    assert peer.joined is not None
+    director = peer.joined.desk.deciding.directors[0]
+    decide = director.decide
+
+    async def slowly(ask: Any, prefer: Any, waits: Any) -> Any:
+        await waits(7.0)
+        return await decide(ask, prefer, waits)
+
+    director.decide = slowly  # type: ignore[method-assign]
+    await peer.say(opening("one hop"), piece(chat("m")))
+
+    assert [message.override_message_timeout.seconds for message in peer.sent[1:]] == [7, 0]
+    await peer.end()
+
+
 async def test_a_defect_of_the_deciding_process_ends_the_stream_and_nothing_else() -> None:
     over = pool("a")
     peer = apart(over, FixedChooser("m"))
@@ -156,7 +191,8 @@ async def test_a_request_that_is_evicted_is_answered_429_by_its_worker() -> None
     assert peer.sent[-1].immediate_response.status.code == 429
     assert held(over) == (0, 0)
     assert len(gate.control.evictions) == 0
-    assert next(receipts.latest(1))["outcome"] == "evicted"
+    told = next(receipts.latest(1))
+    assert (told["outcome"], told["status"]) == ("evicted", 429)
 
 
 async def test_traces_follow_a_request_through_its_worker() -> None:

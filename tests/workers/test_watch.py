@@ -55,17 +55,30 @@ async def watched(made: Worker, process: Process) -> None:
 
 @pytest.mark.parametrize(("serves", "turns"), [(True, SILENT_MAX), (False, START_MAX)])
 def test_one_that_is_silent_is_ended(serves: bool, turns: int) -> None:
-    async def scene() -> tuple[float | None, list[object]]:
+    async def scene() -> tuple[float | None, list[object], float]:
         made, process, pipe = worker()
         made.serves = serves
         await watched(made, process)
-        return process.killed_at, pipe.said
+        return process.killed_at, pipe.said, made.silent_s
 
-    killed_at, said = run(scene())
+    killed_at, said, silent_s = run(scene())
 
     assert killed_at is not None
+    assert silent_s == turns * PING_S
     assert turns * PING_S < killed_at <= (turns + 2) * PING_S
     assert {type(message) for message in said} == ({Ping} if serves else set())
+
+
+def test_connections_go_to_one_that_may_hang_last_though_it_carries_nothing() -> None:
+    def busy(number: int) -> Worker:
+        made, _, _ = worker()
+        made.desk.carrying = number
+        return made
+
+    idle, one, two, may_hang = busy(0), busy(1), busy(2), busy(0)
+    idle.unanswered, may_hang.unanswered = 1, 2  # that to the last one may be on its way
+
+    assert sorted([may_hang, two, one, idle], key=lambda w: w.load(0)) == [idle, one, two, may_hang]
 
 
 def test_one_that_answers_is_left_alone() -> None:
