@@ -14,9 +14,10 @@ from tests.e2e.conftest import Start
 BAD = "llama3-8b-1"
 
 
-async def rounds(site: Site, count: int) -> list[Answer]:
+async def rounds(site: Site, count: int, after: int = 0) -> list[Answer]:
     """One request after the other, each of its own kind, so that no cache binds them to a replica."""
-    return [await site.post(chat("llama3-8b", f"question {n} " + str(n) * 40)) for n in range(count)]
+    numbers = range(after, after + count)
+    return [await site.post(chat("llama3-8b", f"question {n} " + str(n) * 40)) for n in numbers]
 
 
 async def in_ejection(site: Site) -> str | None:
@@ -38,30 +39,34 @@ async def test_what_a_replica_fails_another_answers_and_it_gets_nothing_more_unt
     async with start(wiring=wiring) as site:
         bad = site.stack.fleet[BAD]
         bad.trouble = trouble
-        first = await rounds(site, 40)
+        first: list[Answer] = []
+        while (why := await in_ejection(site)) is None and len(first) < 40:
+            first += await rounds(site, 1, after=len(first))
+            await site.idle()  # what became of it is counted
         seen = bad.requests_seen
-        why = await in_ejection(site)
-        later = await rounds(site, 20)
+        # At once: an ejection lasts four seconds at least, in which a crowded machine may answer few in a row.
+        asked = (site.post(chat("llama3-8b", f"and now {n} " + str(n) * 40)) for n in range(40))
+        later = await asyncio.gather(*asked)
         in_between = bad.requests_seen - seen
+        async with site.http.get(f"http://127.0.0.1:{site.stack.metrics_port}/metrics") as answer:
+            metrics = await answer.text()
         address = f"{bad.address}:{bad.port}"
         receipts = [await site.receipt(answer) for answer in first]
         saved = [receipt for receipt in receipts if receipt["picked"] == address]
         excluded = {
             row["name"]: row["reason"] for row in (await site.receipt(later[0]))["endpoints"] if row["excluded"]
         }
-        async with site.http.get(f"http://127.0.0.1:{site.stack.metrics_port}/metrics") as answer:
-            metrics = await answer.text()
         bad.trouble = None
         await site.until(lambda: in_ejection(site), lambda found: found is None)
         await asyncio.gather(*(site.post(chat("llama3-8b", f"again {n} " + str(n) * 40)) for n in range(30)))
         served = bad.requests_seen - seen - in_between
 
-        assert [a.status for a in first] == [200] * 40, "no client is to see what another replica can mend"
+        assert [a.status for a in first] == [200] * len(first), "no client is to see what another replica can mend"
         assert seen == len(saved) == 2
         assert all(receipt["served"] not in (None, address) for receipt in saved)
         assert why is not None
         assert why.startswith(WORDS)
-        assert [a.status for a in later] == [200] * 20
+        assert [a.status for a in later] == [200] * 40
         assert in_between == 0
         assert excluded == {f"default/{BAD}": f"health-filter: ejected, {WORDS}"}
         assert f'onehop_endpoint_ejected{{model_server_endpoint="{address}",name="default"}} 1.0' in metrics
@@ -77,6 +82,7 @@ async def test_where_all_replicas_answer_503_three_are_asked_and_the_client_is_t
         for replica in all_three:
             replica.trouble = 503
         (answer,) = await rounds(site, 1)
+        await site.idle()
         receipt = await site.receipt(answer)
         asked = {f"{replica.address}:{replica.port}" for replica in all_three}
         failures = [e["health"]["recent_failures"] for e in await site.endpoints() if e["address"] in asked]
@@ -92,11 +98,12 @@ async def test_the_gateway_goes_through_the_list_and_all_before_the_one_that_ser
         for number in (1, 2):
             site.stack.fleet[f"llama3-8b-{number}"].trouble = 503
         answers = await rounds(site, 12)
-        health = {e["name"].split("/")[1]: e["ejected"] for e in await site.endpoints()}
+        await site.idle()
+        ejections = {e["name"].split("/")[1]: e["health"]["ejections"] for e in await site.endpoints()}
 
         assert [a.status for a in answers] == [200] * 12
-        assert health["llama3-8b-0"] is None
-        assert any(health[f"llama3-8b-{number}"] for number in (1, 2))
+        assert ejections["llama3-8b-0"] == 0
+        assert max(ejections[f"llama3-8b-{number}"] for number in (1, 2)) > 0
 
 
 async def test_bad_requests_and_clients_that_leave_eject_nobody(start: Start) -> None:
