@@ -188,6 +188,18 @@ def test_who_is_let_go_is_booked_where_its_prompt_is_cached_and_for_the_rest_of_
     assert cost.context == 10_000
 
 
+def test_requests_of_an_adapter_that_are_let_go_together_are_booked_where_the_first_of_them_is() -> None:
+    """Each booking takes the adapter's slot; with another endpoint's, all that are let go at once would take one."""
+    site = Site(2)
+    for endpoint in site.endpoints:
+        endpoint.models = {"m": "base"}
+    for _ in range(2):
+        endpoint, cost = site.rule.goes(site.ticket(), site.endpoints, NOW)
+        site.pool.lease(endpoint, cost, now=NOW)
+
+    assert [e.inflight_adapters for e in site.endpoints] == [{"m": 2}, {}]
+
+
 def test_room_in_the_cache_is_asked_for_what_is_not_cached_there() -> None:
     site, prompt = Site(2), b"x" * 40_000
     site.sent(prompt, 1)
