@@ -117,6 +117,15 @@ def test_a_pace_that_leaves_room_is_a_pressure_for_long_prompts_only(
     assert [level for level in (0, -1) if site.room(site.ticket(level, prompt))] == takes
 
 
+def test_a_pressure_of_one_is_as_many_seconds_as_the_settings_say() -> None:
+    site = Site(2, pressure_s=2.0)
+    site.busy(0, 1.5)
+    site.busy(1, 1.7)
+
+    assert site.room(site.ticket(0)) == ["e0"]
+    assert site.rule.fullness(site.endpoints, NOW) == pytest.approx((1.5 + 1.7) / 2 / 2.0 / 0.8)
+
+
 def test_an_idle_endpoint_always_has_room() -> None:
     site = Site(1)
     site.endpoints[0].load = Load(at=NOW, kv_usage=1.0)
