@@ -99,8 +99,8 @@ class OwnRule(Rule):
         latest_s = ticket.deadline - now - ticket.own_s
         pressure_s, tpot_s = settings.pressure_s, settings.slo_tpot_s
         easy = self._easy(ticket.own_s)
-        wants: Wants | None = ticket.wants
-        tokens, cached = (wants.tokens, wants.cached) if wants is not None else (0.0, NOTHING)
+        wants: Wants = ticket.wants
+        tokens, cached = wants.tokens, wants.cached
         least = min(beside, ceiling)
         pace_s = inf if critical else max(least, easy) * tpot_s
         if self.reckoning.calm(endpoints, tokens, now, (min(least * pressure_s, latest_s), least, pace_s)):
@@ -120,7 +120,7 @@ class OwnRule(Rule):
         if len(open_) == len(endpoints):
             return None
         scarce = min(full for _, full, _ in meets) > settings.scarce
-        return self._worth(ticket, open_, now, settings.worth_scarce if scarce else settings.worth) if open_ else open_
+        return self._worth(ticket, open_, now, settings.worth_scarce if scarce else settings.worth)
 
     def _easy(self, own_s: float) -> float:
         """The part of the SLO up to which the pace is no pressure for a request with so much prefill of its own."""
@@ -132,10 +132,10 @@ class OwnRule(Rule):
         What is cached at a busy endpoint is worth a wait, but no longer than it saves us and those that come later: a
         second is worth `worth` seconds.
         """
-        extra = None if ticket.wants is None else ticket.wants.extra
-        if ticket.wants is None or extra is None:
+        wants: Wants = ticket.wants
+        extra, elsewhere = wants.extra, wants.extra_elsewhere
+        if extra is None:
             return open_
-        elsewhere = ticket.wants.extra_elsewhere
         if any(not extra.get(e, elsewhere) for e in open_):
             return open_
         most = (now - ticket.arrived) / worth
@@ -155,16 +155,14 @@ class OwnRule(Rule):
         self, ticket: Ticket, endpoints: Sequence[Endpoint], before_s: float, now: float, *, contested: bool
     ) -> GateView:
         seen = [e for e in endpoints if e.reachable][:VIEWED_MAX] or endpoints[:VIEWED_MAX]
-        wants: Wants | None = ticket.wants
+        wants: Wants = ticket.wants
         return GateView(
             own_s=ticket.own_s,
-            alone_s=ticket.own_s if wants is None else wants.alone_s,
+            alone_s=wants.alone_s,
             before_s=before_s,
             contested=contested,
             addresses=[e.address for e in seen],
-            meets=self.reckoning.meets(seen, 0.0, now)
-            if wants is None
-            else self.reckoning.meets(seen, wants.tokens, now, wants.cached),
+            meets=self.reckoning.meets(seen, wants.tokens, now, wants.cached),
             requests=[e.inflight_requests for e in seen],
             critical=[e.inflight_critical for e in seen],
         )

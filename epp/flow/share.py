@@ -34,7 +34,7 @@ class Share(ABC):
 
     @abstractmethod
     def left(self, tenant: str, now: float) -> None:
-        """The tenant has nothing waiting any more."""
+        """The tenant, which had, has nothing waiting any more."""
 
     @abstractmethod
     def served(self, tenant: str, tokens: float, now: float) -> None:
@@ -43,8 +43,8 @@ class Share(ABC):
 
 @dataclass(slots=True)
 class _Account:
-    tokens: float = 0.0
-    since: float = 0.0
+    tokens: float
+    since: float
 
 
 class TokenShare(Share):
@@ -66,16 +66,14 @@ class TokenShare(Share):
     def waits(self, tenant: str, now: float) -> None:
         least = self._least()
         account = self._account(tenant, now)
-        if tenant not in self._waiting:
-            more = max(0.0, account.tokens - least) * 0.5 ** (max(0.0, now - account.since) / HALF_LIFE_S)
-            account.tokens = least + more
-            self._waiting.push(tenant, account.tokens)
+        more = max(0.0, account.tokens - least) * 0.5 ** (max(0.0, now - account.since) / HALF_LIFE_S)
+        account.tokens = least + more
+        self._waiting.push(tenant, account.tokens)
 
     def left(self, tenant: str, now: float) -> None:
         account = self._account(tenant, now)
         account.since = now
-        if tenant in self._waiting:
-            self._waiting.remove(tenant)
+        self._waiting.remove(tenant)
         self._floor = max(self._floor, account.tokens)
 
     def served(self, tenant: str, tokens: float, now: float) -> None:
@@ -91,14 +89,14 @@ class TokenShare(Share):
     def _account(self, tenant: str, now: float) -> _Account:
         account = self._accounts.get(tenant)
         if account is None:
-            account = self._accounts[tenant] = _Account(self._least(), now)
             self._forget()
+            account = self._accounts[tenant] = _Account(self._least(), now)
         self._accounts.move_to_end(tenant)
         return account
 
     def _forget(self) -> None:
-        """The tenant that nothing was heard of for longest, and that waits for nothing, gives way."""
-        if len(self._accounts) <= TENANTS_MAX:
+        """The tenant that nothing was heard of for longest, and that waits for nothing, gives way to one more."""
+        if len(self._accounts) < TENANTS_MAX:
             return
         idle = next((name for name in self._accounts if name not in self._waiting), None)
         if idle is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from epp.domain import Cost, Endpoint, Request
-from epp.scheduling.adapters import slot_wait_s
+from epp.scheduling.adapters import adapter_of, slot_wait_s
 from epp.scheduling.prefix import Prefixes
 from epp.scheduling.shared import marks_of, spared
 from epp.scheduling.speed import PAIR_S, TOKEN_S, Speed, Typical, shape
@@ -214,12 +214,12 @@ class Reckoner:
 
     def goes(self, request: Request, endpoints: Sequence[Endpoint], now: float) -> tuple[Endpoint, Cost]:
         """Where among these the request costs least, and what it takes there."""
-        prompt, cached = request.prompt_tokens, self._cached(request, endpoints)
-        marks = () if self.prefixes is None else marks_of(request, request.target or request.model)
-        costs, _, works = self.costs(prompt, cached, endpoints, now, marks=marks)
+        prompt, cached, model = request.prompt_tokens, self._cached(request, endpoints), request.target or request.model
+        adapter, marks = adapter_of(model, endpoints), () if self.prefixes is None else marks_of(request, model)
+        costs, _, works = self.costs(prompt, cached, endpoints, now, adapter=adapter, marks=marks)
         place = costs.index(min(costs))
         tokens = max(0, prompt - cached.get(endpoints[place], 0))
-        return endpoints[place], Cost(tokens, prompt, works[place], prefixes=marks)
+        return endpoints[place], Cost(tokens, prompt, works[place], adapter=adapter, prefixes=marks)
 
     def calm(self, endpoints: Sequence[Endpoint], tokens: float, now: float, most: Meets) -> bool:
         """Whether every endpoint can be reached and has nothing in flight, or no more to meet than `most` of each.

@@ -117,6 +117,15 @@ def test_a_pace_that_leaves_room_is_a_pressure_for_long_prompts_only(
     assert [level for level in (0, -1) if site.room(site.ticket(level, prompt))] == takes
 
 
+def test_a_pressure_of_one_is_as_many_seconds_as_the_settings_say() -> None:
+    site = Site(2, pressure_s=2.0)
+    site.busy(0, 1.5)
+    site.busy(1, 1.7)
+
+    assert site.room(site.ticket(0)) == ["e0"]
+    assert site.rule.fullness(site.endpoints, NOW) == pytest.approx((1.5 + 1.7) / 2 / 2.0 / 0.8)
+
+
 def test_an_idle_endpoint_always_has_room() -> None:
     site = Site(1)
     site.endpoints[0].load = Load(at=NOW, kv_usage=1.0)
@@ -133,6 +142,15 @@ def test_what_is_cached_at_a_busy_endpoint_is_worth_a_wait_as_long_as_it_saves()
     assert site.room(site.ticket(0, LONG)) == []
     assert site.room(site.ticket(0, LONG, arrived=NOW - 1.0)) == ["e1"]
     assert site.room(site.ticket(0, LONG[::-1])) == ["e1"]
+
+
+def test_where_most_is_cached_and_there_is_room_the_choice_is_among_all_that_have_some() -> None:
+    site = Site(3)
+    site.sent(LONG, 0)
+    for place, work_s in enumerate((0.7, 0.1, 0.9)):
+        site.busy(place, work_s)
+
+    assert site.room(site.ticket(0, LONG)) == ["e0", "e1"]
 
 
 @pytest.mark.parametrize(("kv_usage", "takes"), [(0.5, ["e1"]), (0.91, [])])
@@ -188,6 +206,18 @@ def test_who_is_let_go_is_booked_where_its_prompt_is_cached_and_for_the_rest_of_
     assert cost.context == 10_000
 
 
+def test_requests_of_an_adapter_that_are_let_go_together_are_booked_where_the_first_of_them_is() -> None:
+    """Each booking takes the adapter's slot; with another endpoint's, all that are let go at once would take one."""
+    site = Site(2)
+    for endpoint in site.endpoints:
+        endpoint.models = {"m": "base"}
+    for _ in range(2):
+        endpoint, cost = site.rule.goes(site.ticket(), site.endpoints, NOW)
+        site.pool.lease(endpoint, cost, now=NOW)
+
+    assert [e.inflight_adapters for e in site.endpoints] == [{"m": 2}, {}]
+
+
 def test_room_in_the_cache_is_asked_for_what_is_not_cached_there() -> None:
     site, prompt = Site(2), b"x" * 40_000
     site.sent(prompt, 1)
@@ -195,3 +225,37 @@ def test_room_in_the_cache_is_asked_for_what_is_not_cached_there() -> None:
         site.busy(place, 0.01, kv_usage=0.9, num_blocks=5_000, block_size=16)
 
     assert site.room(site.ticket(prompt=prompt)) == ["e1"]
+
+
+def test_how_full_they_are_is_the_mean_of_the_worst_pressure_by_the_ceiling_of_the_standard_class() -> None:
+    site = Site(4)
+    assert site.rule.fullness(site.endpoints, NOW) == 0.0
+    assert site.rule.fullness([], NOW) == 1.0
+    site.busy(0, 0.4)
+    assert site.rule.fullness(site.endpoints, NOW) == pytest.approx(0.4 / 4 / 0.8)
+    site.busy(1, 0.1, kv_usage=0.95)  # ten of the fourteen hundredths between easy and full
+    assert site.rule.fullness(site.endpoints, NOW) == pytest.approx((0.4 + 10 / 14) / 4 / 0.8)
+
+
+@pytest.mark.parametrize(("pace_s", "pressure"), [(0.05, 0.0), (0.069, 0.0), (0.071, 0.71), (0.09, 0.9)])
+def test_the_pace_makes_them_full_from_where_it_is_a_pressure(pace_s: float, pressure: float) -> None:
+    site = Site(1)
+    for second in range(3):
+        seconds = pace_s * 100.0 * second
+        site.endpoints[0].load = Load(at=NOW - 2 + second, decode_seconds=seconds, decode_tokens=100.0 * second)
+        site.rule.reckoning.meets(site.endpoints, 0.0, NOW)
+
+    assert site.rule.fullness(site.endpoints, NOW) == pytest.approx(pressure / 0.8)
+
+
+def test_a_receipt_tells_of_the_endpoints_that_can_be_reached_and_of_all_if_none_can() -> None:
+    site = Site(3)
+    site.endpoints[1].reachable = False
+    ticket = site.ticket()
+    some = site.rule.view(ticket, site.endpoints, 0.0, NOW, contested=False)
+    for endpoint in site.endpoints:
+        endpoint.reachable = False
+    none = site.rule.view(ticket, site.endpoints, 0.0, NOW, contested=False)
+
+    assert some.addresses == [site.endpoints[0].address, site.endpoints[2].address]
+    assert none.addresses == [e.address for e in site.endpoints]

@@ -84,3 +84,23 @@ def test_nobody_is_sent_where_the_first_token_would_come_too_late() -> None:
     with pytest.raises(Refused, match="too late") as refused:
         site.rule.until(late, site.endpoints, 0.0, NOW)
     assert refused.value.retry_after_s is not None
+
+
+def test_ones_own_prefill_is_done_before_the_first_token_too() -> None:
+    """It is due 3 s after it came, less 0.2, and takes half a second itself: with 1.7 gone 0.6 s are left to wait."""
+    site = Site(1)
+    site.busy(0, 0.7)
+    late = site.ticket(0, HALF_S, arrived=NOW - 1.7)
+    in_time = site.ticket(0, HALF_S, arrived=NOW - 1.5)
+
+    assert (site.room(late), site.room(in_time)) == ([], ["e0"])
+    assert site.rule.hopeless(late, site.endpoints, NOW)
+    assert not site.rule.hopeless(in_time, site.endpoints, NOW)
+
+
+def test_the_endpoint_that_is_free_first_is_waited_for() -> None:
+    site = Site(2)
+    site.busy(0, 3000.0)
+    site.busy(1, 1.0)
+
+    assert until(site, 0) > NOW

@@ -105,12 +105,44 @@ def test_who_was_served_while_alone_is_not_made_to_wait_for_it() -> None:
 def test_what_an_absent_tenant_had_more_than_others_fades() -> None:
     share = TokenShare()
     for tenant in ("greedy", "modest"):
-        share.waits(tenant, 0.0)
-    share.served("greedy", 1000, 0.0)
-    share.left("greedy", 0.0)
-    share.waits("greedy", 2 * HALF_LIFE_S)
+        share.waits(tenant, 100.0)
+    share.served("greedy", 1000, 200.0)
+    share.left("greedy", 300.0)
+    share.waits("greedy", 300.0 + 2 * HALF_LIFE_S)
 
     assert share.rank("greedy") - share.rank("modest") == pytest.approx(250)
+
+
+def test_who_comes_when_nobody_waits_is_level_with_who_was_there_last() -> None:
+    share = TokenShare()
+    share.waits("old", 0.0)
+    share.served("old", 1000, 0.0)
+    share.left("old", 0.0)
+    for tenant in ("new", "old"):
+        share.waits(tenant, 0.0)
+
+    assert share.rank("new") == share.rank("old")
+
+
+def test_who_was_never_heard_of_ranks_with_the_first_that_waits() -> None:
+    share = TokenShare()
+    for tenant in ("much", "less"):
+        share.waits(tenant, 0.0)
+    share.served("much", 500, 0.0)
+    share.served("less", 200, 0.0)
+
+    assert share.rank("stranger") == share.rank("less") == 200
+
+
+@pytest.mark.parametrize("name", share_module.SHARES)
+def test_who_waits_no_more_has_no_turn_left_over(name: ShareName) -> None:
+    share = share_module.SHARES[name]()
+    for tenant in ("gone", "stays", "late"):
+        share.waits(tenant, 0.0)
+    share.left("gone", 0.0)
+    share.served("gone", 0, 0.0)  # what it had under way goes on
+
+    assert share.rank("gone") == share.rank("stranger")
 
 
 def test_tenants_take_turns_where_that_is_asked_for() -> None:
@@ -163,6 +195,29 @@ def test_as_many_tenants_as_clients_make_up_are_not_remembered() -> None:
 
     assert len(share._accounts) == TENANTS_MAX
     assert "here" in share._accounts
+
+
+def test_the_tenant_that_nothing_was_heard_of_for_longest_is_forgotten() -> None:
+    share = TokenShare()
+    for n in range(TENANTS_MAX):
+        share.served(str(n), 100.0, 0.0)
+    share.served("0", 1.0, 1.0)
+    share.served("one more", 1.0, 2.0)
+
+    assert share.rank("0") == 101.0
+    assert share.rank("1") == 0.0  # as if it had never been
+    assert share.rank("2") == 100.0
+
+
+def test_all_that_wait_are_remembered_however_many() -> None:
+    share, tenants = TokenShare(), [str(n) for n in range(TENANTS_MAX + 2)]
+    for tenant in tenants:
+        share.waits(tenant, 0.0)
+    for n, tenant in enumerate(tenants):
+        share.served(tenant, n, 0.0)
+    share.served("does not wait", 1, 0.0)
+
+    assert [share.rank(tenant) for tenant in tenants] == list(range(len(tenants)))
 
 
 @pytest.mark.parametrize(

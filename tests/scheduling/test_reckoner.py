@@ -95,6 +95,19 @@ def test_what_was_charged_stands_where_nothing_has_changed() -> None:
     assert reckoner.costs(LONG, {}, [endpoint], NOW)[1] == [endpoint.work_s]
 
 
+@pytest.mark.parametrize(("samples", "counts"), [(0, True), (1, False), (50, False), (200, True)])
+def test_what_was_charged_is_doubted_from_the_first_answer_until_there_are_many(samples: int, *, counts: bool) -> None:
+    over = pool("a", "b")
+    busy, other = over.endpoints
+    over.lease(busy, Cost(tokens=20, context=20, work_s=5.0), now=NOW)
+    reckoner = Reckoner()
+    for n in range(samples):
+        reckoner.speed(other).computed(0.0005, NOW + n, NOW + n + 0.0155)
+
+    assert (reckoner.meets([busy], 0, NOW)[0][0] == 5.0) is counts
+    assert (reckoner.costs(20, {}, [busy], NOW)[1][0] == 5.0) is counts
+
+
 @pytest.mark.parametrize("passed_s", [0.0, 1.0, 2.5, 10.0])
 def test_all_is_calm_up_to_the_wait_that_is_left_and_not_below(passed_s: float) -> None:
     _, endpoint = site(2.0, since=NOW - passed_s)

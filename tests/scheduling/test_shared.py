@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -26,6 +27,8 @@ def asked(question: bytes, prompt: bytes = SYSTEM) -> Query:
 def test_marks_go_up_to_the_longest_prompt_that_is_looked_at_and_are_few() -> None:
     assert list(MARKS) == sorted(set(MARKS))
     assert MARKS[0] * BLOCK_BYTES // 4 == MARK_TOKENS[0] == 1024
+    assert MARK_TOKENS[:8] == tuple(range(1024, 8193, 1024))
+    assert all(1.1 * fine < coarse < 1.6 * fine for fine, coarse in pairwise(MARK_TOKENS[7:]))
     assert BLOCKS_MAX / 1.2 < MARKS[-1] <= BLOCKS_MAX
     assert len(MARKS) < 40
 

@@ -47,6 +47,17 @@ def test_more_than_were_sent_say_nothing_of_ours() -> None:
     assert len(unseen) == 0
 
 
+def test_what_was_counted_already_may_still_be_said_to_have_failed() -> None:
+    """A stream that broke off after its first token, which the engine counts: the next is told apart as before."""
+    unseen, sent = Unseen(), [Sent(0.0, 1.0), Sent(1.0, 1.0)]
+    for each in sent:
+        unseen.add(each)
+    unseen.counted(1, 1.0, 0.0, predict)
+    unseen.drop(sent[0])
+
+    assert [each for each, _ in unseen.counted(1, 1.0, 1.0, predict)] == [sent[1]]
+
+
 def run(endpoint: Endpoint, scorer: LeastWorkScorer, *, ratio: float, blind: bool = True, lost: bool = False) -> None:
     """A hundred prompts, each computed before the next is sent, and a sample of the engine after each."""
     now, tokens, seconds = make.NOW, 0.0, 0.0
