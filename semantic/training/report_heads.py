@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from semantic.onnx import read_tokenizer
 from semantic.signals.detectors import DETERMINISTIC, detect
 from semantic.signals.pii import PiiSettings, decode, merged
 from semantic.signals.script import is_latin
@@ -24,9 +25,8 @@ from semantic.signals.values import PiiSpan
 from semantic.training.calibrate import calibration_error, kept_and_right, probabilities
 from semantic.training.knobs import Fold, benign_half_lookalikes
 from semantic.training.report_cascade import cascade, shipped
-from semantic.training.settings import likely, pooled, read_folds
-from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, bare_source, family, read_all, split
-from semantic.training.train_heads import read_tokenizer
+from semantic.training.settings import likely, names_of, pooled, read_folds
+from semantic.training.tasks import LABELS, PII_TAGS, Example, bare_source, family, read_all, split
 from semantic.windows import windows_of
 
 Array = npt.NDArray[Any]
@@ -169,7 +169,7 @@ def _pii(args: Any) -> Iterator[str]:
     examples = read_all(args.data)
     yield "Exact span and type.\n\n| fold | rows | types with a form | types without | all |\n|---|---|---|---|---|"
     tables: dict[str, dict[str, list[int]]] = {}
-    for name in ("rows", *FOLDS):
+    for name in names_of(args.trained):
         unseen = split(examples, name)[1]
         tables[name] = count_spans(unseen, args.trained / f"unseen-{name}.npz", tokenizer, settings)
         groups = (DETERMINISTIC, set(tables[name]) - set(DETERMINISTIC), set(tables[name]))

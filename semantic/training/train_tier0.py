@@ -4,11 +4,12 @@
     python -m semantic.training.train_tier0 --data FOLDER --routing FOLDER --base model.safetensors \
         --tokenizer tokenizer.json --soups SOUPS --out DIR [--folds rows user ...] [--device cuda]
 
-DIR receives `tier0-FOLD.npz`: the int8 tables with a scale a column. The tables of `rows` are the shipped ones.
-Needs scipy besides what train_heads needs, for the table of languages.
+DIR receives `tier0-FOLD.npz`: the int8 tables with a scale a column, and the tokenizer that they go by. The tables of
+`rows` are the shipped ones.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from semantic.onnx import read_tokenizer
 from semantic.signals.lexicon import Lexicon
 from semantic.signals.ngrams import CHARACTER_BUCKETS, WORD_BUCKETS, character_buckets, word_buckets
 from semantic.signals.tier0 import PIECES
@@ -37,7 +39,7 @@ from semantic.training.tasks import (
     read_foreign,
     read_rows_of_languages,
 )
-from semantic.training.train_heads import read_tokenizer, rows_of
+from semantic.training.train_heads import rows_of
 
 sparse: Any = import_module("scipy.sparse")
 Array = npt.NDArray[Any]
@@ -55,6 +57,8 @@ ASKED = ("{}", "what is {}?", "tell me about {}", "how does {} work?", "the {}",
 ASKED_TIMES = 2
 
 FREQUENT = Path(__file__).with_name("language_words.yaml")
+ENGLISH = 5_000
+"""Questions that are English for the language table."""
 MADE_OF_WORDS = 900
 """Texts a language, made of frequent words and words of its rows: the rows of a language have few subjects."""
 
@@ -72,6 +76,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(args.tokenizer, args.out / "tokenizer.json")
     examples = read_all(args.data)
     more = read_more(args.routing, examples) if args.routing else []
     for fold in args.folds:
@@ -242,7 +247,9 @@ def language_rows(data: Path, examples: Sequence[Example]) -> list[tuple[str, st
     rng = Random(1)
     rows = read_rows_of_languages(data)
     english = [(e.text, "en") for e in examples if e.task in ("domain", "code") and not is_held_out(e)]
-    return [row for row in rows if not is_held_out(Example("language", row[0], 0, ""))] + rng.sample(english, 5000)
+    return [row for row in rows if not is_held_out(Example("language", row[0], 0, ""))] + rng.sample(
+        english, min(ENGLISH, len(english))
+    )
 
 
 def _piece(text: str, rng: Random) -> str:
