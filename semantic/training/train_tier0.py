@@ -26,6 +26,7 @@ from semantic.onnx import read_tokenizer
 from semantic.signals.lexicon import Lexicon
 from semantic.signals.ngrams import CHARACTER_BUCKETS, WORD_BUCKETS, character_buckets, word_buckets
 from semantic.signals.tier0 import PIECES
+from semantic.training.calibrate import probabilities
 from semantic.training.checkpoint import read_base
 from semantic.training.mixture import Mixture, Shares
 from semantic.training.more_rows import read_more
@@ -79,10 +80,11 @@ def main() -> None:
     shutil.copyfile(args.tokenizer, args.out / "tokenizer.json")
     examples = read_all(args.data)
     more = read_more(args.routing, examples) if args.routing else []
+    vectors = first_vectors(read_base(args.base), args.device)
     for fold in args.folds:
         train = rows_of([*examples, *read_foreign(args.data)], more, fold)
         recipe = import_module("semantic.training.words").Recipe()
-        tables = learned(lesson(train, args.soups / f"soup-{fold}.npz", args), recipe, args.device)
+        tables = learned(lesson(train, args.soups / f"soup-{fold}.npz", vectors, args), recipe, args.device)
         tables = strengthened(tables, *domain_rows(train, args))
         if fold == "rows":
             tables |= languages(language_rows(args.data, examples))
@@ -100,7 +102,7 @@ class Lesson:
     vectors: Array
 
 
-def lesson(train: Sequence[Example], soup: Path, args: Any) -> Lesson:
+def lesson(train: Sequence[Example], soup: Path, vectors: Array, args: Any) -> Lesson:
     """Drawn rows, their labels, and what the encoder of the fold says of them."""
     shares = replace(SHARES, domain=SHARES.domain + 15_000).shrunk(args.shrink)
     drawn = Mixture(train, read_tokenizer(args.tokenizer), 7, shares).epoch()
@@ -119,7 +121,6 @@ def lesson(train: Sequence[Example], soup: Path, args: Any) -> Lesson:
             labels[n, list(words.HEADS).index(d.task)] = d.label
         if d.task in ("pii", "domain"):
             labels[n, -1] = any(kind in GATED for _, _, kind in d.spans)
-    vectors = first_vectors(read_base(args.base), args.device)
     return Lesson(words.Texts.of(*features_of(texts, args.tokenizer)), labels, teacher, vectors)
 
 
@@ -281,7 +282,7 @@ def fit(matrix: Any, labels: Array, classes: int, *, balanced: bool = False) -> 
     first, second = np.zeros_like(weight), np.zeros_like(weight)
     transposed = matrix.T.tocsr()
     for step in range(1, STEPS + 1):
-        gap = (softmax(matrix @ weight + bias) - target) * shares
+        gap = (probabilities(matrix @ weight + bias, 1.0) - target) * shares
         slope = transposed @ gap
         first = 0.9 * first + 0.1 * slope
         second = 0.99 * second + 0.01 * slope**2
@@ -289,12 +290,6 @@ def fit(matrix: Any, labels: Array, classes: int, *, balanced: bool = False) -> 
         weight -= pace * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-6)
         bias -= 2.0 * gap.sum(0)
     return weight, bias
-
-
-def softmax(logits: Array) -> Array:
-    """Row-wise softmax."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _stored(name: str, weight: Array, bias: Array) -> dict[str, Array]:
