@@ -9,13 +9,14 @@ ENVOYS := $(ENVOY_VERSIONS:%=$(VENV)/envoys/%)
 NEWEST := $(lastword $(ENVOYS))
 KUBE := $(VENV)/kube
 
-.PHONY: quickstart test test-matrix test-kube kube-assets test-http2 bench-live bench-hop bench-shedding rivals bench-rivals check format plugins-page protos lock clean help
+.PHONY: quickstart test test-matrix test-kube kube-assets test-http2 test-training bench-live bench-hop bench-shedding rivals bench-rivals check format plugins-page protos lock clean help
 help:
 	@echo "make quickstart   a real Envoy, OneHop and simulated model servers on this machine (ARGS=--once to exit after)"
 	@echo "make test         check, then every test"
 	@echo "make test-matrix  every Envoy version in every wiring over both transports, 30 minutes and more; writes docs/envoy-matrix.md"
 	@echo "make test-kube    our Kubernetes code and our chart against a real API server, which is built first (needs Go)"
 	@echo "make test-http2   our HTTP/2 against h2spec and Go's gRPC, which are built first (needs Go), and h2load"
+	@echo "make test-training  the rebuild of the shipped models in small, with what it needs (3 GB with PyTorch) in an environment of its own"
 	@echo "make bench-live   what one hop adds to requests under a steady load (ARGS=--quick for a minute)"
 	@echo "make bench-hop    what one hop costs on this machine, over both transports (ARGS=--quick for a minute)"
 	@echo "make bench-shedding  who is served in time under overload, with pictures (ARGS=--quick for a minute or two)"
@@ -74,6 +75,15 @@ bench-rivals: $(VENV)/.dev $(VENV)/rivals/.installed
 test-http2: $(VENV)/.dev $(VENV)/http2/.built
 	ONEHOP_H2SPEC="$(VENV)/http2/h2spec" ONEHOP_GO_CLIENT="$(VENV)/http2/goclient" $(BIN)/python -m pytest \
 		tests/edge/http2/test_h2spec.py tests/edge/http2/test_go_client.py tests/edge/http2/test_h2load.py $(ARGS)
+
+# The chain that makes the shipped models, in small: PyTorch and its like in an environment of their own.
+test-training: $(VENV)/training/.installed
+	$(VENV)/training/bin/python -m pytest tests/semantic/training $(ARGS)
+
+$(VENV)/training/.installed: pyproject.toml constraints.txt | $(VENV)/.python
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@touch $@
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

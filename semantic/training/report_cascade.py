@@ -12,8 +12,8 @@ from semantic.signals.settings import Settings, read_settings
 from semantic.signals.values import TextSignals
 from semantic.training.calibrate import probabilities
 from semantic.training.knobs import Fold, recall
-from semantic.training.settings import likely, read_folds, words_of
-from semantic.training.tasks import FOLDS, GATED, LABELS, Example, is_held_out, read_all, read_rows_of_languages, split
+from semantic.training.settings import likely, names_of, read_folds, words_of
+from semantic.training.tasks import GATED, LABELS, Example, is_held_out, read_all, read_rows_of_languages, split
 from semantic.windows import pieces_of
 
 Array = npt.NDArray[Any]
@@ -47,7 +47,7 @@ def cascade(args: Any) -> Iterator[str]:
 
 def _choices(args: Any) -> Iterator[str]:
     yield "Chosen on the other folds: weight of tier 0, temperatures of both tiers, confidence that tier 0 needs\n"
-    names = ("rows", *FOLDS)
+    names = names_of(args.trained)
     yield "| choice | " + " | ".join(names) + " |\n|---|" + "---|" * len(names)
     for task in LABELS:
         chosen = {f.name: f.choice for f in read_folds(args.data, args.trained, args.tier0, task)}
@@ -86,10 +86,12 @@ def _guard(folds: Sequence[tuple[Fold, Array, Array]]) -> Iterator[str]:
 def _names(args: Any, settings: Settings) -> Iterator[str]:
     yield "| fold | with such data: asked | without: asked | domain questions: asked |\n|---|---|---|---|"
     examples = read_all(args.data)
-    for name in ("rows", *FOLDS):
+    for name in names_of(args.trained):
         unseen = split(examples, name)[1]
         path = args.tier0 / f"tier0-{name}.npz"
         rows, questions = ([e for e in unseen if e.task == task] for task in ("pii", "domain"))
+        if not rows:
+            continue
         asked = _asked(rows, path, settings)
         has = np.array([any(kind in GATED for _, _, kind in e.spans) for e in rows])
         others = f"{asked[~has].mean():.2f}" if (~has).any() else ""

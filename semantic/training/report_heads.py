@@ -16,21 +16,21 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from semantic.onnx import read_tokenizer
 from semantic.signals.detectors import DETERMINISTIC, detect
 from semantic.signals.pii import PiiSettings, decode, merged
-from semantic.signals.script import is_latin
 from semantic.signals.settings import read_settings
 from semantic.signals.values import PiiSpan
 from semantic.training.calibrate import calibration_error, kept_and_right, probabilities
-from semantic.training.knobs import Fold, benign_half_lookalikes
+from semantic.training.knobs import Fold
 from semantic.training.report_cascade import cascade, shipped
-from semantic.training.settings import likely, pooled, read_folds
-from semantic.training.tasks import FOLDS, LABELS, PII_TAGS, Example, bare_source, family, read_all, split
-from semantic.training.train_heads import read_tokenizer
+from semantic.training.report_safety import safety
+from semantic.training.settings import likely, names_of
+from semantic.training.tables import auc, confusion, folds_of, plain_of, shown
+from semantic.training.tasks import LABELS, PII_TAGS, Example, bare_source, read_all, split
 from semantic.windows import windows_of
 
 Array = npt.NDArray[Any]
-RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     sections: dict[str, Callable[[Any], Iterator[str]]] = {
         "domain": _domain,
-        "safety": _safety,
+        "safety": safety,
         "difficulty": _difficulty,
         "code": _code,
         "pii": _pii,
@@ -55,94 +55,36 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def _folds(args: Any, task: str, head: str | None = None) -> list[Fold]:
-    return read_folds(args.data, args.trained, args.tier0, task, head)
-
-
 def _domain(args: Any) -> Iterator[str]:
-    folds = _folds(args, "domain")
+    folds = folds_of(args, "domain")
     yield "| fold | rows | plain | encoder alone | accuracy | mean of categories | calibration error |"
     yield "|---|---|---|---|---|---|---|"
     for fold in folds:
         right = fold.answer.argmax(1) == fold.labels
         macro = np.mean([right[fold.labels == label].mean() for label in set(fold.labels.tolist())])
         error = calibration_error(probabilities(fold.answer, fold.choice.temperature), fold.labels)
-        plain = f"{(_plain(args, 'domain', fold).argmax(1) == fold.labels).mean():.3f}" if args.plain else ""
+        plain = f"{(plain_of(args, 'domain', fold).argmax(1) == fold.labels).mean():.3f}" if args.plain else ""
         alone = (fold.encoder.argmax(1) == fold.labels).mean()
         said = f"{plain} | {alone:.3f} | {right.mean():.3f} | {macro:.3f} | {error:.3f}"
         yield f"| {fold.name} | {len(right)} | {said} |"
     yield "\n| category | " + " | ".join(f.name for f in folds) + " |\n|---|" + "---|" * len(folds)
     for label, name in enumerate(LABELS["domain"]):
-        yield f"| {name} | " + " | ".join(_share(f.answer.argmax(1) == label, f.labels == label) for f in folds) + " |"
+        yield (f"| {name} | " + " | ".join(shown(f.answer.argmax(1) == label, f.labels == label) for f in folds) + " |")
     yield "\n| fold | source | rows | accuracy |\n|---|---|---|---|"
     for fold in folds:
         yield from _by_source(fold, fold.answer.argmax(1) == fold.labels)
     yield "\nConfusion on `rows` (row: label, column: answer)\n"
-    yield from _confusion(folds[0], LABELS["domain"])
+    yield from confusion(folds[0], LABELS["domain"])
     yield "\n| fold | share and accuracy at or above a confidence |\n|---|---|"
     for fold in folds:
         kept = kept_and_right(probabilities(fold.answer, fold.choice.temperature), fold.labels)
         yield f"| {fold.name} | " + "; ".join(f"{t}: {s:.2f}, {r:.2f}" for t, s, r in kept) + " |"
 
 
-def _safety(args: Any) -> Iterator[str]:
-    yield "Recall of injections, jailbreaks, and both, at a share of false alarms among benign texts, half look-alikes."
-    yield (
-        "\n| fold | benign | "
-        + " | ".join(f"{r:.1%}" for r in RATES)
-        + " | AUC |\n|---|---|"
-        + "---|" * (len(RATES) + 1)
-    )
-    for fold in _folds(args, "safety"):
-        yield _curve(fold, fold.name, fold.answer)
-        latin = np.array([is_latin(e.text) for e in fold.rows])
-        if not latin.all():
-            yield _curve(fold, f"{fold.name}, Latin letters", fold.answer, latin)
-        if args.plain:
-            yield _curve(fold, f"{fold.name}, plain", _plain(args, "safety", fold))
-    yield "\nShare of each source over the fold's threshold of 5 %\n"
-    yield "| fold | source | label | rows | over |\n|---|---|---|---|---|"
-    for fold in _folds(args, "safety"):
-        risk = _risk(fold.answer)
-        over = risk > np.quantile(risk[benign_half_lookalikes(fold)], 0.95)
-        groups = sorted({(_origin(e), e.label) for e in fold.rows})
-        for name, label in groups:
-            here = np.array([(_origin(e), e.label) == (name, label) for e in fold.rows])
-            if here.sum() >= 20:
-                yield f"| {fold.name} | {name} | {LABELS['safety'][label]} | {here.sum()} | {over[here].mean():.2f} |"
-    yield "\nConfusion on `rows`\n"
-    yield from _confusion(_folds(args, "safety")[0], LABELS["safety"])
-
-
-def _plain(args: Any, task: str, fold: Fold) -> Array:
-    """What the plain fine-tune of the task says of the fold's rows."""
-    return pooled(args.plain / f"{task}-{fold.name}.npz", len(fold.rows), task)
-
-
-def _curve(fold: Fold, name: str, logits: Array, seen: Array | None = None) -> str:
-    risk, benign = _risk(logits), benign_half_lookalikes(fold)
-    seen = np.full(len(risk), fill_value=True) if seen is None else seen
-    benign = benign[seen[benign]]
-    cells = []
-    for rate in RATES:
-        over = risk > np.quantile(risk[benign], 1 - rate)
-        cells.append(
-            ", ".join(
-                _share(over, seen & wanted) or "-" for wanted in (fold.labels == 2, fold.labels == 3, fold.labels >= 2)
-            )
-        )
-    attacks = risk[seen & (fold.labels >= 2)]
-    return (
-        f"| {name} | {len(benign)} | "
-        + " | ".join(cells)
-        + f" | {auc(np.r_[risk[benign], attacks], len(benign)):.3f} |"
-    )
-
-
 def _difficulty(args: Any) -> Iterator[str]:
     yield "| rows of | fold | rows | head | AUC | accuracy at 0.5 |\n|---|---|---|---|---|---|"
     for task in ("difficulty", "reasoning"):
-        both = zip(_folds(args, task, "difficulty"), _folds(args, task, "reasoning"), strict=True)
+        both = zip(folds_of(args, task, "difficulty"), folds_of(args, task, "reasoning"), strict=True)
         for measured, kind in both:
             pair = [probabilities(f.encoder, 1.0)[:, 1] for f in (measured, kind)]
             for name, hard in (("difficulty", pair[0]), ("reasoning", pair[1]), ("mean", (pair[0] + pair[1]) / 2)):
@@ -158,7 +100,7 @@ def _code(args: Any) -> Iterator[str]:
         guess = said.argmax(1)
         order = np.argsort(fold.labels, kind="stable")
         area = auc(said[order, 1], int((fold.labels == 0).sum()))
-        found = [_share(guess == label, fold.labels == label) for label in (1, 0)]
+        found = [shown(guess == label, fold.labels == label) for label in (1, 0)]
         right = (guess == fold.labels).mean()
         yield f"| {fold.name} | {len(guess)} | {right:.3f} | {found[0]} | {found[1]} | {area:.3f} |"
 
@@ -169,7 +111,7 @@ def _pii(args: Any) -> Iterator[str]:
     examples = read_all(args.data)
     yield "Exact span and type.\n\n| fold | rows | types with a form | types without | all |\n|---|---|---|---|---|"
     tables: dict[str, dict[str, list[int]]] = {}
-    for name in ("rows", *FOLDS):
+    for name in names_of(args.trained):
         unseen = split(examples, name)[1]
         tables[name] = count_spans(unseen, args.trained / f"unseen-{name}.npz", tokenizer, settings)
         groups = (DETERMINISTIC, set(tables[name]) - set(DETERMINISTIC), set(tables[name]))
@@ -226,41 +168,10 @@ def f1(counts: Sequence[Sequence[int]]) -> float:
     return 2 * found / max(1, 2 * found + invented + missed)
 
 
-def auc(scores: Array, negatives: int) -> float:
-    """Area under the ROC curve; the first scores are the negatives."""
-    positives = len(scores) - negatives
-    if not negatives or not positives:
-        return float("nan")
-    ranks = np.empty(len(scores))
-    ranks[np.argsort(scores, kind="stable")] = np.arange(1, len(scores) + 1)
-    return float((ranks[negatives:].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-def _risk(logits: Array) -> Array:
-    likely = probabilities(logits, 1.0)
-    return np.asarray(likely[:, 2] + likely[:, 3])
-
-
-def _origin(example: Example) -> str:
-    return family(example.source) if example.label else example.source.split("/")[0]
-
-
-def _share(hit: Array, wanted: Array) -> str:
-    return f"{hit[wanted].mean():.2f}" if wanted.any() else ""
-
-
 def _by_source(fold: Fold, right: Array) -> Iterator[str]:
     names = np.array([bare_source(e.source).split("|")[0].split("/")[0] for e in fold.rows])
     for name in sorted(set(names.tolist())):
         yield f"| {fold.name} | {name} | {(names == name).sum()} | {right[names == name].mean():.3f} |"
-
-
-def _confusion(fold: Fold, labels: Sequence[str]) -> Iterator[str]:
-    guess = fold.answer.argmax(1)
-    yield "| | " + " | ".join(label[:5] for label in labels) + " |\n|---|" + "---|" * len(labels)
-    for label, name in enumerate(labels):
-        counts = np.bincount(guess[fold.labels == label], minlength=len(labels))
-        yield f"| {name} | " + " | ".join(str(c) for c in counts) + " |"
 
 
 if __name__ == "__main__":

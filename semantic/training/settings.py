@@ -14,7 +14,6 @@ import numpy.typing as npt
 from semantic.onnx import read_tokenizer
 from semantic.signals.detectors import DETERMINISTIC
 from semantic.signals.engine import likely_of
-from semantic.signals.settings import SHIPPED
 from semantic.signals.tier0 import Words
 from semantic.training.calibrate import probabilities
 from semantic.training.knobs import Fold, choose, nested, risk_threshold
@@ -41,10 +40,10 @@ def read_folds(data: Path, trained: Path, tier0: Path, task: str, head: str | No
 def _folds(data: Path, trained: Path, tier0: Path, task: str, head: str) -> Sequence[Fold]:
     examples = _examples(data)
     folds = []
-    for name in ("rows", *FOLDS):
+    for name in names_of(trained):
         unseen = split(examples, name)[1]
         chosen = [n for n, e in enumerate(unseen) if e.task == task]
-        if not chosen or not (trained / f"unseen-{name}.npz").exists():
+        if not chosen:
             continue
         rows = [unseen[n] for n in chosen]
         logits = pooled(trained / f"unseen-{name}.npz", len(unseen), head)[chosen]
@@ -79,6 +78,11 @@ def _both(fold: Fold) -> tuple[Array, Array]:
     return probabilities(fold.answer, heats[0]), probabilities(fold.first, heats[1])
 
 
+def names_of(trained: Path) -> list[str]:
+    """The folds that were trained, the row split first."""
+    return [name for name in ("rows", *FOLDS) if (trained / f"unseen-{name}.npz").exists()]
+
+
 @cache
 def _examples(data: Path) -> Sequence[Example]:
     return read_all(data)
@@ -110,9 +114,9 @@ def pooled_of(found: Mapping[str, Array], texts: int, head: str) -> Array:
 
 @cache
 def words_of(path: Path, texts: tuple[str, ...]) -> dict[str, Array]:
-    """Logits of tier 0 for texts, by head."""
+    """Logits of tier 0 for texts, by head; the tokenizer lies beside the tables."""
     stored = {key: value for key, value in np.load(path).items() if not key.startswith("language.")}
-    words = Words(stored, read_tokenizer(SHIPPED / "tokenizer.json"))
+    words = Words(stored, read_tokenizer(path.with_name("tokenizer.json")))
     rows = [words.split(words.logits(text)) for text in texts]
     return {head: np.stack([row[head] for row in rows]) for head in (*LABELS, "names")}
 

@@ -22,8 +22,8 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
+from semantic.onnx import read_tokenizer
 from semantic.training.checkpoint import read_base, write_parts
 from semantic.training.mixture import Batch, Mixture, Shares, plain
 from semantic.training.more_rows import more_for, read_more
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--fold-seeds", type=int, default=3)
     parser.add_argument("--folds", nargs="*", default=list(FOLDS))
     parser.add_argument("--epochs", type=float, default=5.5)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=3600, help="the training stops in time, with a short schedule")
     parser.add_argument("--plain", metavar="TASK")
     parser.add_argument("--keep-soups", type=Path, help="also keep each fold's weights here: tier 0 learns from them")
@@ -83,10 +84,10 @@ def _run(jobs: list[Job], examples: list[Example], more: list[Example], args: An
     shares = shares.shrunk(args.shrink / PARTS)
     rows = PARTS * shares.rows
     train = {fold: rows_of(examples, more, fold) for fold in dict.fromkeys(job.fold for job in jobs)}
-    steps = _Steps(jobs, train, args.tokenizer, shares)
+    steps = _Steps(jobs, train, args.tokenizer, shares, args.batch)
     tune = import_module("semantic.training.tune")  # brings torch; the drawing processes do without
     rate = 5e-5 if args.plain else tune.Recipe().rate
-    recipe = tune.Recipe(epochs=args.epochs, rate=rate, recorded=not args.eager)
+    recipe = tune.Recipe(epochs=args.epochs, batch=args.batch, rate=rate, recorded=not args.eager)
     total = int(recipe.epochs * (rows // recipe.batch))
     base = read_base(args.base)
     try:
@@ -127,11 +128,18 @@ def _measure(weights: Any, unseen: list[Example], args: Any, name: str) -> None:
 class _Steps:
     """Processes that draw the epochs of each job, a step ahead of the training."""
 
-    def __init__(self, jobs: list[Job], train: Mapping[str, list[Example]], tokenizer: Path, shares: Shares) -> None:
+    def __init__(
+        self, jobs: list[Job], train: Mapping[str, list[Example]], tokenizer: Path, shares: Shares, batch: int
+    ) -> None:
         context = multiprocessing.get_context("fork")
         self._queues = [context.Queue(maxsize=2) for _ in jobs]
         self._processes = [
-            context.Process(target=_draw, args=(job, train[job.fold], tokenizer, shares, queue), daemon=True)
+            context.Process(
+                target=_draw,
+                args=(job, train[job.fold], tokenizer, shares, queue),
+                kwargs={"batch": batch},
+                daemon=True,
+            )
             for job, queue in zip(jobs, self._queues, strict=True)
         ]
         for process in self._processes:
@@ -159,19 +167,11 @@ def rows_of(examples: Sequence[Example], more: Sequence[Example], fold: str) -> 
     return [*split(examples, fold)[0], *more_for(more, examples, fold)]
 
 
-def _draw(job: Job, train: list[Example], tokenizer: Path, shares: Shares, queue: Any) -> None:
+def _draw(job: Job, train: list[Example], tokenizer: Path, shares: Shares, queue: Any, *, batch: int) -> None:
     os.nice(5)
     mixture = Mixture(train, read_tokenizer(tokenizer), job.seed, shares)
     for _ in range(PARTS_MAX):
-        queue.put(list(mixture.batches(64)))
-
-
-def read_tokenizer(path: Path) -> Tokenizer:
-    """The base's tokenizer without truncation and padding."""
-    tokenizer: Tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        queue.put(list(mixture.batches(batch)))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@
     python -m semantic.training.train_tier0 --data FOLDER --routing FOLDER --base model.safetensors \
         --tokenizer tokenizer.json --soups SOUPS --out DIR [--folds rows user ...] [--device cuda]
 
-DIR receives `tier0-FOLD.npz`: the int8 tables with a scale a column. The tables of `rows` are the shipped ones.
-Needs scipy besides what train_heads needs, for the table of languages.
+DIR receives `tier0-FOLD.npz`: the int8 tables with a scale a column, and the tokenizer that they go by. The tables of
+`rows` are the shipped ones.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +22,11 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from semantic.onnx import read_tokenizer
 from semantic.signals.lexicon import Lexicon
 from semantic.signals.ngrams import CHARACTER_BUCKETS, WORD_BUCKETS, character_buckets, word_buckets
 from semantic.signals.tier0 import PIECES
+from semantic.training.calibrate import probabilities
 from semantic.training.checkpoint import read_base
 from semantic.training.mixture import Mixture, Shares
 from semantic.training.more_rows import read_more
@@ -37,7 +40,7 @@ from semantic.training.tasks import (
     read_foreign,
     read_rows_of_languages,
 )
-from semantic.training.train_heads import read_tokenizer, rows_of
+from semantic.training.train_heads import rows_of
 
 sparse: Any = import_module("scipy.sparse")
 Array = npt.NDArray[Any]
@@ -55,6 +58,8 @@ ASKED = ("{}", "what is {}?", "tell me about {}", "how does {} work?", "the {}",
 ASKED_TIMES = 2
 
 FREQUENT = Path(__file__).with_name("language_words.yaml")
+ENGLISH = 5_000
+"""Questions that are English for the language table."""
 MADE_OF_WORDS = 900
 """Texts a language, made of frequent words and words of its rows: the rows of a language have few subjects."""
 
@@ -72,12 +77,14 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(args.tokenizer, args.out / "tokenizer.json")
     examples = read_all(args.data)
     more = read_more(args.routing, examples) if args.routing else []
+    vectors = first_vectors(read_base(args.base), args.device)
     for fold in args.folds:
         train = rows_of([*examples, *read_foreign(args.data)], more, fold)
         recipe = import_module("semantic.training.words").Recipe()
-        tables = learned(lesson(train, args.soups / f"soup-{fold}.npz", args), recipe, args.device)
+        tables = learned(lesson(train, args.soups / f"soup-{fold}.npz", vectors, args), recipe, args.device)
         tables = strengthened(tables, *domain_rows(train, args))
         if fold == "rows":
             tables |= languages(language_rows(args.data, examples))
@@ -95,7 +102,7 @@ class Lesson:
     vectors: Array
 
 
-def lesson(train: Sequence[Example], soup: Path, args: Any) -> Lesson:
+def lesson(train: Sequence[Example], soup: Path, vectors: Array, args: Any) -> Lesson:
     """Drawn rows, their labels, and what the encoder of the fold says of them."""
     shares = replace(SHARES, domain=SHARES.domain + 15_000).shrunk(args.shrink)
     drawn = Mixture(train, read_tokenizer(args.tokenizer), 7, shares).epoch()
@@ -114,7 +121,6 @@ def lesson(train: Sequence[Example], soup: Path, args: Any) -> Lesson:
             labels[n, list(words.HEADS).index(d.task)] = d.label
         if d.task in ("pii", "domain"):
             labels[n, -1] = any(kind in GATED for _, _, kind in d.spans)
-    vectors = first_vectors(read_base(args.base), args.device)
     return Lesson(words.Texts.of(*features_of(texts, args.tokenizer)), labels, teacher, vectors)
 
 
@@ -242,7 +248,9 @@ def language_rows(data: Path, examples: Sequence[Example]) -> list[tuple[str, st
     rng = Random(1)
     rows = read_rows_of_languages(data)
     english = [(e.text, "en") for e in examples if e.task in ("domain", "code") and not is_held_out(e)]
-    return [row for row in rows if not is_held_out(Example("language", row[0], 0, ""))] + rng.sample(english, 5000)
+    return [row for row in rows if not is_held_out(Example("language", row[0], 0, ""))] + rng.sample(
+        english, min(ENGLISH, len(english))
+    )
 
 
 def _piece(text: str, rng: Random) -> str:
@@ -274,7 +282,7 @@ def fit(matrix: Any, labels: Array, classes: int, *, balanced: bool = False) -> 
     first, second = np.zeros_like(weight), np.zeros_like(weight)
     transposed = matrix.T.tocsr()
     for step in range(1, STEPS + 1):
-        gap = (softmax(matrix @ weight + bias) - target) * shares
+        gap = (probabilities(matrix @ weight + bias, 1.0) - target) * shares
         slope = transposed @ gap
         first = 0.9 * first + 0.1 * slope
         second = 0.99 * second + 0.01 * slope**2
@@ -282,12 +290,6 @@ def fit(matrix: Any, labels: Array, classes: int, *, balanced: bool = False) -> 
         weight -= pace * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-6)
         bias -= 2.0 * gap.sum(0)
     return weight, bias
-
-
-def softmax(logits: Array) -> Array:
-    """Row-wise softmax."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _stored(name: str, weight: Array, bias: Array) -> dict[str, Array]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from semantic.signals.settings import SHIPPED
 from semantic.training.made import sha256
-from semantic.training.rebuild import BUILD, DATA, ROUTING, steps
+from semantic.training.rebuild import BUILD, DATA, FULL, ROUTING
 
 MADE: Any = json.loads((SHIPPED / "meta.json").read_text(encoding="utf-8"))["made"]
 
@@ -22,5 +22,5 @@ def test_commit_data_and_commands_are_those_of_the_rebuild() -> None:
     assert re.fullmatch("[0-9a-f]{40}", MADE["commit"])
     assert set(MADE["data"]) == {*DATA, *ROUTING}
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in (*MADE["data"].values(), *MADE["base"].values()))
-    built = [step[0] for step in steps(BUILD)]
+    built = [step[0] for step in FULL.steps(BUILD)]
     assert [command.split()[2] for command in MADE["commands"]] == [f"semantic.training.{name}" for name in built]
