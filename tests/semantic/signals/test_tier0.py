@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from semantic.onnx import read_tokenizer
 from semantic.signals import detectors
+from semantic.signals.api import Span
 from semantic.signals.detectors import DETECTORS, detect
 from semantic.signals.lexicon import Lexicon
 from semantic.signals.ngrams import WORDS_MAX, character_buckets, kept_text, kept_words, word_buckets
@@ -88,22 +89,12 @@ SHORT = tuple(form for form in FORMS if len(form) < 30)
 
 @given(st.lists(st.sampled_from(SHORT), max_size=30).map(" and then ".join))
 def test_slices_are_cut_where_no_form_is(text: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detectors, "SLICE_CHARACTERS", 100)
-        patch.setattr(detectors, "CUT_CHARACTERS", 50)
-        sliced = detect(text)
-
-    assert sliced == detect(text)
+    assert sliced(text, cut=50) == detect(text)
 
 
 @given(st.lists(st.sampled_from([form for form in SHORT if " " not in form]), max_size=30).map("-and-then- ".join))
 def test_what_a_cut_goes_through_is_found_whole_and_once(text: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detectors, "SLICE_CHARACTERS", 100)
-        patch.setattr(detectors, "CUT_CHARACTERS", 2)
-        sliced = detect(text)
-
-    assert sliced == detect(text)
+    assert sliced(text, cut=2) == detect(text)
 
 
 @given(st.lists(st.sampled_from(["the", "price", "7", "2019", "qqzzqq", "unknowable", "é", "?", "naïve"]), max_size=40))
@@ -152,6 +143,14 @@ def test_runs_of_characters_are_hashed_one_by_one(text: str) -> None:
             expected.append((value ^ (value >> 15)) % (1 << 15))
 
     assert character_buckets(text).tolist() == expected
+
+
+def sliced(text: str, cut: int) -> list[Span]:
+    """What is found in slices of 100 characters."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detectors, "SLICE_CHARACTERS", 100)
+        patch.setattr(detectors, "CUT_CHARACTERS", cut)
+        return detect(text)
 
 
 def _always(text: str, kinds: bytes) -> bool:
