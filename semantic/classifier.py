@@ -69,7 +69,37 @@ class _Ticket(Generic[Answer]):
     """In characters."""
     place: tuple[float, int]
     """In line: who is in a hurry goes before who has time, whoever came first."""
-    answer: asyncio.Future[Answer | None]
+    rank: int
+    number: int
+    """Among the texts of its call."""
+    call: "_Call[Answer]"
+
+    def answer(self, result: Answer | None) -> None:
+        """Hands the result over, unless the waiter has gone."""
+        call = self.call
+        if not call.done.done():
+            call.answers[self.number] = result
+            call.missing -= 1
+            if not call.missing:
+                call.done.set_result(None)
+
+
+@dataclass(slots=True, eq=False)
+class _Call(Generic[Answer]):
+    """Some texts that are asked about together, and the one thing that their asker waits for.
+
+    One future and one timer, so that the asker goes on in the turn after the deadline: where the event loop is behind,
+    each further turn (of a task a text, of those who wait for these) is late by as much again.
+    """
+
+    answers: list[Answer | None]
+    missing: int
+    done: asyncio.Future[None]
+
+    def expire(self) -> None:
+        """The deadline has come."""
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 class _Waiting(Generic[Answer]):
@@ -153,45 +183,60 @@ class Classifier(Generic[Answer]):
         self.pace = Pace()
 
     async def classify(self, text: str, deadline: float, rank: int = 0) -> Answer | None:
-        """The model's answer, or None after `deadline` (the event loop's clock), on overflow or on failure.
+        """The model's answer, or None after `deadline` (the event loop's clock), on overflow or on failure."""
+        return (await self.classify_all([text], deadline, [rank]))[0]
+
+    async def classify_all(self, texts: Sequence[str], deadline: float, ranks: Sequence[int]) -> list[Answer | None]:
+        """The model's answer to each, or None after `deadline` (the event loop's clock), on overflow or on failure.
 
         None at once where, by the model's pace, those before it take until the deadline.
 
-        What waits with a lower `rank` goes first. Where no place is left, the last in line gives up its own to who
+        What waits with a lower rank goes first. Where no place is left, the last in line gives up its own to who
         would stand before it: calls that have time cannot keep requests out.
         """
         loop = asyncio.get_running_loop()
+        call: _Call[Answer] = _Call([None] * len(texts), len(texts), loop.create_future())
+        asked: list[_Ticket[Answer]] = []
+        for number, (text, rank) in enumerate(zip(texts, ranks, strict=True)):
+            ticket = self._ask(text, deadline, min(rank, RANKS - 1), (number, call))
+            asked += [] if ticket is None else [ticket]
+        if not asked or call.done.done():
+            return call.answers
+        timer = loop.call_at(deadline, call.expire)
+        try:
+            await call.done
+        finally:
+            timer.cancel()
+            # A waiter that timed out or was cancelled leaves the queue at once, so that it holds no place.
+            for ticket in asked:
+                self._waiting[ticket.rank].drop(ticket)
+        self.counts.late += call.missing
+        return call.answers
+
+    def _ask(self, text: str, deadline: float, rank: int, to: tuple[int, _Call[Answer]]) -> _Ticket[Answer] | None:
+        """The text's ticket in the queue; None where its answer, or that there will be none, is known already."""
+        loop, (number, call) = asyncio.get_running_loop(), to
+        now = loop.time()
         key = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
-        cached = self._cache.get(key)
-        if cached is not None:
-            self.counts.cached += 1
-            return cached
-        if self._closed or loop.time() >= deadline:
-            self.counts.late += 1
-            return None
-        rank = min(rank, RANKS - 1)
         self._tickets += 1
         cost = max(len(text), TEXT_CHARACTERS_MIN)
         place = (deadline + SHORT_FIRST * self.pace.takes(cost), self._tickets)
-        ticket: _Ticket[Answer] = _Ticket(text, key, deadline, cost, place, loop.create_future())
-        if self._is_hopeless(rank, ticket, loop.time()):
-            self.counts.declined += 1
-            return None
-        if not self._has_room(rank, ticket):
-            self.counts.overflowed += 1
-            return None
-        waiting = self._waiting[rank]
-        waiting.add(ticket)
-        self._start(loop)
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await ticket.answer
-        except TimeoutError:
+        ticket: _Ticket[Answer] = _Ticket(text, key, deadline, cost, place, rank, number, call)
+        cached = self._cache.get(key)
+        if cached is not None:
+            self.counts.cached += 1
+        elif self._closed or now >= deadline:
             self.counts.late += 1
-            return None
-        finally:
-            # A waiter that timed out or was cancelled leaves the queue at once, so that it holds no place.
-            waiting.drop(ticket)
+        elif self._is_hopeless(rank, ticket, now):
+            self.counts.declined += 1
+        elif not self._has_room(rank, ticket):
+            self.counts.overflowed += 1
+        else:
+            self._waiting[rank].add(ticket)
+            self._start(loop)
+            return ticket
+        ticket.answer(cached)
+        return None
 
     def within(self, seconds: float) -> float:
         """How many characters the model reads in so many seconds, were it asked for nothing else."""
@@ -206,7 +251,7 @@ class Classifier(Generic[Answer]):
             while waiting:
                 ticket = waiting.first
                 waiting.drop(ticket)
-                _answer(ticket, None)
+                ticket.answer(None)
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _is_hopeless(self, rank: int, ticket: _Ticket[Answer], now: float) -> bool:
@@ -226,7 +271,7 @@ class Classifier(Generic[Answer]):
         last = self._waiting[behind].last
         self._waiting[behind].drop(last)
         self.counts.overflowed += 1
-        _answer(last, None)
+        last.answer(None)
         return True
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -260,7 +305,7 @@ class Classifier(Generic[Answer]):
                 break
             waiting.drop(ticket)
             # Nobody waits for these any more; the model must not either.
-            if ticket.deadline > now and not ticket.answer.done():
+            if ticket.deadline > now and not ticket.call.done.done():
                 batch.append(ticket)
         return batch
 
@@ -274,18 +319,12 @@ class Classifier(Generic[Answer]):
         if done.cancelled() or done.exception() is not None:
             self.counts.failed += len(batch)
             for ticket in batch:
-                _answer(ticket, None)
+                ticket.answer(None)
         else:
             results, seconds = done.result()
             self.pace.learn(sum(ticket.cost for ticket in batch), seconds)
             for ticket, result in zip(batch, results, strict=True):
                 self.counts.answered += 1
                 self._cache.put(ticket.key, result)
-                _answer(ticket, result)
+                ticket.answer(result)
         self._start(loop)
-
-
-def _answer(ticket: _Ticket[Answer], result: Answer | None) -> None:
-    """Hands the result over, unless the waiter has gone."""
-    if not ticket.answer.done():
-        ticket.answer.set_result(result)

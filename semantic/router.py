@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from semantic.asked import Asked
@@ -211,9 +212,12 @@ class SemanticRouter:
         """What no model is needed for; of a long text in a thread, and unknown past the deadline."""
         if not prepared.slow or len(known.last) <= SHORT_CHARACTERS_MAX:
             return facts_of(prepared.free, known)
+        clock = asyncio.get_running_loop().time
+        # Nobody ends a thread: past the deadline it does not begin with another signal.
+        judges = takewhile(lambda _: clock() < deadline, prepared.free)
         try:
             async with asyncio.timeout_at(deadline):
-                return await asyncio.to_thread(facts_of, prepared.free, known)
+                return await asyncio.to_thread(facts_of, judges, known)
         except TimeoutError:
             return {}
 

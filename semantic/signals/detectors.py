@@ -19,7 +19,7 @@ CUT_CHARACTERS = 256
 REACH = 512
 """Characters behind a slice that tell whether a form in it is worth looking for."""
 MAC_SEPARATORS = 5
-NUMBER_DIGITS_MIN = 7
+NUMBER = b"0000000"
 """A number of fewer digits is no telephone, card or SSN."""
 SURE, FORM, UNCHECKED = 1.0, 0.9, 0.6
 _NOT_DIGIT = re.compile(r"\D")
@@ -34,14 +34,14 @@ class Detector:
     score: float
     check: Callable[[str], bool] | None = None
     context: re.Pattern[str] | None = None
-    hint: "Hint" = lambda text, digits: True
+    hint: "Hint" = lambda text, kinds: True
     """Cheaper to tell than the pattern, and true whenever the pattern is there; asked once a slice."""
     reach: int = 512
     """Characters of the longest match, at most, with what is looked at behind it."""
 
 
-Hint = Callable[[str, int], bool]
-"""Of a text, and of how many digits it has at most."""
+Hint = Callable[[str, bytes], bool]
+"""Of a text, and of the kinds of its characters (`_kinds`)."""
 
 
 def _digits(text: str) -> str:
@@ -90,49 +90,55 @@ _TELEPHONE_WORDS = re.compile(
 )
 _SSN_WORDS = re.compile(r"\bssn\b|social|security n|tax id|tin\b", re.IGNORECASE)
 
-_DOTTED_INSIDE = re.compile(r"\.\d")
+_DOTTED_INSIDE = re.compile(rb"0\.0{1,3}\.0")  # as 1.2.3.4 has
 _COLONS_INSIDE = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _BYTE_INSIDE = re.compile(r"[:-][0-9A-Fa-f]{2}[:-]")
+_UNDERSCORED_KEY = re.compile(r"k_live_|k_test_|gh[pousr]_|github_pat_|hf_|npm_")
+_KINDS = bytes(
+    ord("A") if c.isupper() else ord("a") if c.islower() else ord("0") if c.isdigit() else ord(c)
+    for c in map(chr, range(128))
+).ljust(256, b"?")
+_OTHER_DIGIT = re.compile(r"[^\D0-9]")
 _DOMAIN_INSIDE = re.compile(rf"\.(?:{_TOP_DOMAINS})(?![\w-])")
-_KEY_MARKS = (
-    ("-", ("sk-", "glpat-", "pypi-")),
-    ("_", ("k_live_", "k_test_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "hf_", "npm_")),
-    ("A", ("AKIA", "ASIA", "AIza")),
-    ("J", ("eyJ",)),
-    ("G", ("SG.",)),
-    ("x", ("xox",)),
-)
-"""What keys begin with, by a character of it: most texts are rid of most of these at the speed of `memchr`."""
 
 
-def _has_at(text: str, digits: int) -> bool:
+def _has_at(text: str, kinds: bytes) -> bool:
     return "@" in text
 
 
-def _has_key(text: str, digits: int) -> bool:
-    return any(sign in text and any(map(text.__contains__, marks)) for sign, marks in _KEY_MARKS)
+def _has_key(text: str, kinds: bytes) -> bool:
+    # A rare character of each beginning comes first: most texts are rid of most of these at the speed of `memchr`.
+    return (
+        ("-" in text and ("sk-" in text or "glpat-" in text or "pypi-" in text))
+        or ("_" in text and _UNDERSCORED_KEY.search(text) is not None)
+        or ("A" in text and ("AKIA" in text or "ASIA" in text or "AIza" in text))
+        or ("x" in text and "xox" in text)
+        or "eyJ" in text
+        or "SG." in text
+    )
 
 
-def _has_two_digits(text: str, digits: int) -> bool:
-    return digits > 1
+def _has_country(text: str, kinds: bytes) -> bool:
+    return b"AA00" in kinds  # as DE89 has
 
 
-def _has_byte(text: str, digits: int) -> bool:
-    return (text.count(":") >= MAC_SEPARATORS or text.count("-") >= MAC_SEPARATORS) and bool(_BYTE_INSIDE.search(text))
+def _has_byte(text: str, kinds: bytes) -> bool:
+    separators = max(kinds.count(b":"), kinds.count(b"-"))
+    return separators >= MAC_SEPARATORS and _BYTE_INSIDE.search(text) is not None
 
 
-def _has_address(text: str, digits: int) -> bool:
-    if text.count(".") > 2 and digits > 3 and _DOTTED_INSIDE.search(text):  # as 1.2.3.4 has
+def _has_address(text: str, kinds: bytes) -> bool:
+    if b"0.0" in kinds and _DOTTED_INSIDE.search(kinds):
         return True
     return text.count(":") > 1 and _COLONS_INSIDE.search(text) is not None
 
 
-def _has_domain(text: str, digits: int) -> bool:
-    return "://" in text or _DOMAIN_INSIDE.search(text) is not None
+def _has_domain(text: str, kinds: bytes) -> bool:
+    return "://" in text or (b".a" in kinds and _DOMAIN_INSIDE.search(text) is not None)
 
 
-def _has_number(text: str, digits: int) -> bool:
-    return digits >= NUMBER_DIGITS_MIN and _SEVEN_DIGITS.search(text) is not None
+def _has_number(text: str, kinds: bytes) -> bool:
+    return NUMBER in kinds.translate(None, b" ./()-") and _SEVEN_DIGITS.search(text) is not None
 
 
 DETECTORS: tuple[Detector, ...] = (
@@ -160,7 +166,7 @@ DETECTORS: tuple[Detector, ...] = (
         # Looked ahead, as it may go on into the next number; `_iban` cuts it to its length.
         re.compile(r"(?<![A-Za-z0-9])(?=([A-Z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}))[A-Z]{2}"),
         SURE,
-        hint=_has_two_digits,
+        hint=_has_country,
     ),
     Detector(
         "MAC_ADDRESS",
@@ -241,8 +247,8 @@ def scan(text: str, found: list[PiiSpan]) -> Iterator[None]:
     while start < len(text):
         end = _cut(text, start + SLICE_CHARACTERS)
         window = text[start : end + REACH]
-        digits = _digits_at_most(window)
-        hinted = {hint for hint in _HINTS if hint(window, digits)}
+        kinds = _kinds(window)
+        hinted = {hint for hint in _HINTS if hint(window, kinds)}
         yield
         for detector in DETECTORS:
             if detector.hint in hinted:
@@ -262,9 +268,14 @@ def _cut(text: str, at: int) -> int:
     return min(at, len(text))
 
 
-def _digits_at_most(text: str) -> int:
-    """How many digits there are, in ASCII; other scripts have digits of their own, so there the length."""
-    return len(text) - len(text.encode().translate(None, b"0123456789")) if text.isascii() else len(text)
+def _kinds(text: str) -> bytes:
+    """A for capitals, a for small letters, 0 for digits, other ASCII as it is, and ? for what is beyond ASCII.
+
+    Digits of other scripts are 0 as well, which patterns take for digits.
+    """
+    if not text.isascii():
+        text = _OTHER_DIGIT.sub("0", text)
+    return text.encode("ascii", errors="replace").translate(_KINDS)
 
 
 def _matches(detector: Detector, text: str, first: int, past: int) -> Iterator[PiiSpan]:

@@ -5,7 +5,7 @@ its answer when the encoder runs for another head, so that a label does not depe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -45,8 +45,8 @@ class Glance:
     open: frozenset[str]
     is_english: bool
     coverage: Coverage
-    words: Mapping[str, Array] = field(default_factory=dict)
-    """Logits of tier 0, which count beside the encoder's."""
+    words: Array
+    """Logits of tier 0 over all its heads, which count beside the encoder's."""
     is_latin: bool = True
     looked_through: bool = True
     """Whether the detectors have come to the end of the text, where anybody asked for personal data."""
@@ -63,6 +63,7 @@ class Engine:
         self.settings: Settings = read_settings(folder)
         tokenizer = read_tokenizer(folder / "tokenizer.json")
         self.tier0 = Tier0(folder / "tier0.npz", self.settings.tier0_temperatures, tokenizer)
+        self._mix = _Mix.of(self.tier0.parts, self.settings.computer_science)
         if not (folder / MODEL).is_file():
             raise ConfigError(str(folder / MODEL), "the model folder has no model.onnx")
         self.encoder = LateEncoder(lambda: Encoder(folder, self.settings, tokenizer, threads))
@@ -74,14 +75,15 @@ class Engine:
         words, likely = self.tier0.words(text)
         latin = is_latin(text)
         if not latin:
-            heat = self.settings.tier0_temperatures["safety"]
-            likely["safety"] = hedged(likely["safety"], self.settings.attacks, heat)
-        languages = self.tier0.language(text)
-        spoken = dict(zip(self.tier0.languages, languages.tolist(), strict=True))
+            part, heat = self.tier0.parts["safety"], self.settings.tier0_temperatures["safety"]
+            likely[part] = hedged(likely[part], self.settings.attacks, heat)
+        languages = self.tier0.language(text).tolist()
+        spoken = dict(zip(self.tier0.languages, languages, strict=True))
         is_english = spoken[ENGLISH] >= self.settings.english_min or _is_too_short_to_tell(text)
-        heads = {name: self._head(name, self._likely_of(name, likely), is_english, 0) for name in ENCODED}
-        best = max(spoken, key=spoken.__getitem__)
-        heads["language"] = Head(best, spoken, spoken[best] < self.settings.language_threshold, 0)
+        heads = {n: self._head(n, values, is_english, 0) for n, values in self._mix.heads(likely).items()}
+        surest = max(languages)
+        best = self.tier0.languages[languages.index(surest)]
+        heads["language"] = Head(best, spoken, surest < self.settings.language_threshold, 0)
         total = bytes_of(text)
         scanned = min(total, kept_bytes(text))
         left = {name for name in ENCODED if not self._is_sure(name, heads[name], is_english)}
@@ -89,7 +91,7 @@ class Engine:
             left.add("safety")  # an attack inside a document is not to be seen from words alone
         if scanned < total:
             left |= {*ENCODED, "pii"}
-        elif not personal or float(likely[NAMES][1]) >= self.settings.names_sure or has_capital_inside(text):
+        elif not personal or likely[self.tier0.parts[NAMES]][1] >= self.settings.names_sure or has_capital_inside(text):
             left.add("pii")
         found = tuple(detect(text)) if personal else ()
         return Glance(heads, found, frozenset(left), is_english, Coverage(scanned, total), words, latin)
@@ -112,7 +114,7 @@ class Engine:
             return self._unknown(glance, frozenset({*ENCODED, "pii"}) if everything else glance.open)
         whole = pooled([answer for _, answer in had], self.settings)
         likely = {
-            name: joined(whole.likely[name], glance.words[name], head.blend, head.temperature)
+            name: joined(whole.likely[name], glance.words[self.tier0.parts[name]], head.blend, head.temperature)
             for name, head in self.settings.encoder.items()
         }
         if not glance.is_latin:
@@ -120,7 +122,8 @@ class Engine:
             likely["safety"] = hedged(likely["safety"], self.settings.attacks, heat)
         heads = dict(glance.heads)
         for name in ENCODED if everything else sorted(glance.open.intersection(ENCODED)):
-            heads[name] = self._head(name, self._likely_of(name, likely), glance.is_english, 1)
+            values = likely_of(name, likely, self.settings.computer_science).tolist()
+            heads[name] = self._head(name, values, glance.is_english, 1)
         tagged = {span for (start, _), answer in had for span in shifted(answer.spans, start)}
         coverage = Coverage(_bytes_of(text, [piece for piece, _ in had]), glance.coverage.total_bytes)
         complete = coverage.scanned_bytes == coverage.total_bytes and glance.looked_through
@@ -150,9 +153,8 @@ class Engine:
         known = {name: head for name, head in glance.heads.items() if name not in left}
         return TextSignals(known, glance.detected, glance.coverage, "degraded", 0, "pii" not in (left | glance.open))
 
-    def _head(self, name: str, likely: Array, is_english: bool, tier: Tier) -> Head:
+    def _head(self, name: str, values: list[float], is_english: bool, tier: Tier) -> Head:
         head = self.settings.encoder[name]
-        values = likely.tolist()
         named = dict(zip(head.labels, values, strict=True))
         label = head.labels[values.index(max(values))]
         if name == "safety":
@@ -163,15 +165,37 @@ class Engine:
             abstained = named[label] < head.threshold or (name != "code" and not is_english)
         return Head(label, named, abstained, tier)
 
-    def _likely_of(self, name: str, likely: Mapping[str, Array]) -> Array:
-        return likely_of(name, likely, self.settings.computer_science)
-
     def _is_sure(self, name: str, head: Head, is_english: bool) -> bool:
         if not is_english and name in ("domain", "difficulty"):
             return True  # the encoder reads English only: it would abstain as well
         if name == "safety" and head.label != "benign":
             return False
         return head.confidence >= self.settings.encoder[name].sure
+
+
+@dataclass(frozen=True, slots=True)
+class _Mix:
+    """`likely_of` for every head at once, of a row of tier 0: a matrix and what it adds to."""
+
+    matrix: Array
+    base: Array
+    places: Mapping[str, slice]
+
+    @classmethod
+    def of(cls, parts: Mapping[str, slice], computer_science: int) -> "_Mix":
+        """Told by what `likely_of` makes of zeros, and of a one in each place."""
+        width = max(part.stop for part in parts.values())
+        given = np.concatenate([np.zeros((1, width), np.float32), np.eye(width, dtype=np.float32)])
+        likely = {name: given[:, part] for name, part in parts.items()}
+        made = [likely_of(name, likely, computer_science) for name in ENCODED]
+        ends = np.cumsum([values.shape[1] for values in made]).tolist()
+        whole = np.concatenate(made, axis=1)
+        return cls(whole[1:] - whole[0], whole[0], dict(zip(ENCODED, map(slice, [0, *ends], ends), strict=True)))
+
+    def heads(self, row: Array) -> dict[str, list[float]]:
+        """The probabilities of each head, in the order of its labels."""
+        values = (row @ self.matrix + self.base).tolist()
+        return {name: values[place] for name, place in self.places.items()}
 
 
 def joined(encoded: Array, words: Array, blend: float, temperature: float) -> Array:

@@ -1,5 +1,6 @@
 """What the encoder cannot read: it knows the Latin script. In others it sees attacks in harmless questions too."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 LAST_LATIN = 0x24F
+_BEYOND_LATIN = re.compile(f"[^\\x00-{chr(LAST_LATIN)}]+")
 LOOKED_AT = 1_000
 """Characters that tell the script, from the head of the text."""
 SHARE = 0.3
@@ -20,8 +22,9 @@ def is_latin(text: str) -> bool:
     if text.isascii():
         return True
     head = text[:LOOKED_AT]
-    others = sum(map(str.isalpha, filter(chr(LAST_LATIN).__lt__, head)))
-    return others <= SHARE * sum(map(str.isalpha, head))
+    beyond = "".join(_BEYOND_LATIN.findall(head))
+    others = sum(map(str.isalpha, beyond))
+    return not others or others <= SHARE * sum(map(str.isalpha, head))
 
 
 def hedged(likely: Array, attacks: tuple[int, ...], temperature: float) -> Array:

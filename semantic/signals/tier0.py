@@ -32,22 +32,28 @@ class _Table:
     bias: Array
 
     def logits(self, buckets: Array) -> Array:
-        return np.asarray(summed(self.weight, buckets) * (self.scale / max(len(buckets), 1) ** 0.5) + self.bias)
+        said = summed(self.weight, buckets)
+        said *= self.scale / max(len(buckets), 1) ** 0.5
+        said += self.bias
+        return said
+
+    def cooled(self, temperature: float) -> "_Table":
+        """With logits that are divided by it."""
+        return _Table(self.weight, self.scale / np.float32(temperature), self.bias / np.float32(temperature))
 
 
 @dataclass(frozen=True, slots=True)
 class _Vectors:
-    """Averaged vectors of word pieces through a layer with a rectifier; all tables side by side in one."""
+    """The mean of vectors of word pieces through a layer with a rectifier; all tables side by side in one."""
 
-    weight: Array
-    scale: Array
     hidden: Array
     bias: Array
     out: Array
 
     def logits(self, total: Array, count: int) -> Array:
-        """From the sum of so many rows of `weight`."""
-        hidden = (total * (self.scale / max(count, 1))) @ self.hidden
+        """From the sum of so many vectors."""
+        hidden = total @ self.hidden
+        hidden *= 1 / count
         hidden += self.bias
         return np.asarray(np.maximum(hidden, 0, out=hidden) @ self.out)
 
@@ -70,50 +76,67 @@ class Words:
         names = sorted({key.split(".")[0] for key in stored} - {LANGUAGE, *PIECES})
         # One table for all heads, so that its rows are fetched once.
         self._ngrams = _table(stored, names)
-        self._vectors = _vectors(stored, names)
-        self._parts: dict[str, slice] = {}
-        self._known = self._rows_of_words()
+        vectors, self._vectors = _vectors(stored, names)
+        self._known = _known(self._lexicon, self._ngrams.weight, vectors)
+        self.parts: dict[str, slice] = {}
+        """Where each head stands in a row over all heads."""
         at = 0
         for name in names:
-            self._parts[name] = slice(at, at + len(stored[f"{name}.bias"]))
-            at = self._parts[name].stop
-        self._starts = np.array([part.start for part in self._parts.values()])
-        self._sizes = np.array([part.stop - part.start for part in self._parts.values()])
-        self._owners = np.repeat(np.arange(len(self._sizes)), self._sizes)
+            self.parts[name] = slice(at, at + len(stored[f"{name}.bias"]))
+            at = self.parts[name].stop
+        self._sizes = np.array([part.stop - part.start for part in self.parts.values()])
+        owners = np.repeat(np.arange(len(self._sizes)), self._sizes)
+        self._same = (owners[:, None] == owners).astype(np.float64)
+        """Which labels are of the same head."""
 
-    def split(self, row: Array) -> dict[str, Array]:
-        """A row over all heads as one for each, in the order of the head's labels."""
-        return {name: row[part] for name, part in self._parts.items()}
+    def split(self, rows: Array) -> dict[str, Array]:
+        """Rows over all heads as one for each, in the order of the head's labels."""
+        return {name: rows[..., part] for name, part in self.parts.items()}
 
     def spread(self, values: Mapping[str, float]) -> Array:
         """A number for each head (1 where there is none) as a row over all heads."""
-        return np.repeat(np.array([values.get(name, 1.0) for name in self._parts], np.float32), self._sizes)
+        return np.repeat(np.array([values.get(name, 1.0) for name in self.parts], np.float32), self._sizes)
 
     def softmax(self, row: Array) -> Array:
-        """The probabilities of all heads at once: one pass costs what one head would."""
-        powers = np.exp(row - np.maximum.reduceat(row, self._starts)[self._owners])
-        return np.asarray(powers / np.add.reduceat(powers, self._starts)[self._owners], dtype=np.float32)
+        """The probabilities of all heads at once: one pass costs what one head would.
+
+        In 64 bits, where powers of all heads fit in the range beside the likeliest label of one of them.
+        """
+        powers = np.exp(row - row.max(), dtype=np.float64)
+        powers /= powers @ self._same
+        return np.asarray(powers, dtype=np.float32)
 
     def logits(self, text: str) -> Array:
         """A row over all heads."""
         read = self._lexicon.read(text)
-        known = summed(self._known, read.known)
         ngrams = self._ngrams
-        width = ngrams.weight.shape[1]
-        said = known[:width] + summed(ngrams.weight, read.buckets)
-        logits = said * (ngrams.scale / max(read.buckets_total, 1) ** 0.5) + ngrams.bias
-        if read.pieces_total:
-            total = known[width:]
-            if len(read.pieces):
-                total = total + summed(self._vectors.weight, read.pieces)
-            logits = logits + self._vectors.logits(total, read.pieces_total)
-        return np.asarray(logits, dtype=np.float32)
+        known, said = summed(self._known, read.rows), summed(ngrams.weight, read.buckets)
+        width = len(said)
+        buckets, pieces = known[-2:].tolist()
+        said += known[:width]
+        said += known[width : 2 * width]
+        said *= ngrams.scale / max(buckets + len(read.buckets), 1) ** 0.5
+        said += ngrams.bias
+        if pieces:
+            said += self._vectors.logits(known[2 * width : -2], pieces)
+        return said
 
-    def _rows_of_words(self) -> Array:
-        """What each known word adds, to the n-grams' sum (its own row and its beginning's) and to the vectors'."""
-        lexicon, weight = self._lexicon, self._ngrams.weight.astype(np.int16)
-        stems = np.where((lexicon.stems >= 0)[:, None], weight[lexicon.stems], 0)
-        return np.concatenate([weight[lexicon.words] + stems, self._vectors.weight[lexicon.pieces]], axis=1)
+
+def _known(lexicon: Lexicon, ngrams: Array, vectors: Array) -> Array:
+    """What the rows of the lexicon add: n-grams of a word and its beginning, a piece's vector; at the end nothing.
+
+    The last two columns count buckets and pieces.
+    """
+    words, pieces, width = len(lexicon.words), len(vectors), ngrams.shape[1]
+    rows = np.zeros((words + pieces + 1, 2 * width + vectors.shape[1] + 2), np.int8)
+    has_stem = lexicon.stems >= 0
+    rows[:words, :width] = ngrams[lexicon.words]
+    rows[:words, width : 2 * width][has_stem] = ngrams[lexicon.stems[has_stem]]
+    rows[:words, 2 * width : -2] = vectors[lexicon.pieces]
+    rows[:words, -2] = 1 + has_stem
+    rows[words:-1, 2 * width : -2] = vectors
+    rows[:-1, -1] = 1
+    return rows
 
 
 class Tier0:
@@ -121,27 +144,31 @@ class Tier0:
 
     def __init__(self, path: Path, temperatures: Mapping[str, float], tokenizer: Tokenizer) -> None:
         """Reads the tables; some tens of milliseconds. ConfigError when the file is none."""
-        self._temperatures = temperatures
         try:
             stored = dict(np.load(path, allow_pickle=False))
             self.languages: tuple[str, ...] = tuple(stored.pop("language.labels").tolist())
-            self._language = _table(stored, [LANGUAGE])
+            self._language = _table(stored, [LANGUAGE]).cooled(temperatures.get(LANGUAGE, 1.0))
             self._words = Words(stored, tokenizer)
             self._heat = self._words.spread(temperatures)
         except (OSError, ValueError, KeyError) as broken:
             raise ConfigError(str(path), f"cannot be read: {broken}") from broken
 
-    def words(self, text: str) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Logits, and calibrated probabilities, by head, in the order of the head's labels."""
+    @property
+    def parts(self) -> Mapping[str, slice]:
+        """Where each head stands in the rows of `words`, in the order of its labels."""
+        return self._words.parts
+
+    def words(self, text: str) -> tuple[Array, Array]:
+        """Logits, and calibrated probabilities, each a row over all heads."""
         row = self._words.logits(text)
-        return self._words.split(row), self._words.split(self._words.softmax(row / self._heat))
+        return row, self._words.softmax(row / self._heat)
 
     def language(self, text: str) -> Array:
         """Calibrated probabilities of `languages`."""
         buckets = character_buckets(text)
         if not len(buckets):
             return np.full(len(self.languages), 1 / len(self.languages), np.float32)
-        return _softmax(self._language.logits(buckets) / self._temperatures.get(LANGUAGE, 1.0))
+        return _softmax(self._language.logits(buckets))
 
 
 def _table(stored: Mapping[str, Array], names: list[str]) -> _Table:
@@ -151,8 +178,8 @@ def _table(stored: Mapping[str, Array], names: list[str]) -> _Table:
     return _Table(weight, scale, bias)
 
 
-def _vectors(stored: Mapping[str, Array], names: list[str]) -> _Vectors:
-    """The tables of pieces with their last layers as one; heads that do not read a table get nothing from it."""
+def _vectors(stored: Mapping[str, Array], names: list[str]) -> tuple[Array, _Vectors]:
+    """The vectors of pieces and the layers over them, as one table: a head gets nothing from one it does not read."""
     tables = [table for table in PIECES if f"{table}.weight" in stored]
     weight, scale, bias = (
         np.concatenate([stored[f"{table}.{part}"] for table in tables], axis=-1) for part in ("weight", "scale", "bias")
@@ -167,9 +194,11 @@ def _vectors(stored: Mapping[str, Array], names: list[str]) -> _Vectors:
         key = "vectors" + table.removeprefix(PIECES[0])
         nothing = {name: np.zeros((inner.shape[1], len(stored[f"{name}.bias"]))) for name in names}
         outs.append(np.concatenate([stored.get(f"{name}.{key}", nothing[name]) for name in names], axis=-1))
-    return _Vectors(weight, scale, hidden, bias.astype(np.float32), np.concatenate(outs).astype(np.float32))
+    hidden *= scale[:, None]
+    return weight, _Vectors(hidden, bias.astype(np.float32), np.concatenate(outs).astype(np.float32))
 
 
 def _softmax(logits: Array) -> Array:
     powers = np.exp(logits - logits.max())
-    return np.asarray(powers / powers.sum(), dtype=np.float32)
+    powers /= powers.sum()
+    return np.asarray(powers)

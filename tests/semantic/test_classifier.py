@@ -336,3 +336,44 @@ def test_the_pace_follows_what_is_measured() -> None:
     assert pace.takes(1000) == pytest.approx(0.7)
     assert pace.room(7.0) == pytest.approx(10_000, abs=1)
     assert pace.room(1e9) == BATCH_CHARACTERS_MAX
+
+
+async def test_what_is_had_by_the_deadline_of_a_call_is_kept_and_the_rest_is_unknown(
+    make: Make, held: HeldModel
+) -> None:
+    classifier = make(batch_texts_max=1)
+    held.open.clear()
+    running = ask(classifier, "running")
+    await begun(held)
+    asyncio.get_running_loop().call_later(0.02, held.open.set)
+    patient = await classifier.classify_all(["one", "two"], asyncio.get_running_loop().time() + LONG_S, [0, 1])
+    held.open.clear()
+    held.started.clear()
+    classifier.pace.character_s = None  # nobody is turned away
+    again = ask(classifier, "again")
+    await begun(held)
+    late = await classifier.classify_all(["one", "three", "two"], asyncio.get_running_loop().time() + 0.02, [0, 1, 2])
+    waiting = [len(queue) for queue in classifier._waiting]
+    held.open.set()
+    await asyncio.gather(running, again)
+
+    assert patient == ["one", "two"]
+    assert late == ["one", None, "two"]
+    assert (classifier.counts.late, waiting) == (1, [0, 0, 0])
+
+
+async def test_a_call_with_many_texts_ends_in_the_turn_after_its_deadline(make: Make, held: HeldModel) -> None:
+    classifier, loop = make(), asyncio.get_running_loop()
+    held.open.clear()
+    deadline = loop.time() + 0.02
+    call = asyncio.create_task(classifier.classify_all([f"{n}" for n in range(9)], deadline, range(9)))
+    await asyncio.sleep(0)
+    alone = asyncio.all_tasks() == {call, asyncio.current_task()}
+    turns = 0
+    while loop.time() < deadline or not call.done():
+        turns += loop.time() >= deadline
+        await asyncio.sleep(0)
+    held.open.set()
+
+    assert alone  # no task a text, each of which would have a turn before the call has
+    assert turns <= 3

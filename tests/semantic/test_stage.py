@@ -1,6 +1,9 @@
 """The stage from request to choice: what is asked of models, conversations, needs, guards, plugins, recipes."""
 
+import asyncio
 import textwrap
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +13,10 @@ from semantic.asked import Asked
 from semantic.choice import Choice
 from semantic.config import read_config
 from semantic.followup import is_follow_up
+from semantic.judges.known import Known
+from semantic.judges.words import Keywords
 from semantic.router import SemanticRouter
+from semantic.rules import Key, Verdict
 from semantic.select import Measured
 from semantic.sessions import Keys, Sessions
 from semantic.signals.api import DOMAIN, EMBEDDING, PII, SAFETY, Answer, Seen
@@ -148,6 +154,28 @@ async def test_words_of_a_long_text_are_compared_beside_the_loop() -> None:
 
     assert (await chosen(router, text)).decision == "hurry"
     assert (await router.choose(chat(text), 0.0)).decision != "hurry"
+
+
+async def test_no_signal_is_begun_beside_the_loop_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    signals = {**yaml.safe_load(FILE)["routing"]["signals"]}
+    first, second = signals["keywords"]
+    router, judged, judge = stage(edited(signals=signals)), [], Keywords.judge
+    began, ended = threading.Event(), threading.Event()
+
+    def slowly(self: Keywords, known: Known) -> Iterator[tuple[Key, Verdict]]:
+        judged.append(self.name)
+        began.set()
+        assert ended.wait(10)
+        return judge(self, known)
+
+    monkeypatch.setattr(Keywords, "judge", slowly)
+    late = await router.choose(chat("word " * 2000 + first["keywords"][0] + second["keywords"][0]), 0.05)
+    ended.set()
+    await asyncio.get_running_loop().shutdown_default_executor()  # the thread is through
+
+    assert began.is_set()
+    assert late.decision != "hurry"
+    assert len(judged) == 1
 
 
 async def test_a_fast_response_needs_no_model() -> None:

@@ -1,6 +1,7 @@
 """Signals in time: what runs, what is unknown, what a partial answer says."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Iterator
 
@@ -8,9 +9,11 @@ import pytest
 
 from semantic.classifier import Classifier
 from semantic.signals import engine as engine_module
+from semantic.signals import reader as reader_module
+from semantic.signals.api import Span
 from semantic.signals.detectors import SLICE_CHARACTERS
-from semantic.signals.engine import ENCODED, Ask, Engine
-from semantic.signals.reader import SignalReader
+from semantic.signals.engine import ENCODED, Ask, Engine, Glance
+from semantic.signals.reader import GLANCES_S, SLICE_S, SignalReader
 from semantic.signals.values import TextSignals
 from semantic.windows import PIECE_CHARACTERS
 from tests.semantic.conftest import HeldEncoder
@@ -153,10 +156,14 @@ async def test_no_turn_of_a_long_text_is_much_longer_than_that_of_a_short_one(
 
     monkeypatch.setattr(asyncio.events.Handle, "_run", timed)
     reader, longest = make("1"), []
+    gc.collect()
+    gc.freeze()  # what other tests have left would be gone through in some turn
     for count in (1, 1, 60):
         turns.clear()
         await read(reader, MAIL * (count * SLICE_CHARACTERS // len(MAIL)), LONG_S, "pii")
+        await asyncio.sleep(0)  # ends the turn that has the last of it
         longest.append(max(turns))
+    gc.unfreeze()
 
     assert longest[-1] <= 5 * longest[1]
 
@@ -181,3 +188,63 @@ async def test_what_nobody_asked_for_is_not_looked_for(make: Make, monkeypatch: 
     found = await read(make("0"), MAIL, LONG_S, "domain")
 
     assert (found.pii, found.pii_complete) == ((), False)
+
+
+async def test_glances_that_come_at_once_leave_turns_to_others(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, turns = make("0"), [0]
+    glance = reader.engine.glance
+
+    def slow(text: str, *, personal: bool = True) -> Glance:
+        turns[-1] += 1
+        time.sleep(GLANCES_S / 2)
+        return glance(text, personal=personal)
+
+    monkeypatch.setattr(reader.engine, "glance", slow)
+    asked = [asyncio.create_task(read(reader, f"What is {n} + {n}?")) for n in range(12)]
+    while not all(task.done() for task in asked):
+        await asyncio.sleep(0)
+        turns.append(0)
+
+    assert sum(turns) == 12
+    assert max(turns) <= 2
+
+
+async def test_whose_turn_comes_after_the_deadline_is_unknown(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = make("0")
+    glance, seen = reader.engine.glance, []
+
+    def slow(text: str, *, personal: bool = True) -> Glance:
+        seen.append(text)
+        time.sleep(GLANCES_S)
+        return glance(text, personal=personal)
+
+    monkeypatch.setattr(reader.engine, "glance", slow)
+    found = await asyncio.gather(*(read(reader, f"What is {n} + {n}?", 3 * GLANCES_S) for n in range(20)))
+    late = [signals for signals in found if not signals.heads]
+
+    assert 1 <= len(seen) <= 5
+    assert len(late) == len(found) - len(seen)
+    assert {(one.level, one.pii_complete, one.coverage.scanned_bytes) for one in late} == {("degraded", False, 0)}
+
+
+async def test_searches_that_wait_for_each_other_all_end_at_the_deadline(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 0.2
+    after: list[float] = []
+
+    def slowly(text: str, found: list[Span]) -> Iterator[None]:
+        while True:
+            now = loop.time()
+            after.extend([now] if now >= deadline else [])
+            time.sleep(SLICE_S)
+            yield
+
+    monkeypatch.setattr(reader_module, "scan", slowly)
+    reader = make("0")
+    text = "a b " * SLICE_CHARACTERS
+    found = await asyncio.gather(*(reader.read(text, deadline, frozenset({"pii"})) for _ in range(20)))
+
+    assert not any(signals.pii_complete for signals in found)
+    assert len(after) <= 2
