@@ -38,6 +38,7 @@ from epp.edge.http2 import frames
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.link import Link, Served
 from epp.edge.http2.tally import NoTally
+from epp.edge.methods import Methods
 from epp.edge.processor import Processor
 from epp.edge.stream import Shared, Stream
 from epp.leaving import Leaving, outlook_of
@@ -91,6 +92,9 @@ class _Socket:
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def is_closing(self) -> bool:
         return False
@@ -178,18 +182,23 @@ def messages(case: str) -> list[list[bytes]]:
 
 
 class Run:
-    """Requests of one kind, one after the other."""
+    """Requests of one kind, one after the other; `methods` answer them, or the service."""
 
-    def __init__(self, case: str, endpoints: int) -> None:
+    def __init__(self, case: str, endpoints: int, methods: Methods | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._link = Link(
-            Served(Service(endpoints).processor().methods(), Http2Limits(), NoTally()), self._loop, lambda link: None
-        )
+        methods = methods or Service(endpoints).processor().methods()
+        self._link = Link(Served(methods, Http2Limits(), NoTally()), self._loop, lambda link: None)
         self._socket: Any = _Socket()
         self._link.connection_made(self._socket)
         self._encoder = Encoder()
         self._reads = messages(case)
         self._count = 0
+
+    @property
+    def written(self) -> list[bytes]:
+        """What the socket was given for the last request."""
+        written: list[bytes] = self._socket.written
+        return written
 
     async def round(self, count: int) -> float:
         """CPU seconds of so many requests."""

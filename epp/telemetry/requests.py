@@ -6,6 +6,7 @@ the decision is counted before the end.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
 
@@ -40,7 +41,24 @@ UNPLACED = frozenset(
 PREFIX = (ApproxPrefixCacheProducer.type, ApproxPrefixCacheProducer.type)  # name and type
 
 
-class Decisions:
+class _Counted(ABC):
+    """Counts receipts together, with their labels."""
+
+    def __init__(self, labelling: Labelling) -> None:
+        self._labelling = labelling
+        self._late = Late(self._count)
+        self.settle = self._late.settle
+
+    def add(self, receipt: Receipt) -> None:
+        """One more. Its labels are made out at once: who comes first has a name of its own."""
+        self._late.add((self._labelling.of(receipt), receipt))
+
+    @abstractmethod
+    def _count(self, met: list[tuple[Labels, Receipt]]) -> None:
+        """These, in the order in which they came."""
+
+
+class Decisions(_Counted):
     """Counts requests that got their model and endpoint, or their refusal."""
 
     def __init__(
@@ -55,15 +73,10 @@ class Decisions:
         demand: Demand,
         inflight: InflightFamilies,
     ) -> None:
-        self._fleet, self._labelling = fleet, labelling
+        super().__init__(labelling)
+        self._fleet = fleet
         self._request, self._pick, self._process = request, pick, process
         self._semantic, self._demand, self._inflight = semantic, demand, inflight
-        self._late = Late(self._count)
-        self.settle = self._late.settle
-
-    def add(self, receipt: Receipt) -> None:
-        """One more. Its labels are made out at once: who comes first has a name of its own."""
-        self._late.add((self._labelling.of(receipt), receipt))
 
     def _count(self, met: list[tuple[Labels, Receipt]]) -> None:
         receipts = [receipt for _, receipt in met]
@@ -124,7 +137,7 @@ class Decisions:
             process.signals.child(*signal.split(":", 1)).inc()
 
 
-class Ends:
+class Ends(_Counted):
     """Counts requests that are over."""
 
     def __init__(
@@ -139,15 +152,10 @@ class Ends:
         inflight: InflightFamilies,
         flow: FlowFamilies,
     ) -> None:
-        self._labelling, self._decisions = labelling, decisions
+        super().__init__(labelling)
+        self._decisions = decisions
         self._request, self._answer, self._process = request, answer, process
         self._semantic, self._inflight, self._flow = semantic, inflight, flow
-        self._late = Late(self._count)
-        self.settle = self._late.settle
-
-    def add(self, receipt: Receipt) -> None:
-        """One more. Its labels are made out at once: who comes first has a name of its own."""
-        self._late.add((self._labelling.of(receipt), receipt))
 
     def _count(self, met: list[tuple[Labels, Receipt]]) -> None:
         self._decisions.settle()
