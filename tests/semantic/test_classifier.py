@@ -37,11 +37,17 @@ async def begun(held: HeldModel) -> None:
     await asyncio.to_thread(held.started.wait, 10)
 
 
+async def held_up(classifier: Classifier[str], held: HeldModel, text: str) -> asyncio.Task[str | None]:
+    """A text that the model is busy with until it is let go."""
+    held.open.clear()
+    running = ask(classifier, text)
+    await begun(held)
+    return running
+
+
 async def test_texts_that_arrive_while_a_batch_runs_form_the_next_batch(make: Make, held: HeldModel) -> None:
     classifier = make()
-    held.open.clear()
-    first = ask(classifier, "one")
-    await begun(held)
+    first = await held_up(classifier, held, "one")
     rest = [ask(classifier, text) for text in ("two", "three", "four")]
     await asyncio.sleep(0)
     held.open.set()
@@ -64,9 +70,7 @@ async def test_a_batch_takes_no_more_texts_than_its_bound(make: Make, held: Held
 
 async def test_long_texts_share_a_batch_with_fewer_others(make: Make, held: HeldModel) -> None:
     classifier = make()
-    held.open.clear()
-    first = ask(classifier, "one")
-    await begun(held)
+    first = await held_up(classifier, held, "one")
     rest = [ask(classifier, str(n) * 3000) for n in range(9)]
     await asyncio.sleep(0)
     held.open.set()
@@ -92,9 +96,7 @@ async def test_the_answer_is_unknown_after_the_deadline_and_the_late_result_is_d
 
 async def test_an_expired_request_is_not_sent_to_the_model(make: Make, held: HeldModel) -> None:
     classifier = make()
-    held.open.clear()
-    first = ask(classifier, "one")
-    await begun(held)
+    first = await held_up(classifier, held, "one")
     late = await classifier.classify("expired", asyncio.get_running_loop().time() + 0.01)
     held.open.set()
     await first
@@ -113,9 +115,7 @@ async def test_a_deadline_already_past_asks_nobody(make: Make, held: HeldModel) 
 
 async def test_over_the_bound_the_answer_is_unknown_at_once(make: Make, held: HeldModel) -> None:
     classifier = make(waiting_texts_max=2)
-    held.open.clear()
-    first = ask(classifier, "one")
-    await begun(held)
+    first = await held_up(classifier, held, "one")
     waiting = [ask(classifier, text) for text in ("two", "three")]
     await asyncio.sleep(0)
     refused = await ask(classifier, "four")
@@ -129,9 +129,7 @@ async def test_over_the_bound_the_answer_is_unknown_at_once(make: Make, held: He
 
 async def test_a_waiter_that_is_cancelled_leaves_its_place(make: Make, held: HeldModel) -> None:
     classifier = make(waiting_texts_max=1)
-    held.open.clear()
-    first = ask(classifier, "one")
-    await begun(held)
+    first = await held_up(classifier, held, "one")
     gone = ask(classifier, "two")
     await asyncio.sleep(0)
     gone.cancel()
@@ -147,9 +145,7 @@ async def test_a_waiter_that_is_cancelled_leaves_its_place(make: Make, held: Hel
 
 async def test_cancelling_a_request_whose_batch_runs_disturbs_no_other(make: Make, held: HeldModel) -> None:
     classifier = make()
-    held.open.clear()
-    first = ask(classifier, "one")
-    await begun(held)
+    first = await held_up(classifier, held, "one")
     first.cancel()
     second = ask(classifier, "two")
     await asyncio.sleep(0)
@@ -189,9 +185,7 @@ async def test_the_cache_holds_no_text(make: Make, held: HeldModel) -> None:
 
 async def test_closing_answers_the_waiting_and_twice_is_harmless(make: Make, held: HeldModel) -> None:
     classifier = make()
-    held.open.clear()
-    first = ask(classifier, "one")
-    await begun(held)
+    first = await held_up(classifier, held, "one")
     waiting = ask(classifier, "two")
     await asyncio.sleep(0)
     classifier.close()
@@ -205,9 +199,7 @@ async def test_closing_answers_the_waiting_and_twice_is_harmless(make: Make, hel
 
 async def test_the_ends_of_every_text_go_before_the_middle_of_any(make: Make, held: HeldModel) -> None:
     classifier = make(batch_texts_max=1)
-    held.open.clear()
-    first = ask(classifier, "one")
-    await begun(held)
+    first = await held_up(classifier, held, "one")
     rest = [ask(classifier, "middle", rank=2), ask(classifier, "tail", rank=1), ask(classifier, "head")]
     await asyncio.sleep(0)
     held.open.set()
@@ -218,9 +210,7 @@ async def test_the_ends_of_every_text_go_before_the_middle_of_any(make: Make, he
 
 async def test_who_is_in_a_hurry_goes_before_who_has_time(make: Make, held: HeldModel) -> None:
     classifier = make(batch_texts_max=1)
-    held.open.clear()
-    running = ask(classifier, "running")
-    await begun(held)
+    running = await held_up(classifier, held, "running")
     asked = [ask(classifier, "patient", LONG_S, rank=2), ask(classifier, "urgent", LONG_S / 2, rank=2)]
     await asyncio.sleep(0)
     held.open.set()
@@ -231,9 +221,7 @@ async def test_who_is_in_a_hurry_goes_before_who_has_time(make: Make, held: Held
 
 async def test_calls_that_have_time_cannot_keep_the_urgent_out(make: Make, held: HeldModel) -> None:
     classifier = make(batch_texts_max=1, waiting_texts_max=2)
-    held.open.clear()
-    running = ask(classifier, "running")
-    await begun(held)
+    running = await held_up(classifier, held, "running")
     patient = [ask(classifier, f"patient {n}", LONG_S, rank=2) for n in range(3)]
     await asyncio.sleep(0)
     urgent = ask(classifier, "urgent", LONG_S / 2, rank=2)
@@ -247,9 +235,7 @@ async def test_calls_that_have_time_cannot_keep_the_urgent_out(make: Make, held:
 
 async def test_who_would_be_late_by_the_models_pace_is_told_at_once(make: Make, held: HeldModel) -> None:
     classifier = make()
-    held.open.clear()
-    running = ask(classifier, "running")
-    await begun(held)
+    running = await held_up(classifier, held, "running")
     classifier.pace.character_s = LONG_S / 1000
     waiting = ask(classifier, "x" * 900)
     await asyncio.sleep(0)
@@ -266,9 +252,7 @@ async def test_who_would_be_late_by_the_models_pace_is_told_at_once(make: Make, 
 
 async def test_the_pace_counts_what_is_before_in_line_and_no_more(make: Make, held: HeldModel) -> None:
     classifier = make()
-    held.open.clear()
-    running = ask(classifier, "running")
-    await begun(held)
+    running = await held_up(classifier, held, "running")
     classifier.pace.character_s = LONG_S / 1000
     tails = [ask(classifier, f"{n}" * 600, 10 * LONG_S, rank=2) for n in range(3)]
     await asyncio.sleep(0)
@@ -284,9 +268,7 @@ async def test_the_pace_counts_what_is_before_in_line_and_no_more(make: Make, he
 
 async def test_a_short_text_passes_a_long_one_that_has_not_waited_long(make: Make, held: HeldModel) -> None:
     classifier = make(batch_texts_max=1)
-    held.open.clear()
-    running = ask(classifier, "running")
-    await begun(held)
+    running = await held_up(classifier, held, "running")
     classifier.pace.character_s = 1e-3
     long, before = "l" * 1000, SHORT_FIRST * 1.0
     asked = [
@@ -311,9 +293,7 @@ async def test_who_finds_nobody_at_work_is_never_turned_away(make: Make, held: H
 
 async def test_a_slow_model_gets_smaller_batches(make: Make, held: HeldModel) -> None:
     classifier = make()
-    held.open.clear()
-    running = ask(classifier, "running")
-    await begun(held)
+    running = await held_up(classifier, held, "running")
     classifier.pace.character_s = 1e-3
     rest = [ask(classifier, str(n) * 400) for n in range(6)]
     await asyncio.sleep(0)
@@ -342,9 +322,7 @@ async def test_what_is_had_by_the_deadline_of_a_call_is_kept_and_the_rest_is_unk
     make: Make, held: HeldModel
 ) -> None:
     classifier = make(batch_texts_max=1)
-    held.open.clear()
-    running = ask(classifier, "running")
-    await begun(held)
+    running = await held_up(classifier, held, "running")
     asyncio.get_running_loop().call_later(0.02, held.open.set)
     patient = await classifier.classify_all(["one", "two"], asyncio.get_running_loop().time() + LONG_S, [0, 1])
     held.open.clear()
