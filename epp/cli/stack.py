@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import aiohttp
@@ -29,6 +31,9 @@ from epp.domain import ConfigError
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
 POLL_S = 0.05
+PORTS = range(20_000, 32_000)
+"""Below what the kernel gives to connections by itself: nobody is given a port of ours before its server has it."""
+_places = itertools.count(Random().randrange(len(PORTS)))
 
 
 class StartError(Exception):
@@ -204,12 +209,17 @@ async def end(process: subprocess.Popen[bytes] | None) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free now on 127.0.0.1, all different."""
+    """Ports that are free now on 127.0.0.1, of which none was given before. Raises `OSError` where there are none."""
+    found: list[int] = []
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for place in itertools.islice(_places, len(PORTS)):
+            port = PORTS[place % len(PORTS)]
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise OSError(errno.EADDRINUSE, "no port is free on 127.0.0.1")
 
 
 async def _end_children(stack: Stack) -> None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from random import Random
 
 PR_SET_PDEATHSIG = 1
 READY_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 30.0
-# Below what the kernel hands out by itself, so that nobody is given our port while a server restarts.
-PORTS = range(20000, 32000)
 
 
 class Died(Exception):
@@ -74,16 +70,3 @@ def die_with_parent() -> None:
     """Linux ends the child even where the tests themselves are killed; elsewhere `stop` has to do."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_port(chance: Random) -> int:
-    """A loopback port that nothing listens on now."""
-    for _ in range(100):
-        port = chance.choice(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise Died("no free port")

@@ -10,13 +10,13 @@ from __future__ import annotations
 import shutil
 import ssl
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import aiohttp
 import yaml
 
-from tests.kube.child import Child, Died, free_port
+from epp.cli.stack import free_ports
+from tests.kube.child import Child, Died
 from tests.kube.pki import Authority, signing_key
 
 ISSUER = "https://kubernetes.default.svc"
@@ -29,7 +29,6 @@ class Cluster:
     def __init__(self, binaries: Path, folder: Path) -> None:
         self._binaries = binaries
         self._folder = folder
-        self._chance = Random()
         self._etcd: Child | None = None
         self._api: Child | None = None
         self._etcd_port = self.port = 0
@@ -56,7 +55,7 @@ class Cluster:
         for attempt in range(STARTS_MAX):
             try:
                 await self._start_etcd()
-                self.port = free_port(self._chance)
+                self.port = free_ports(1)[0]
                 await self.start_api()
             except Died:
                 self.kill()
@@ -66,7 +65,7 @@ class Cluster:
                 return
 
     async def _start_etcd(self) -> None:
-        self._etcd_port, peers = free_port(self._chance), free_port(self._chance)
+        self._etcd_port, peers = free_ports(2)
         clients = f"http://127.0.0.1:{self._etcd_port}"
         self._etcd = Child(
             [

@@ -11,13 +11,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import yaml
 
+from epp.cli.stack import free_ports
 from tests.kube.api import Api, Object, Said
-from tests.kube.child import Child, free_port
+from tests.kube.child import Child
 from tests.kube.cluster import Cluster
 from tests.kube.pki import Authority
 
@@ -33,7 +33,7 @@ async def scaling(
     cluster: Cluster, admin: Api, binaries: Path, folder: Path, *, prometheus: str, rules: Any
 ) -> AsyncIterator[None]:
     """The controllers, and an adapter with these rules over the Prometheus at that URL."""
-    kubeconfig, port = cluster.kubeconfig(folder / "kubeconfig"), free_port(Random())
+    kubeconfig, (port,) = cluster.kubeconfig(folder / "kubeconfig"), free_ports(1)
     config = folder / "adapter.yaml"
     config.write_text(yaml.safe_dump(rules))
     command = [
@@ -52,8 +52,8 @@ async def scaling(
 @asynccontextmanager
 async def keda(cluster: Cluster, admin: Api, binaries: Path, folder: Path) -> AsyncIterator[None]:
     """The controllers, and KEDA's operator and metrics server."""
-    kubeconfig, chance = cluster.kubeconfig(folder / "kubeconfig"), Random()
-    port, own, metrics, health, others = (free_port(chance) for _ in range(5))
+    kubeconfig = cluster.kubeconfig(folder / "kubeconfig")
+    port, own, metrics, health, others = free_ports(5)
     certificates = folder / "certificates"
     certificates.mkdir()
     certificate, key = Authority(certificates).peer("tls")  # the two know each other by it
