@@ -22,7 +22,8 @@ class AnswerReader:
 
     `served` and `asked` are the model's two names, None where nothing is to be put back. `bytes_seen` is the size of
     the answer's body as the server sent it, None where no body was shown; `is_stream` says that its headers called it
-    one; `defect` is what went wrong in reading it.
+    one; `restores` that its bytes may change, which is known once its headers were seen; `defect` is what went wrong in
+    reading it.
     """
 
     def __init__(self, served: str | None = None, asked: str | None = None) -> None:
@@ -32,34 +33,33 @@ class AnswerReader:
         self._names = (served, asked)
         self._reader: UsageReader | None = None
         self._legible = False
+        self.restores = False
         self._restorer: ModelRestorer | None = None
-
-    @property
-    def restores(self) -> bool:
-        """Whether bytes of this answer may change; known once its headers were seen."""
-        return self._restorer is not None
 
     def see(self, event: Event) -> list[Event]:
         """The event, or what it becomes: restored bytes, and what was held back before the trailers."""
         if type(event) is Body:  # first, as the most
-            data = event.data
-            if self.bytes_seen is None:
-                self.bytes_seen = len(data)
-                self._reader = UsageReader() if self._legible else None
-            else:
-                self.bytes_seen += len(data)
-            if self._reader is not None:
-                try:
-                    self._reader.feed(data)
-                except Exception as defect:
-                    self.defect, self._reader = defect, None
+            self.note(event.data)
             if self._restorer is not None:
-                event = replace(event, data=self._restorer.feed(data, end=event.end))
+                event = replace(event, data=self._restorer.feed(event.data, end=event.end))
         elif type(event) is Headers:
             self._begin(event)
         elif self._restorer is not None:
             return [Body(Side.RESPONSE, self._restorer.feed(b"", end=True), False), event]
         return [event]
+
+    def note(self, data: bytes) -> None:
+        """The bytes of a piece, by themselves."""
+        if self.bytes_seen is None:
+            self.bytes_seen = len(data)
+            self._reader = UsageReader() if self._legible else None
+        else:
+            self.bytes_seen += len(data)
+        if self._reader is not None:
+            try:
+                self._reader.feed(data)
+            except Exception as defect:
+                self.defect, self._reader = defect, None
 
     def end(self) -> Usage | None:
         """Nothing follows: what the answer said it took, if it was readable and said so."""
@@ -77,4 +77,4 @@ class AnswerReader:
             return
         served, asked = self._names
         if served is not None and asked is not None and served != asked:
-            self._restorer = ModelRestorer(served, asked)
+            self._restorer, self.restores = ModelRestorer(served, asked), True

@@ -26,12 +26,13 @@ from epp.protocol.messages import (
     Side,
     TrailersReply,
 )
-from epp.protocol.reading import decode, is_of_response
+from epp.protocol.reading import decode, is_of_response, piece_in
 from epp.protocol.wire import field, nested, varint
 
-__all__ = ["BadMessage", "decode", "encode", "is_of_response"]
+__all__ = ["BadMessage", "decode", "encode", "encode_piece", "is_of_response", "piece_in"]
 
 _DOUBLE = Packed("<d")
+_RESPONSE = Side.RESPONSE  # as in `exchange.py`
 # By side: the tags of what answers headers and bodies, of a piece that goes on, innermost first, and whole trailers.
 _HEADERS, _BODY, _TRAILERS = (b"\x0a", b"\x12"), (b"\x1a", b"\x22"), (b"\x2a\x00", b"\x32\x00")
 _HEADERS_ALONE = tuple(nested((b"\x0a", tag), b"", b"") for tag in _HEADERS)  # the answer that changes nothing
@@ -62,6 +63,11 @@ def encode(reply: Reply) -> bytes:
             return _immediate(reply)
         case Extend():
             return _duration(reply.seconds)
+
+
+def encode_piece(piece: bytes) -> bytes:
+    """What `encode` makes of a `Chunk` of the response with more to come."""
+    return _chunk_head(_RESPONSE, len(piece), 0) + piece
 
 
 def _headers(reply: HeadersReply) -> bytes:

@@ -92,6 +92,7 @@ class Exchange:
     """Feed it events with `receive`; do what the actions say; tell it the outcome of `Decide`; `close` it at the end.
 
     What it holds of a request body is counted in `buffers`, which all exchanges share, until the body is answered.
+    `echoes` tells that a piece of a response, were it the next event and not the last, would go on as it is.
     With `first_of_two`, a second filter asks about the same request after us: the response is left to it. (Two filters
     in one chain that both read responses truncate them on Envoy 1.36 to 1.38, envoy#41654.)
     """
@@ -100,6 +101,7 @@ class Exchange:
         self._first_of_two = first_of_two
         self.state = _HEADERS
         self.status: int | None = None
+        self.echoes = False
         self._modes = Modes()
         self._headers: Mapping[str, str] = {}
         self._subset: frozenset[str] | None = None
@@ -181,6 +183,7 @@ class Exchange:
 
     def respond(self, event: Event) -> list[Reply]:
         """`receive` for a message of the response: its replies go at once. Raises `BadMessage`."""
+        self.echoes = False
         if self._first:
             self._begin(event)
         if self.state is _CLOSED:
@@ -192,8 +195,9 @@ class Exchange:
         self._response_ended = event.end
         if self._modes.response is not _DUPLEX:
             return [BodyReply(_RESPONSE)]
-        if 0 < len(event.data) <= CHUNK_BYTES_MAX:
-            return [Chunk(_RESPONSE, event.data, event.end)]  # as nearly all are
+        if 0 < len(event.data) <= CHUNK_BYTES_MAX:  # as nearly all are
+            self.echoes = not event.end
+            return [Chunk(_RESPONSE, event.data, event.end)]
         return [*chunks(_RESPONSE, event.data, event.end)] if event.data or event.end else []
 
     def routed(self, route: Route) -> list[Reply]:
@@ -233,6 +237,7 @@ class Exchange:
     def close(self) -> None:
         """Nothing more follows on this stream. Closing twice is harmless."""
         self.state = _CLOSED
+        self.echoes = False
         self._let_go()
 
     def _asks_for_body(self) -> Modes | None:

@@ -22,7 +22,7 @@ from protos.gen import ext_proc_pb2 as pb
 _REQUEST, _RESPONSE = Side.REQUEST, Side.RESPONSE  # as in `exchange.py`
 _SIDES = {0x12: _REQUEST, 0x1A: _RESPONSE, 0x22: _REQUEST, 0x2A: _RESPONSE}  # of headers and bodies
 _BODY_TAGS = (0x22, 0x2A)
-_OF_RESPONSE = (b"\x1a", b"\x2a", b"\x32")
+_OF_RESPONSE = (b"\x1a", b"\x2a", b"\x3a")
 # Beside headers and bodies stands what the gateway is configured to tell: so many of these are remembered, so long.
 _KNOWN_MAX, _KNOWN_BYTES_MAX = 1024, 1024
 
@@ -45,6 +45,31 @@ _known: dict[bytes, _Beside] = {}
 def is_of_response(data: bytes) -> bool:
     """Whether a message begins as those of a response do; `decode` tells what it is."""
     return data[:1] in _OF_RESPONSE
+
+
+def piece_in(data: bytes) -> bytes | None:
+    """What a message brings that is a piece of a response's body, with more to come, and written as everybody does.
+
+    None for any other message, which `decode` is to read, and for one of 16 KiB and more. An answer has hundreds of
+    pieces, so nothing is called here.
+    """
+    size = len(data)
+    if size < 6 or data[0] != 0x2A or data[1] & data[2] >= 128:  # lengths of one byte or two, as in `first_part`
+        return None
+    length, at = data[1], 2
+    if length >= 128:
+        length, at = length & 0x7F | data[2] << 7, 3
+    stop = at + length
+    length, begin = data[at + 1], at + 2
+    if length >= 128:
+        length, begin = length & 0x7F | data[begin] << 7, begin + 1
+    if data[at] != 0x0A or not length or begin + length != stop or stop > size:
+        return None
+    if stop < size:
+        beside = _known.get(data[stop:])
+        if beside is None or not beside.alone:
+            return None
+    return data[begin:stop]
 
 
 def decode(data: bytes) -> Event:

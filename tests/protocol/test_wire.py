@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from epp.protocol.codec import decode, encode
+from epp.protocol.codec import decode, encode, encode_piece, piece_in
 from epp.protocol.headers import SERVED, SUBSET, SUBSET_NAMESPACE
 from epp.protocol.messages import (
     BadMessage,
@@ -73,6 +73,55 @@ def test_a_body_is_read_alike_whether_it_comes_alone_or_not(
         message.protocol_config.SetInParent()
 
     assert decode(message.SerializeToString()) == Body(side, data, end, None, _modes(config))
+
+
+@given(BODIES.filter(len), st.booleans())
+def test_a_piece_of_an_answer_goes_on_as_it_would_by_its_values(data: bytes, metadata: bool) -> None:
+    message = envoy.ProcessingRequest()
+    message.response_body.body = data
+    if metadata:
+        message.metadata_context.SetInParent()
+    said = message.SerializeToString()
+    event = decode(said)  # what stands beside is known from then on
+
+    assert piece_in(said) == (data if len(said) > 5 and len(data) < 16_380 else None)
+    assert isinstance(event, Body)
+    assert encode_piece(data) == encode(Chunk(Side.RESPONSE, data, False))
+
+
+def request_headers() -> bytes:
+    message = envoy.ProcessingRequest()
+    message.request_headers.SetInParent()
+    return message.SerializeToString()
+
+
+OUTER, INNER = st.sampled_from([3, 4, 10, 129, 131, 200]), st.sampled_from([0, 1, 8, 127, 128, 197])
+CHANGES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 255)), max_size=3)
+
+
+@given(OUTER, INNER, st.binary(max_size=300), CHANGES)
+@example(10, 8, b"cut", [])
+@example(3, 1, b"x" + request_headers(), [])  # of two events in a message the last one counts
+@example(2, 0, b"\x42\x00", [])  # a piece of nothing, and what stands beside it
+@example(6, 4, b"four", [(2, 0x12)])
+@example(16_384, 0, bytes(16_381), [(1, 0x80), (2, 0x80), (3, 0x0A), (4, 0xFD), (5, 0x7F)])  # a length of four bytes
+def test_what_is_taken_for_a_piece_of_an_answer_is_one(
+    outer: int, inner: int, content: bytes, changes: list[tuple[int, int]]
+) -> None:
+    said = bytearray(b"\x2a" + varint(outer) + b"\x0a" + varint(inner) + content)
+    for place, byte in changes:
+        if place < len(said):
+            said[place] = byte
+    try:
+        event = decode(bytes(said))  # what stands beside is known from then on
+    except BadMessage:
+        event = None
+    found = piece_in(bytes(said))
+
+    if found is not None:
+        assert isinstance(event, Body)
+        assert (event.side, event.data, event.end) == (Side.RESPONSE, found, False)
+        assert found
 
 
 @given(st.binary(max_size=40))

@@ -26,9 +26,6 @@ class Way(Protocol):
     def send(self, stream: Http2Stream, message: bytes) -> None:
         """A message of the answer."""
 
-    def answer(self, stream: Http2Stream, size: int, messages: Sequence[bytes]) -> None:
-        """A message was read, and these answer it."""
-
     def finish(self, stream: Http2Stream, code: Code, text: str) -> None:
         """The end of the answer."""
 
@@ -74,8 +71,8 @@ class Call(Reading):
         """Begin to answer."""
         self._drive.start()
 
-    def come(self, message: bytes) -> None:
-        """The next message, answered at once where `passing` does that: who waits for it then waits on."""
+    def come(self, message: bytes) -> Sequence[bytes] | None:
+        """The next message; what answers it where `passing` does so at once: who waits for it then waits on."""
         passing, drive, stream, inbox = self.passing, self._drive, self._stream, self.inbox
         is_behind = inbox or stream.unsent > self._unsent_bytes_max
         if passing is not None and self._reads and drive.is_parked and not is_behind:
@@ -85,14 +82,14 @@ class Call(Reading):
                     for reply in replies:
                         if len(reply) > self._send_bytes_max:
                             raise self._too_large()
-                    self._way.answer(stream, len(message), replies)
-                    return
+                    return replies
             except Exception as failure:
                 self._failure = failure
                 drive.go_on()
-                return
+                return None
         inbox.append(message)
         drive.go_on()
+        return None
 
     def end(self) -> None:
         """No message follows."""

@@ -72,44 +72,42 @@ class Connection:
         if self.lost:
             return
         self._bounds.now = now
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
         try:
-            self._receive(data)
+            at = self._greeted(data) if self._preface else 0
+            stop = len(data)
+            while stop - at >= 9:
+                high, low, kind, flags, stream_id = _UNPACK(data, at)
+                size = high << 8 | low
+                begin = at + 9
+                if size > _FRAME_BYTES_MAX or self._block is not None or not self.ready:
+                    self._check(kind, flags, stream_id & _STREAM_ID, size)
+                if begin + size > stop:
+                    break
+                at = begin + size
+                if kind == _DATA:
+                    self._on_data(flags, stream_id & _STREAM_ID, data, begin, at)
+                elif kind < len(_HANDLERS):
+                    _HANDLERS[kind](self, flags, stream_id & _STREAM_ID, data[begin:at])
+                else:
+                    self._bounds.idle()
+            if at < stop:
+                self._rest = data[at:] if at else data
             if self._inbound.held + self.outbound.unsent > self._buffered_bytes_max:
                 raise Fatal(ErrorCode.ENHANCE_YOUR_CALM, "too much waits to be read or sent", "buffered_bytes_max")
         except Fatal as fatal:
             self.fail(fatal.code, fatal.why, fatal.bound)
 
-    def _receive(self, data: bytes) -> None:
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
-        at = 0
-        if self._preface:
-            at = self._greeted(data)
-        stop = len(data)
-        while stop - at >= 9:
-            high, low, kind, flags, stream_id = _UNPACK(data, at)
-            size = high << 8 | low
-            if size > _FRAME_BYTES_MAX:
-                raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a frame larger than we take")
-            if not self.ready and (kind != frames.SETTINGS or flags & frames.ACK):
-                raise Fatal(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-            begin = at + 9
-            at = begin + size
-            if at > stop:
-                at = begin - 9
-                break
-            stream_id &= _STREAM_ID
-            if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block.stream_id):
-                raise Fatal(ErrorCode.PROTOCOL_ERROR, "a header block is not finished")
-            if kind == _DATA:
-                self._on_data(flags, stream_id, data, begin, at)
-            elif kind < len(_HANDLERS):
-                _HANDLERS[kind](self, flags, stream_id, data[begin:at])
-            else:
-                self._bounds.idle()
-        if at < stop:
-            self._rest = data[at:] if at else data
+    def _check(self, kind: int, flags: int, stream_id: int, size: int) -> None:
+        """Whether a frame may come now, by its header alone."""
+        if size > _FRAME_BYTES_MAX:
+            raise Fatal(ErrorCode.FRAME_SIZE_ERROR, "a frame larger than we take")
+        if not self.ready and (kind != frames.SETTINGS or flags & frames.ACK):
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block.stream_id):
+            raise Fatal(ErrorCode.PROTOCOL_ERROR, "a header block is not finished")
 
     def _greeted(self, data: bytes) -> int:
         """As much of the preface as has come; where it ends."""
@@ -359,8 +357,12 @@ class Connection:
 
     def answer(self, stream: Http2Stream, size: int, messages: Sequence[bytes]) -> None:
         """A message of this size was read, and these answer it: `read` and `send` in one."""
-        self.read(stream, size)
         if stream.id in self.streams:
+            size += PREFIX_BYTES
+            stream.unread -= size
+            self._inbound.held -= size
+            if not stream.ended_by_peer and stream.receive_window + stream.unread <= self._credit_at:
+                self._credit(stream)
             for message in messages:
                 self.outbound.message(stream, message)
 

@@ -25,7 +25,7 @@ class Declined:
         self._answer = answer
 
     def come(self, message: bytes) -> None:
-        """A piece of it that looks like a message; nobody reads it."""
+        """A piece of it that looks like a message; nobody reads it, or answers it."""
         self._read(self._stream, len(message))
 
     def end(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ssl
 from asyncio import AbstractEventLoop, Protocol, TimerHandle, Transport
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,12 +157,6 @@ class Link(Protocol):
         if not self._settling:
             self._settle_soon()
 
-    def answer(self, stream: Http2Stream, size: int, messages: Sequence[bytes]) -> None:
-        """A message was read, and these answer it."""
-        self._connection.answer(stream, size, messages)
-        if not self._settling:
-            self._settle_soon()
-
     def finish(self, stream: Http2Stream, code: Code, text: str) -> None:
         """The end of the answer."""
         self._connection.finish(stream, code, text)
@@ -236,9 +230,10 @@ class Link(Protocol):
                     events, connection.events = connection.events, []
                     for count, event in enumerate(events, 1):
                         if type(event) is Message:
-                            call: Call | Declined | None = event.stream.call
-                            if call is not None:
-                                call.come(event.data)
+                            stream, data = event.stream, event.data
+                            call: Call | Declined | None = stream.call
+                            if call is not None and (replies := call.come(data)) is not None:
+                                connection.answer(stream, len(data), replies)
                         else:
                             self._on(event)
                         if count % EVENTS_A_WRITE == 0:
@@ -312,7 +307,7 @@ class Link(Protocol):
         if self._first or (secure is not None and not secure.shaken):
             return False
         outbound = connection.outbound
-        while outbound.waits:
+        while not outbound.held and (outbound.frames or outbound.ready):
             data = connection.take(now)
             if not data:
                 break

@@ -32,6 +32,7 @@ _message_header = MESSAGE_HEADER.pack
 class Outbound:
     """Frames for the socket, in `take`. While `held`, the socket takes nothing and only control frames come together.
 
+    `frames` go as they are, and `ready` are the streams with messages that wait, in turn.
     `drained` are the streams whose waiting messages have all gone since one looked.
     """
 
@@ -47,14 +48,14 @@ class Outbound:
         self.control_bytes = 0
         self._crumbs = crumbs
         self._crumb_bytes = limits.crumb_bytes
-        self._frames: list[bytes | memoryview] = []
-        self._ready: deque[Http2Stream] = deque()
+        self.frames: list[bytes | memoryview] = []
+        self.ready: deque[Http2Stream] = deque()
         self._first = True
 
     def control(self, frame: bytes) -> None:
         """A frame that no window holds back."""
         self.control_bytes += len(frame)
-        self._frames.append(frame)
+        self.frames.append(frame)
 
     def message(self, stream: Http2Stream, message: bytes) -> None:
         """A gRPC message, with the response's headers before the first."""
@@ -72,7 +73,7 @@ class Outbound:
             stream.send_window -= size
             self.window -= size
             self.data_frames += 1
-            frames = self._frames
+            frames = self.frames
             frames.append(_message_header(size >> 8, size & 0xFF, DATA, 0, stream.id, 0, length))
             frames.append(message)
             return
@@ -89,7 +90,7 @@ class Outbound:
             stream.ending = block
             return False
         if not block:
-            self._frames.append(FRAME_HEADER.pack(0, 0, DATA, END_STREAM, stream.id))
+            self.frames.append(FRAME_HEADER.pack(0, 0, DATA, END_STREAM, stream.id))
             stream.ended_by_us = True
             return True
         if not stream.headed:  # trailers only
@@ -132,18 +133,11 @@ class Outbound:
         stream.unsent = 0
         stream.queue = stream.ending = None
 
-    @property
-    def waits(self) -> bool:
-        """Whether something can go to the socket now."""
-        if self._frames:
-            return not self.held
-        return bool(self._ready) and not self.held and self.window > 0
-
     def take(self, now: float) -> bytes:
         """What goes to the socket now; ask again until it is nothing."""
-        if self._ready and not self.held:
+        if self.ready and not self.held:
             self._let_go(now)
-        frames = self._frames
+        frames = self.frames
         if not frames:
             return b""
         self.control_bytes = 0
@@ -156,7 +150,7 @@ class Outbound:
         if self._first:
             self._headers(stream, answers.GRPC, END_HEADERS)
             return
-        self._frames.append(FRAME_HEADER.pack(0, _GRPC_SIZE, HEADERS, END_HEADERS, stream.id) + answers.GRPC)
+        self.frames.append(FRAME_HEADER.pack(0, _GRPC_SIZE, HEADERS, END_HEADERS, stream.id) + answers.GRPC)
 
     def _headers(self, stream: Http2Stream, block: bytes, flags: int) -> None:
         """One HEADERS frame: our blocks are far smaller than the smallest frame."""
@@ -164,7 +158,7 @@ class Outbound:
             self._first = False
             block = answers.NO_TABLE + block
         size = len(block)
-        self._frames.append(FRAME_HEADER.pack(size >> 8, size & 0xFF, HEADERS, flags, stream.id) + block)
+        self.frames.append(FRAME_HEADER.pack(size >> 8, size & 0xFF, HEADERS, flags, stream.id) + block)
 
     def _queue(self, stream: Http2Stream) -> deque[bytes | memoryview]:
         if stream.queue is None:
@@ -176,11 +170,11 @@ class Outbound:
     def _stand(self, stream: Http2Stream) -> None:
         if not stream.in_turn:
             stream.in_turn = True
-            self._ready.append(stream)
+            self.ready.append(stream)
 
     def _let_go(self, now: float) -> None:
         """Waiting messages, a frame a stream in turn."""
-        ready, left = self._ready, TURN_BYTES
+        ready, left = self.ready, TURN_BYTES
         while ready and left > 0 and self.window > 0:
             stream = ready.popleft()
             stream.in_turn = False
@@ -206,7 +200,7 @@ class Outbound:
         if size < self._crumb_bytes and size < stream.unsent and not self._crumbs.spend(now):
             self.crumbled = True
         self.data_frames += 1
-        self._frames.append(FRAME_HEADER.pack(size >> 8, size & 0xFF, DATA, 0, stream.id))
+        self.frames.append(FRAME_HEADER.pack(size >> 8, size & 0xFF, DATA, 0, stream.id))
         left = size
         while left:
             piece = queue.popleft()
@@ -214,7 +208,7 @@ class Outbound:
                 view = memoryview(piece)
                 queue.appendleft(view[left:])
                 piece = view[:left]
-            self._frames.append(piece)
+            self.frames.append(piece)
             left -= len(piece)
         stream.send_window -= size
         stream.unsent -= size
