@@ -18,7 +18,7 @@ from epp.edge.methods import Disconnected, Read, Reading, Write
 from epp.edge.tracing import Trace, Tracer
 from epp.outcome import Routed
 from epp.protocol.answer import AnswerReader
-from epp.protocol.codec import BadMessage, decode, encode, encode_piece, is_of_response, piece_in
+from epp.protocol.codec import BadMessage, chunk_head, decode, encode, is_of_response, piece_in
 from epp.protocol.exchange import Buffers, Exchange
 from epp.protocol.messages import (
     Body,
@@ -177,7 +177,7 @@ class Stream:
                     pace(began - self._last_piece)
                     self._last_piece = began
                 self._answer_work_s += self._now() - began
-                return [encode_piece(piece)]
+                return [chunk_head(_RESPONSE, len(piece), 0) + piece]
         if not is_of_response(data):
             return None
         event = decode(data)

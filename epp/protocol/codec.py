@@ -29,10 +29,9 @@ from epp.protocol.messages import (
 from epp.protocol.reading import decode, is_of_response, piece_in
 from epp.protocol.wire import field, nested, varint
 
-__all__ = ["BadMessage", "decode", "encode", "encode_piece", "is_of_response", "piece_in"]
+__all__ = ["BadMessage", "chunk_head", "decode", "encode", "is_of_response", "piece_in"]
 
 _DOUBLE = Packed("<d")
-_RESPONSE = Side.RESPONSE  # as in `exchange.py`
 # By side: the tags of what answers headers and bodies, of a piece that goes on, innermost first, and whole trailers.
 _HEADERS, _BODY, _TRAILERS = (b"\x0a", b"\x12"), (b"\x1a", b"\x22"), (b"\x2a\x00", b"\x32\x00")
 _HEADERS_ALONE = tuple(nested((b"\x0a", tag), b"", b"") for tag in _HEADERS)  # the answer that changes nothing
@@ -45,7 +44,7 @@ def encode(reply: Reply) -> bytes:
     match reply:
         case Chunk():
             tail = b"\x10\x01" if reply.end else b""
-            chunk = b"".join((_chunk_head(reply.side, len(reply.data), len(tail)), reply.data, tail))
+            chunk = b"".join((chunk_head(reply.side, len(reply.data), len(tail)), reply.data, tail))
             return chunk if reply.metadata is None else chunk + _told(reply.metadata)
         case BodyReply():
             mutation = b"" if reply.body is None else b"\x1a\x02\x10\x01"  # clear_body
@@ -65,11 +64,6 @@ def encode(reply: Reply) -> bytes:
             return _duration(reply.seconds)
 
 
-def encode_piece(piece: bytes) -> bytes:
-    """What `encode` makes of a `Chunk` of the response with more to come."""
-    return _chunk_head(_RESPONSE, len(piece), 0) + piece
-
-
 def _headers(reply: HeadersReply) -> bytes:
     if reply.edits is NO_EDITS and reply.override is None:
         return _HEADERS_ALONE[reply.side]
@@ -78,8 +72,8 @@ def _headers(reply: HeadersReply) -> bytes:
 
 
 @lru_cache(4096)
-def _chunk_head(side: Side, size: int, tail: int) -> bytes:
-    """What comes before the bytes of a chunk of this size; most have one of a few."""
+def chunk_head(side: Side, size: int, tail: int) -> bytes:
+    """What comes before the bytes of a `Chunk` of this size and its tail of so many more; most have one of a few."""
     content = b"\x0a" + varint(size) if size else b""
     return nested(_CHUNK[side], content, b"", b"", more=size + tail)
 

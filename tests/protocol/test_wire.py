@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from epp.protocol.codec import decode, encode, encode_piece, piece_in
+from epp.protocol.codec import chunk_head, decode, encode, piece_in
 from epp.protocol.headers import SERVED, SUBSET, SUBSET_NAMESPACE
 from epp.protocol.messages import (
     BadMessage,
@@ -86,7 +86,7 @@ def test_a_piece_of_an_answer_goes_on_as_it_would_by_its_values(data: bytes, met
 
     assert piece_in(said) == (data if len(said) > 5 and len(data) < 16_380 else None)
     assert isinstance(event, Body)
-    assert encode_piece(data) == encode(Chunk(Side.RESPONSE, data, False))
+    assert chunk_head(Side.RESPONSE, len(data), 0) + data == encode(Chunk(Side.RESPONSE, data, False))
 
 
 def request_headers() -> bytes:
