@@ -148,22 +148,27 @@ class PrefixIndex:
         self.changes += 1
         new = []
         held = self._hold(endpoint)
-        masks, lru, bit = self._masks, held.lru, 1 << held.slot
-        for position in range(len(hashes) - 1, -1, -1):
-            block_hash = hashes[position]
-            if block_hash in lru:
-                lru.move_to_end(block_hash)
-                continue
-            size = 1 if position < FINE_BLOCKS_MAX else COARSE_BLOCK_BYTES // BLOCK_BYTES
-            lru[block_hash] = size
-            held.used += size
-            new.append(block_hash)
-            masks[block_hash] = masks.get(block_hash, 0) | bit
+        masks, lru, bit, used = self._masks, held.lru, 1 << held.slot, held.used
+        coarse = COARSE_BLOCK_BYTES // BLOCK_BYTES
+        for part, size in ((hashes[FINE_BLOCKS_MAX:], coarse), (hashes[:FINE_BLOCKS_MAX], 1)):
+            for block_hash in reversed(part):
+                if block_hash in lru:
+                    lru.move_to_end(block_hash)
+                    continue
+                lru[block_hash] = size
+                used += size
+                new.append(block_hash)
+                masks[block_hash] = masks.get(block_hash, 0) | bit
         capacity = self._capacity(endpoint) * held.factor
-        while held.used > capacity:
+        while used > capacity:  # as often as blocks are new, once it is full: `_clear` without its call
             block_hash, size = lru.popitem(last=False)
-            held.used -= size
-            self._clear(block_hash, bit)
+            used -= size
+            mask = masks[block_hash]
+            if mask == bit:
+                del masks[block_hash]
+            else:
+                masks[block_hash] = mask ^ bit
+        held.used = used
         return new
 
     def remove(self, hashes: Iterable[int], endpoint: Endpoint) -> None:
