@@ -10,12 +10,13 @@ from semantic.training.rebuild import BUILD, DATA, FULL, ROUTING, SMALL
 
 def made(args: Any) -> dict[str, Any]:
     """What meta.json says of it; `args` are those of `export_heads`. Digests are SHA-256 in hexadecimal."""
-    shown = {name: f"<{name}>" for name in ("data", "routing", "base", "tokenizer", "work", "out")}
+    shown = {name: f"<{name}>" for name in ("data", "routing", "base", "teacher", "tokenizer", "work", "out")}
     steps = (SMALL if args.small else FULL).steps(BUILD)
     return {
         "commit": args.commit or _present_commit(),
         "commands": [f"python -m semantic.training.{' '.join(s)}".format(**shown, device=args.device) for s in steps],
         "base": {args.base.name: sha256(args.base)},
+        "teacher": {args.teacher.name: sha256(args.teacher)},
         "data": {n: sha256(f / n) for f, names in ((args.data, DATA), (args.routing, ROUTING)) for n in names},
         "files": {p.name: sha256(p) for p in sorted(args.out.iterdir()) if p.name != "meta.json"},
     }

@@ -31,7 +31,8 @@ def predict(weights: Weights, texts: Sequence[str], tokenizer: Tokenizer, device
     logits = np.zeros((len(parts), sum(len(labels) for labels in LABELS.values())), np.float32)
     tags: list[Array] = [np.zeros(0)] * len(parts)
     scores: list[Array] = [np.zeros(0)] * len(parts)
-    with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
+    kind = torch.device(device).type
+    with torch.no_grad(), torch.autocast(kind, dtype=torch.bfloat16, enabled=kind != "cpu"):
         for at in range(0, len(order), 256):
             chosen = order[at : at + 256]
             arrays = _padded([_window(texts, encodings, parts[k]) for k in chosen])

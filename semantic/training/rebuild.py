@@ -1,22 +1,31 @@
 """Rebuilds every shipped file from data paths, and measures what the model cards say. One command, no step by hand.
 
     python -m semantic.training.rebuild --data FOLDER --routing FOLDER --base model.safetensors \
-        --tokenizer tokenizer.json --work DIR [--out semantic/models/heads] [--report] [--device cuda]
+        --teacher teacher.safetensors --tokenizer tokenizer.json --work DIR [--out semantic/models/heads] [--report] \
+        [--device cuda ...]
 
 `--data` and `--routing` are folders of the labelled rows and of routing outcomes (DATA and ROUTING below). WORK
 receives weights, predictions of unseen rows, plain fine-tunes and the tables of tier 0 of every fold. Needs a GPU and
-the extra `train`. With `--small --device cpu` the same chain runs in minutes on a processor, over few rows, in few
-steps and with one left-out fold: it shows that the chain holds, and what it makes knows nothing.
+the extra `train`; of several devices each takes some of the folds. Given again with the same WORK, it goes on behind
+the last training that was finished from the same files with the same arguments (a change in a script is not seen: name
+another WORK then). With `--small --device cpu` the same chain
+runs in minutes on a processor, over few rows, in few steps and with one left-out fold: it shows that the chain holds,
+and what it makes knows nothing.
 """
 
 import argparse
+import hashlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from semantic.training.fewer import write_fewer
+from semantic.training.tasks import FOLDS
 
 DATA = (
     "domain.jsonl.gz",
@@ -27,24 +36,24 @@ DATA = (
     "language.jsonl.gz",
 )
 ROUTING = ("helm_mmlu_10models.jsonl.gz", "mmlu_redux_14models.jsonl.gz", "mmlu_pro_29models.jsonl.gz")
-SECONDS = 385
-"""What the shipped training was held to; on one H200 that was 4.0 epochs of 18 models in step."""
 
 BUILD = """
-train_heads --data {data} --routing {routing} --base {base} --tokenizer {tokenizer} --out {work}/trained
-    --keep-soups {work}/soups --device {device} {heads}
+train_heads --as-teacher --data {data} --routing {routing} --base {teacher} --tokenizer {tokenizer}
+    --out {work}/teacher-trained --keep-soups {work}/teachers --device {device} {teachers}
+train_heads --teachers {work}/teachers --data {data} --routing {routing} --base {base} --tokenizer {tokenizer}
+    --out {work}/trained --keep-soups {work}/soups --device {device} {heads}
 train_tier0 --data {data} --routing {routing} --base {base} --tokenizer {tokenizer} --soups {work}/soups
-    --out {work}/tier0 --device {device} {tier0}
-export_heads --data {data} --routing {routing} --base {base} --tokenizer {tokenizer} --trained {work}/trained
-    --tier0 {work}/tier0 --out {out} --device {device} {export}
+    --teachers {work}/teachers --out {work}/tier0 --device {device} {tier0}
+export_heads --data {data} --routing {routing} --base {base} --teacher {teacher} --tokenizer {tokenizer}
+    --trained {work}/trained --tier0 {work}/tier0 --out {out} --device {device} {export}
 """
 MEASURE = """
 train_heads --plain domain --data {data} --base {base} --tokenizer {tokenizer} --out {work}/plain
     --device {device} {plain}
 train_heads --plain safety --data {data} --base {base} --tokenizer {tokenizer} --out {work}/plain
     --device {device} {plain}
-report_heads --data {data} --trained {work}/trained --tier0 {work}/tier0 --plain {work}/plain --model {out}
-    domain safety difficulty code pii cascade shipped
+report_heads --data {data} --trained {work}/trained --teacher {work}/teacher-trained --tier0 {work}/tier0
+    --plain {work}/plain --model {out} domain safety difficulty code pii cascade shipped
 """
 
 
@@ -52,6 +61,7 @@ report_heads --data {data} --trained {work}/trained --tier0 {work}/tier0 --plain
 class Size:
     """What a step is given beside paths and device, by the name that the blocks have for it."""
 
+    teachers: str
     heads: str
     tier0: str
     export: str
@@ -66,15 +76,17 @@ class Size:
 
 
 FULL = Size(
-    heads=f"--seeds 6 --fold-seeds 3 --seconds {SECONDS}",
+    teachers="--seeds 1 --fold-seeds 1",
+    heads="--seeds 6 --fold-seeds 3 --teaching 0.5 --elsewhere 0.1 --fragments 16000",
     tier0="",
     export="",
-    plain="--seeds 1 --fold-seeds 1 --epochs 3",
+    plain="--seeds 1 --fold-seeds 1",
 )
 SMALL_SHARE = 0.03
-_FEW_STEPS = "--epochs 1 --batch 8 --folds books"
+_FEW_STEPS = "--epochs 1 --batch 8 --folds rows books"
 SMALL = Size(
-    heads=f"--seeds 2 --fold-seeds 1 --shrink 0.001 {_FEW_STEPS}",
+    teachers=f"--seeds 1 --fold-seeds 1 --shrink 0.001 {_FEW_STEPS}",
+    heads=f"--seeds 2 --fold-seeds 1 --teaching 0.5 --elsewhere 0.1 --fragments 16000 --shrink 0.001 {_FEW_STEPS}",
     tier0="--shrink 0.005 --folds rows books",
     export="--small",
     plain=f"--seeds 1 --fold-seeds 1 --shrink 0.05 {_FEW_STEPS}",
@@ -84,24 +96,81 @@ SMALL = Size(
 def main(given: Sequence[str] | None = None) -> None:
     """Reads the command line and runs the steps, each in a process of its own; stops at the first that fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for flag in ("--data", "--routing", "--base", "--tokenizer", "--work"):
+    for flag in ("--data", "--routing", "--base", "--teacher", "--tokenizer", "--work"):
         parser.add_argument(flag, required=True)
     parser.add_argument("--out", default="semantic/models/heads")
     parser.add_argument("--report", action="store_true", help="also train plain fine-tunes and print all tables")
     parser.add_argument("--small", action="store_true", help="few rows and steps: tries the chain; needs its own --out")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", nargs="+", default=["cuda"], help="several take the folds among them")
     args = vars(parser.parse_args(given))
+    devices = args.pop("device")
     if args["small"]:
         if Path(args["out"]).resolve() == Path(parser.get_default("out")).resolve():
             parser.error("--small makes no files to ship: name another folder with --out")
         args |= _few_rows(args)
     size = SMALL if args["small"] else FULL
-    for step in size.steps(BUILD) + (size.steps(MEASURE) if args["report"] else []):
-        module, *rest = (part.format(**args) for part in step)
-        subprocess.run([sys.executable, "-m", f"semantic.training.{module}", *rest], check=True)
+    done = Done(Path(args["work"]), _given(args))
+    for number, step in enumerate(size.steps(BUILD) + (size.steps(MEASURE) if args["report"] else [])):
+        name = f"{number}-{step[0]}"
+        if not step[0].startswith("train_"):
+            _run([_filled(step, args, devices[0])])
+        elif not done.already(name, step):
+            _run(_side_by_side(step, args, devices))
+            done.mark(name)
 
 
-def _few_rows(args: dict[str, str]) -> dict[str, str]:
+class Done:
+    """Remembers which trainings were finished, and from what: a step counts while nothing before it has changed."""
+
+    def __init__(self, work: Path, given: str) -> None:
+        """`given` stands for all that the first step goes by."""
+        self._work, self._so_far = work, given
+        work.mkdir(parents=True, exist_ok=True)
+
+    def already(self, name: str, step: Sequence[str]) -> bool:
+        """Whether the step was finished after the same ones before it."""
+        self._so_far = hashlib.sha256(" ".join([self._so_far, *step]).encode()).hexdigest()
+        mark = self._work / f"{name}.done"
+        same = mark.exists() and mark.read_text(encoding="utf-8") == self._so_far
+        if same:
+            sys.stderr.write(f"{name}: done before\n")
+        return same
+
+    def mark(self, name: str) -> None:
+        """Remembers the step that was asked about last."""
+        (self._work / f"{name}.done").write_text(self._so_far, encoding="utf-8")
+
+
+def _given(args: dict[str, Any]) -> str:
+    """The digest of all files that the chain is given."""
+    files = [Path(args["data"]) / name for name in DATA] + [Path(args["routing"]) / name for name in ROUTING]
+    files += [Path(args[name]) for name in ("base", "teacher", "tokenizer")]
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
+
+
+def _side_by_side(step: Sequence[str], args: dict[str, Any], devices: Sequence[str]) -> list[list[str]]:
+    """The step for each device with its part of the folds; as it is where there is one device, or folds are named."""
+    if len(devices) == 1 or "--folds" in step:
+        return [_filled(step, args, devices[0])]
+    parts = np.array_split([*FOLDS, "rows"], len(devices))
+    return [[*_filled(step, args, d), "--folds", *part] for d, part in zip(devices, parts, strict=True) if len(part)]
+
+
+def _filled(step: Sequence[str], args: dict[str, Any], device: str) -> list[str]:
+    return [part.format(**args, device=device) for part in step]
+
+
+def _run(steps: Iterable[Sequence[str]]) -> None:
+    """Runs the steps at once; raises CalledProcessError where one fails."""
+    commands = [[sys.executable, "-m", f"semantic.training.{module}", *rest] for module, *rest in steps]
+    processes = [subprocess.Popen(command) for command in commands]
+    codes = [process.wait() for process in processes]
+    for code, command in zip(codes, commands, strict=True):
+        if code:
+            raise subprocess.CalledProcessError(code, command)
+
+
+def _few_rows(args: dict[str, Any]) -> dict[str, str]:
     """Where a few rows of each file are: all that the steps are given."""
     few: dict[str, str] = {}
     for name, files in (("data", DATA), ("routing", ROUTING)):

@@ -1,9 +1,9 @@
-"""Fine-tunes several multi-head models in step: layer-wise rates, label smoothing, weight averaging, a time limit."""
+"""Fine-tunes several multi-head models in step: layer-wise rates, label smoothing, weight averaging, teachers."""
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,18 @@ import numpy.typing as npt
 from semantic.training import heads
 from semantic.training.arrays import Weights
 from semantic.training.heads import functional, torch
-from semantic.training.mixture import NOTHING, Batch
+from semantic.training.mixture import ASKED, NOTHING, Batch
 from semantic.training.tasks import LABELS
 
 Array = npt.NDArray[Any]
-SPEED_FROM, SPEED_TO = 200, 600
-"""Steps from which the time of one is told; by then most lengths are recorded."""
 LONG = 96
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The knobs of one training; the defaults made the shipped file, in whose time 4.0 of the epochs fitted."""
+    """The knobs of one training; the defaults made the shipped file."""
 
-    epochs: float = 5.5
+    epochs: float = 4.0
     batch: int = 64
     rate: float = 6e-5
     head_rate: float = 1e-3
@@ -37,9 +35,19 @@ class Recipe:
     smoothing: float = 0.1
     average_from: float = 0.5
     """Weights are averaged over the steps after this fraction of the training; 1 turns averaging off."""
+    teaching: float = 0.0
+    """The teacher's part in what a row's own head learns; its label has the rest."""
+    elsewhere: float = 0.0
+    """How much a row counts for heads that it has no label for: there only the teacher speaks."""
+    heat: float = 2.0
+    """Both sides' logits are divided by it where they are compared, so that unlikely labels count, too."""
     recorded: bool = True
     """Whether a GPU plays back recorded steps; without, each kernel is launched by itself, which takes longer."""
 
+
+TEACHER = Recipe(epochs=3.0, rate=4e-5, layer_decay=0.9, smoothing=0.0)
+"""Without label smoothing: it takes from a teacher what it has to teach (Mueller, Kornblith, Hinton, 2019)."""
+PLAIN = Recipe(epochs=3.0, rate=5e-5)
 
 LOSS_WEIGHTS = {"domain": 1.0, "safety": 1.3, "difficulty": 0.7, "reasoning": 0.7, "code": 0.7, "pii": 2.5}
 
@@ -52,28 +60,22 @@ def tune(
     total: int,
     recipe: Recipe,
     device: str,
-    seconds_max: float,
     say: Callable[[str], None],
+    teachers: Sequence[tuple[Weights, int]] = (),
 ) -> list[dict[str, Array]]:
     """The tuned tensors of each model. `steps` gives one batch a model.
 
-    The total shrinks to fit the time, of which nothing is told before step SPEED_TO.
+    A teacher comes with how many models learn from it, in their order; with none, all learn from labels alone.
     """
     torch.manual_seed(seeds[0])
     p = heads.parameters(base, len(seeds), device)
-    stepper = _Stepper(p, recipe, device)
+    half = torch.float32 if device == "cpu" else torch.bfloat16
+    held_still = [({k: torch.tensor(v[None]).to(device, half) for k, v in t.items()}, count) for t, count in teachers]
+    stepper = _Stepper(p, recipe, device, held_still)
     mean: dict[str, Any] = {}
     averaged = 0
     began = time.monotonic()
     for step, arrays in enumerate(_ahead(steps)):
-        if step == SPEED_FROM:
-            warm = time.monotonic()
-        if step == SPEED_TO:
-            stepper.wait()
-            each = (time.monotonic() - warm) / (SPEED_TO - SPEED_FROM)
-            fits = step + int((seconds_max - (time.monotonic() - began)) / (each * 1.05))
-            say(f"{each * 1000:.1f} ms a step, {total} steps wanted, {fits} fit")
-            total = min(total, fits)
         if step >= total:
             break
         loss = stepper.step(arrays, _pace(step, total, recipe.warmup))
@@ -95,8 +97,10 @@ class _Stepper:
     A step is some thousand small kernels: to launch them one by one takes longer than to run them.
     """
 
-    def __init__(self, p: dict[str, Any], recipe: Recipe, device: str) -> None:
-        self._p, self._recipe, self._device = p, recipe, device
+    def __init__(
+        self, p: dict[str, Any], recipe: Recipe, device: str, teachers: Sequence[tuple[Mapping[str, Any], int]]
+    ) -> None:
+        self._p, self._recipe, self._device, self._teachers = p, recipe, device, teachers
         self._on_gpu = device != "cpu"
         groups = _groups(p, recipe)
         self._rates = [group["lr"] for group in groups]
@@ -112,6 +116,7 @@ class _Stepper:
         self._seen: set[int] = set()
         self._recorded: dict[int, tuple[Any, tuple[Any, ...], Any]] = {}
         if self._on_gpu:
+            torch.cuda.set_device(p["head.domain.bias"].device)
             self._stream = torch.cuda.Stream()
             self._pool = torch.cuda.graph_pool_handle()
 
@@ -152,7 +157,7 @@ class _Stepper:
         self._recorded[length] = graph, inputs, loss
 
     def _run(self, inputs: Sequence[Any]) -> Any:
-        loss = _loss(self._p, inputs, self._recipe)
+        loss = _loss(self._p, inputs, self._recipe, said(self._teachers, inputs))
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         _clip(self._p)
@@ -181,7 +186,20 @@ def _ahead(steps: Iterable[list[Batch]]) -> Iterator[tuple[Any, ...]]:
         yield got
 
 
-def _loss(p: dict[str, Any], inputs: Sequence[Any], recipe: Recipe) -> Any:
+def said(teachers: Sequence[tuple[Mapping[str, Any], int]], inputs: Sequence[Any]) -> dict[str, Any]:
+    """The logits by head that each model's teacher has for its rows; nothing without teachers."""
+    at = 0
+    parts: list[dict[str, Any]] = []
+    for teacher, count in teachers:
+        ids, mask, shapes = (x[at : at + count].flatten(0, 1)[None] for x in inputs[:3])
+        at += count
+        with torch.no_grad():
+            out = heads.forward(teacher, ids.long(), mask, shapes, 0.0)
+        parts.append({name: value[0].unflatten(0, (count, -1)) for name, value in out.items()})
+    return {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+
+
+def _loss(p: dict[str, Any], inputs: Sequence[Any], recipe: Recipe, taught: Mapping[str, Any]) -> Any:
     ids, mask, shapes, labels, tags = inputs
     # One cast of all weights a step, instead of autocast's of every operand: half the kernels and half the traffic.
     half = {name: tensor.to(torch.bfloat16) for name, tensor in p.items()}
@@ -190,20 +208,36 @@ def _loss(p: dict[str, Any], inputs: Sequence[Any], recipe: Recipe) -> Any:
     loss = 0.0
     for column, task in enumerate(LABELS):
         wanted = labels[:, :, column].long()
-        each = functional.cross_entropy(
-            out[task].float().flatten(0, 1),
-            wanted.flatten(),
-            reduction="sum",
-            label_smoothing=recipe.smoothing,
-            ignore_index=NOTHING,
-        )
-        loss = loss + LOSS_WEIGHTS[task] * each / rows
+        each = _hard(out[task], wanted.masked_fill(wanted == ASKED, NOTHING), recipe.smoothing)
+        if taught:
+            weight = torch.where(wanted == NOTHING, recipe.elsewhere, recipe.teaching)
+            each = (1 - recipe.teaching) * each + weight * _soft(out[task], taught[task], recipe.heat)
+        loss = loss + LOSS_WEIGHTS[task] * each.sum() / rows
     wanted = tags.long()
-    each = functional.cross_entropy(
-        out["pii"].float().flatten(0, 2), wanted.flatten(), reduction="none", ignore_index=NOTHING
-    ).view(wanted.shape)
+    each = _hard(out["pii"], wanted, 0.0)
+    if taught:
+        soft = _soft(out["pii"], taught["pii"], recipe.heat) * (wanted != NOTHING)
+        each = (1 - recipe.teaching) * each + recipe.teaching * soft
     per_row = each.sum(2) / (wanted != NOTHING).sum(2).clamp(min=1)
     return loss + LOSS_WEIGHTS["pii"] * per_row.sum() / rows
+
+
+def _hard(logits: Any, wanted: Any, smoothing: float) -> Any:
+    """The cross entropy with the labels, nothing where there is none."""
+    each = functional.cross_entropy(
+        logits.float().flatten(0, -2),
+        wanted.flatten(),
+        reduction="none",
+        label_smoothing=smoothing,
+        ignore_index=NOTHING,
+    )
+    return each.view(wanted.shape)
+
+
+def _soft(logits: Any, taught: Any, heat: float) -> Any:
+    """The cross entropy with what a teacher says (Hinton, Vinyals, Dean, 2015); heat^2 keeps its slope comparable."""
+    likely = (taught.float() / heat).softmax(-1)
+    return -(likely * (logits.float() / heat).log_softmax(-1)).sum(-1) * heat**2
 
 
 def _clip(p: dict[str, Any]) -> None:
@@ -237,8 +271,11 @@ def _few(length: int) -> int:
 def _groups(p: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
     """Parameter groups of one rate each, which falls with the distance from the heads."""
     groups: dict[tuple[float, float], list[Any]] = {}
+    layers = heads.layers(p)
     for name, tensor in p.items():
-        far = heads.depth(name)
+        if not tensor.requires_grad:
+            continue
+        far = heads.depth(name, layers)
         rate = recipe.head_rate if far == 0 else recipe.rate * recipe.layer_decay ** (far - 1)
         decay = recipe.weight_decay if tensor.ndim > 2 else 0.0
         groups.setdefault((rate, decay), []).append(tensor)
