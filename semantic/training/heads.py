@@ -121,12 +121,16 @@ def _near(table: Any, length: int) -> Any:
 
 
 def _linear(p: Mapping[str, Any], name: str, x: Any) -> Any:
+    if len(x) == 1:  # one model alone has faster kernels
+        return functional.linear(x, p[f"{name}.weight"][0], p[f"{name}.bias"][0])
     flat = x.reshape(x.shape[0], -1, x.shape[-1])
     out = torch.baddbmm(p[f"{name}.bias"][:, None, :], flat, p[f"{name}.weight"].transpose(1, 2))
     return out.view(*x.shape[:-1], out.shape[-1])
 
 
 def _norm(p: Mapping[str, Any], name: str, x: Any) -> Any:
+    if len(x) == 1:
+        return functional.layer_norm(x, x.shape[-1:], p[f"{name}.weight"][0], p[f"{name}.bias"][0], NORM_EPSILON)
     plain = functional.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON)
     return plain * p[f"{name}.weight"][:, None, None, :] + p[f"{name}.bias"][:, None, None, :]
 

@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,11 @@ class Size:
         return [step.split() for step in joined.splitlines()]
 
 
+_TAUGHT = "--teaching 0.5 --elsewhere 0.1 --fragments 12000"
 FULL = Size(
     teachers="--seeds 1 --fold-seeds 1",
-    heads="--seeds 6 --fold-seeds 3 --teaching 0.5 --elsewhere 0.1 --fragments 16000",
-    tier0="",
+    heads=f"--seeds 6 --fold-seeds 2 --epochs 3.4 {_TAUGHT}",
+    tier0="--above 0.5",
     export="",
     plain="--seeds 1 --fold-seeds 1",
 )
@@ -86,8 +88,8 @@ SMALL_SHARE = 0.03
 _FEW_STEPS = "--epochs 1 --batch 8 --folds rows books"
 SMALL = Size(
     teachers=f"--seeds 1 --fold-seeds 1 --shrink 0.001 {_FEW_STEPS}",
-    heads=f"--seeds 2 --fold-seeds 1 --teaching 0.5 --elsewhere 0.1 --fragments 16000 --shrink 0.001 {_FEW_STEPS}",
-    tier0="--shrink 0.005 --folds rows books",
+    heads=f"--seeds 2 --fold-seeds 1 --shrink 0.001 {_TAUGHT} {_FEW_STEPS}",
+    tier0="--above 0.5 --shrink 0.005 --folds rows books",
     export="--small",
     plain=f"--seeds 1 --fold-seeds 1 --shrink 0.05 {_FEW_STEPS}",
 )
@@ -109,36 +111,45 @@ def main(given: Sequence[str] | None = None) -> None:
             parser.error("--small makes no files to ship: name another folder with --out")
         args |= _few_rows(args)
     size = SMALL if args["small"] else FULL
-    done = Done(Path(args["work"]), _given(args))
-    for number, step in enumerate(size.steps(BUILD) + (size.steps(MEASURE) if args["report"] else [])):
-        name = f"{number}-{step[0]}"
-        if not step[0].startswith("train_"):
-            _run([_filled(step, args, devices[0])])
-        elif not done.already(name, step):
-            _run(_side_by_side(step, args, devices))
-            done.mark(name)
+    teach, learn, words, export = size.steps(BUILD)
+    *plain, report = size.steps(MEASURE)
+    work = Path(args["work"])
+    given = _given(args)
+    stages = [[Training(teach, given)], [Training(learn, given, teach)], [Training(words, given, [*teach, *learn])]]
+    if args["report"]:
+        stages[-1] += [Training(step, given) for step in plain]  # these keep the device busy, tier 0 the processor
+    for stage in stages:
+        open_ = [training for training in stage if not training.is_done(work)]
+        _run([command for training in open_ for command in _side_by_side(training.step, args, devices)])
+        for training in open_:
+            training.mark(work)
+    for step in (export, *([report] if args["report"] else [])):
+        _run([_filled(step, args, devices[0])])
 
 
-class Done:
-    """Remembers which trainings were finished, and from what: a step counts while nothing before it has changed."""
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A step that need not be run again with the same files, the same arguments, and the same steps before it."""
 
-    def __init__(self, work: Path, given: str) -> None:
-        """`given` stands for all that the first step goes by."""
-        self._work, self._so_far = work, given
-        work.mkdir(parents=True, exist_ok=True)
+    step: Sequence[str]
+    given: str
+    """Stands for all files that the chain reads."""
+    before: Sequence[str] = ()
 
-    def already(self, name: str, step: Sequence[str]) -> bool:
-        """Whether the step was finished after the same ones before it."""
-        self._so_far = hashlib.sha256(" ".join([self._so_far, *step]).encode()).hexdigest()
-        mark = self._work / f"{name}.done"
-        same = mark.exists() and mark.read_text(encoding="utf-8") == self._so_far
-        if same:
-            sys.stderr.write(f"{name}: done before\n")
-        return same
+    @property
+    def _stamp(self) -> str:
+        return hashlib.sha256(" ".join([self.given, *self.before, *self.step]).encode()).hexdigest()
 
-    def mark(self, name: str) -> None:
-        """Remembers the step that was asked about last."""
-        (self._work / f"{name}.done").write_text(self._so_far, encoding="utf-8")
+    def is_done(self, work: Path) -> bool:
+        """Whether it was marked in the folder."""
+        done = (work / f"{self._stamp}.done").exists()
+        if done:
+            sys.stderr.write(f"done before: {' '.join(self.step[:3])}\n")
+        return done
+
+    def mark(self, work: Path) -> None:
+        """Remembers that it was finished."""
+        (work / f"{self._stamp}.done").touch()
 
 
 def _given(args: dict[str, Any]) -> str:
@@ -149,11 +160,14 @@ def _given(args: dict[str, Any]) -> str:
 
 
 def _side_by_side(step: Sequence[str], args: dict[str, Any], devices: Sequence[str]) -> list[list[str]]:
-    """The step for each device with its part of the folds; as it is where there is one device, or folds are named."""
-    if len(devices) == 1 or "--folds" in step:
+    """The step for each device with its part of the folds, or as it is where it names folds.
+
+    Each fold of tier 0 has a process of its own: most of its time is the processor's.
+    """
+    if "--folds" in step:
         return [_filled(step, args, devices[0])]
-    parts = np.array_split([*FOLDS, "rows"], len(devices))
-    return [[*_filled(step, args, d), "--folds", *part] for d, part in zip(devices, parts, strict=True) if len(part)]
+    parts = np.array_split([*FOLDS, "rows"], len(FOLDS) + 1 if step[0] == "train_tier0" else len(devices))
+    return [[*_filled(step, args, d), "--folds", *part] for d, part in zip(cycle(devices), parts) if len(part)]
 
 
 def _filled(step: Sequence[str], args: dict[str, Any], device: str) -> list[str]:

@@ -18,7 +18,7 @@ from semantic.training import rebuild
 from semantic.training.arrays import HEADS, INNER, LAYERS, NEARNESS, WIDTH
 from semantic.training.fewer import write_fewer
 from semantic.training.made import sha256
-from semantic.training.rebuild import Done
+from semantic.training.rebuild import Training
 from semantic.training.tasks import LABELS, lines_of
 from semantic.training.teacher import FIRST_PLACE, OWN_PIECES, as_minilm
 
@@ -90,19 +90,13 @@ def test_the_shipped_folder_is_not_written_over_in_small(given: dict[str, str]) 
         rebuild.main([*flags, "--small"])
 
 
-def test_a_training_is_done_until_what_came_before_changes(tmp_path: Path) -> None:
-    def left(given: str, *steps: str) -> list[str]:
-        done, ran = Done(tmp_path, given), []
-        for step in steps:
-            if not done.already(step[0], step.split()):
-                ran.append(step)
-                done.mark(step[0])
-        return ran
+def test_a_training_is_done_until_its_files_arguments_or_what_was_before_change(tmp_path: Path) -> None:
+    Training(["train_heads", "--seeds", "6"], "rows", ["train_teacher"]).mark(tmp_path)
 
-    assert left("rows", "a 1", "b 1") == ["a 1", "b 1"]
-    assert left("rows", "a 1", "b 1", "c 1") == ["c 1"]
-    assert left("rows", "a 1", "b 2", "c 1") == ["b 2", "c 1"]
-    assert left("other rows", "a 1", "b 2") == ["a 1", "b 2"]
+    assert Training(["train_heads", "--seeds", "6"], "rows", ["train_teacher"]).is_done(tmp_path)
+    assert not Training(["train_heads", "--seeds", "7"], "rows", ["train_teacher"]).is_done(tmp_path)
+    assert not Training(["train_heads", "--seeds", "6"], "rows", ["another"]).is_done(tmp_path)
+    assert not Training(["train_heads", "--seeds", "6"], "other rows", ["train_teacher"]).is_done(tmp_path)
 
 
 def test_a_teacher_reads_the_token_ids_of_the_student() -> None:
