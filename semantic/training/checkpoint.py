@@ -7,18 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 from semantic.training.arrays import Weights
-from semantic.training.teacher import as_minilm
 
 PART_BYTES_MAX = 15 * 1024 * 1024
 
 
 def read_base(path: Path) -> Weights:
-    """Tensors by name, as MiniLM has them, from a .safetensors file (float32) or an .npz of the same tensors.
+    """Tensors by name from a .safetensors file (float32) or an .npz of the same tensors.
 
     Rounded to half precision, in which trained weights are kept: either file starts the same training.
     """
     if path.suffix == ".npz":
-        return as_minilm({name: value.astype(np.float32) for name, value in np.load(path).items()})
+        return {name: value.astype(np.float32) for name, value in np.load(path).items()}
     raw = path.read_bytes()
     header_end = 8 + int.from_bytes(raw[:8], "little")
     out: dict[str, npt.NDArray[np.float32]] = {}
@@ -27,7 +26,7 @@ def read_base(path: Path) -> Weights:
             start, end = entry["data_offsets"]
             full = np.frombuffer(raw[header_end + start : header_end + end], "<f4").reshape(entry["shape"])
             out[name] = full.astype(np.float16).astype(np.float32)
-    return as_minilm(out)
+    return out
 
 
 def write_parts(weights: Weights, folder: Path) -> None:

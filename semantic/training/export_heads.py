@@ -1,8 +1,7 @@
 """Turns what training left into the shipped folder: int8 model.onnx, tokenizer.json, tier0.npz, meta.json, NOTICE.
 
     python -m semantic.training.export_heads --trained DIR --tier0 DIR --tokenizer tokenizer.json \
-        --data FOLDER --routing FOLDER --base model.safetensors --teacher teacher.safetensors \
-        --out semantic/models/heads
+        --data FOLDER --routing FOLDER --base model.safetensors --out semantic/models/heads
 
 Dynamic int8: weights are stored with a scale a column and in 7 of the 8 bits, because processors without VNNI add
 two products in 16 bits and would overflow. Token embeddings have a scale a row. The heads stay in float32.
@@ -59,7 +58,7 @@ ABOUT = {
 def main() -> None:
     """Reads the command line and writes the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("trained", "tier0", "tokenizer", "data", "routing", "base", "teacher", "out"):
+    for name in ("trained", "tier0", "tokenizer", "data", "routing", "base", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--commit", help="the commit of the scripts that made the inputs; left out, the present one")
     parser.add_argument("--device", default="cuda", help="what the inputs were trained on, to be named in meta.json")

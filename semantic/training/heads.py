@@ -1,10 +1,9 @@
 """The shared encoder with its heads, in torch, for training only: several models at once, on a model axis.
 
-Parameter names follow the published checkpoint, and sizes the weights. Stacking makes one large product of many small
-ones, so that a GPU is busy; models share nothing but the step. The product runs the ONNX file instead.
+Parameter names follow the published checkpoint. Stacking makes one large product of many small ones, so that a GPU is
+busy; models share nothing but the step. The product runs the ONNX file instead.
 """
 
-import math
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from semantic.shapes import SHAPES
-from semantic.training.arrays import HEADS, NEARNESS, NORM_EPSILON, Weights
+from semantic.training.arrays import HEADS, LAYERS, NORM_EPSILON, WIDTH, Weights
 from semantic.training.tasks import LABELS, PII_TAGS
 
 # torch is no dependency of the product; imported by name so that type checking does not need it.
@@ -26,23 +25,22 @@ POOLED = tuple(task for task in LABELS if task != "domain")
 def parameters(base: Weights, models: int, device: str) -> dict[str, Any]:
     """Trainable tensors by name, one slice a model. All start alike: only then may their weights be averaged."""
     wanted = {name: value for name, value in base.items() if not name.startswith("pooler") and value.dtype.kind == "f"}
-    width = wanted["embeddings.word_embeddings.weight"].shape[1]
-    wanted |= {name: value for name, value in _fresh_heads(width).items() if name not in wanted}
+    wanted |= {name: value for name, value in _fresh_heads().items() if name not in wanted}
     stacked = {name: np.stack([value] * models) for name, value in wanted.items()}
     out = {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in stacked.items()}
-    for name, tensor in out.items():
-        tensor.requires_grad_(name != NEARNESS)
+    for tensor in out.values():
+        tensor.requires_grad_(True)
     return out
 
 
-def _fresh_heads(width: int) -> dict[str, Any]:
+def _fresh_heads() -> dict[str, Any]:
     chance = np.random.default_rng(0)
     heads: dict[str, Any] = {}
-    _dense(heads, "head.domain", width, len(LABELS["domain"]), chance)
+    _dense(heads, "head.domain", WIDTH, len(LABELS["domain"]), chance)
     for task in POOLED:
-        heads[f"head.{task}.query"] = np.zeros(width)  # a query of zeros is the mean
-        _dense(heads, f"head.{task}", 2 * width, len(LABELS[task]), chance)
-    _dense(heads, "head.pii", width + 3 * SHAPES, len(PII_TAGS), chance)
+        heads[f"head.{task}.query"] = np.zeros(WIDTH)  # a query of zeros is the mean
+        _dense(heads, f"head.{task}", 2 * WIDTH, len(LABELS[task]), chance)
+    _dense(heads, "head.pii", WIDTH + 3 * SHAPES, len(PII_TAGS), chance)
     return heads
 
 
@@ -57,15 +55,13 @@ def forward(p: Mapping[str, Any], ids: Any, mask: Any, shapes: Any, dropout: flo
     table = p["embeddings.word_embeddings.weight"]
     shifted = ids + (torch.arange(models, device=ids.device) * table.shape[1])[:, None, None]
     embed = (
-        functional.embedding(shifted, table.view(-1, table.shape[-1]))
+        functional.embedding(shifted, table.view(-1, WIDTH))
         + p["embeddings.position_embeddings.weight"][:, None, :length]
     )
     embed = embed + p["embeddings.token_type_embeddings.weight"][:, None, :1]
     x = functional.dropout(_norm(p, "embeddings.LayerNorm", embed), dropout)
     allowed = mask.view(models * rows, 1, 1, length).bool()
-    if NEARNESS in p:
-        allowed = _near(p[NEARNESS], length).repeat_interleave(rows, 0).masked_fill(~allowed, -1e4)
-    for layer in range(layers(p)):
+    for layer in range(LAYERS):
         x = _layer(p, f"encoder.layer.{layer}", x, allowed, dropout)
     return _heads(p, x, mask, shapes, dropout)
 
@@ -88,16 +84,15 @@ def _heads(p: Mapping[str, Any], x: Any, mask: Any, shapes: Any, dropout: float)
 
 
 def _layer(p: Mapping[str, Any], name: str, x: Any, allowed: Any, dropout: float) -> Any:
-    models, rows, length, width = x.shape
+    models, rows, length, _ = x.shape
     query, key, value = (
         _linear(p, f"{name}.attention.self.{part}", x)
-        .view(models * rows, length, HEADS, width // HEADS)
+        .view(models * rows, length, HEADS, WIDTH // HEADS)
         .transpose(1, 2)
         for part in ("query", "key", "value")
     )
-    allowed = allowed if allowed.dtype == torch.bool else allowed.to(query.dtype)
     mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
-    mixed = mixed.transpose(1, 2).reshape(models, rows, length, width)
+    mixed = mixed.transpose(1, 2).reshape(models, rows, length, WIDTH)
     attended = functional.dropout(_linear(p, f"{name}.attention.output.dense", mixed), dropout)
     x = _norm(p, f"{name}.attention.output.LayerNorm", x + attended)
     inner = functional.gelu(_linear(p, f"{name}.intermediate.dense", x))
@@ -105,45 +100,21 @@ def _layer(p: Mapping[str, Any], name: str, x: Any, allowed: Any, dropout: float
     return _norm(p, f"{name}.output.LayerNorm", x + out)
 
 
-def _near(table: Any, length: int) -> Any:
-    """[model, head, token, token]: a value for each distance up to 8, then for ranges that grow to 128 and beyond.
-
-    The buckets are those of MPNet (Song et al., 2020), which has them from T5 (Raffel et al., 2020).
-    """
-    place = torch.arange(length, device=table.device)
-    apart = place[None, :] - place[:, None]
-    half = table.shape[1] // 2
-    exact = half // 2
-    away = apart.abs()
-    far = exact + (torch.log(away.clamp(min=1) / exact) / math.log(128 / exact) * (half - exact)).long()
-    bucket = torch.where(away < exact, away, far.clamp(max=half - 1)) + (apart > 0) * half
-    return table[:, bucket].permute(0, 3, 1, 2)
-
-
 def _linear(p: Mapping[str, Any], name: str, x: Any) -> Any:
-    if len(x) == 1:  # one model alone has faster kernels
-        return functional.linear(x, p[f"{name}.weight"][0], p[f"{name}.bias"][0])
     flat = x.reshape(x.shape[0], -1, x.shape[-1])
     out = torch.baddbmm(p[f"{name}.bias"][:, None, :], flat, p[f"{name}.weight"].transpose(1, 2))
     return out.view(*x.shape[:-1], out.shape[-1])
 
 
 def _norm(p: Mapping[str, Any], name: str, x: Any) -> Any:
-    if len(x) == 1:
-        return functional.layer_norm(x, x.shape[-1:], p[f"{name}.weight"][0], p[f"{name}.bias"][0], NORM_EPSILON)
-    plain = functional.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON)
+    plain = functional.layer_norm(x, (WIDTH,), eps=NORM_EPSILON)
     return plain * p[f"{name}.weight"][:, None, None, :] + p[f"{name}.bias"][:, None, None, :]
 
 
-def layers(p: Mapping[str, Any]) -> int:
-    """How many layers an encoder has."""
-    return 1 + max(int(name.split(".")[2]) for name in p if name.startswith("encoder.layer."))
-
-
-def depth(name: str, layers: int) -> int:
-    """How far a parameter is from the heads: 0 for a head, `layers` + 1 for the embeddings."""
+def depth(name: str) -> int:
+    """How far a parameter is from the heads: 0 for a head, LAYERS + 1 for the embeddings."""
     if name.startswith("head"):
         return 0
     if name.startswith("encoder.layer."):
-        return layers - int(name.split(".")[2])
-    return layers + 1
+        return LAYERS - int(name.split(".")[2])
+    return LAYERS + 1

@@ -1,6 +1,6 @@
 """What one epoch of the multi-head training sees: a balanced draw of every task, as token windows with labels.
 
-A row has labels for one task only; the others are NOTHING, and their heads learn from it what a teacher says, if that.
+A row has labels for one task only; the others are NOTHING, and their heads do not learn from it.
 """
 
 from collections import Counter
@@ -15,15 +15,12 @@ from tokenizers import Tokenizer
 
 from semantic.shapes import shape_codes
 from semantic.training import code_style, pii_style, user_style
-from semantic.training.fragments import pieces, words_alone
 from semantic.training.rows import Row
 from semantic.training.safety_style import BENIGN, HARMFUL, INJECTION, Composer, Prompt
 from semantic.training.tasks import LABELS, PII_TAGS, Example, family
 
 Array = npt.NDArray[Any]
 NOTHING = -100
-ASKED = -1
-"""The label of a text that has none: only a teacher says what it is."""
 TASKS = (*LABELS, "pii")
 MAX_TOKENS = 256
 _CLS, _SEP = 101, 102
@@ -49,8 +46,6 @@ class Shares:
     code_composed: int = 4_000
     pii: int = 8_000
     pii_composed: int = 4_000
-    fragments: int = 0
-    """Pieces of training texts, and words alone, half and half, of the label ASKED."""
     as_it_is: bool = False
     """Rows drawn alike and left alone: what a plain fine-tune sees."""
 
@@ -118,8 +113,6 @@ class Mixture:
         self._composer = Composer(benign + questions[::4], questions, harmful, foreign)
         self._requests = code_style.Requests()
         self._filler = pii_style.Filler(self._by_task["pii"])
-        self._texts = [e.text for e in examples]
-        self._words = words_alone(tokenizer, self._rng) if shares.fragments else []
 
     def epoch(self) -> list[Drawn]:
         """The rows of one epoch, in no order."""
@@ -137,9 +130,6 @@ class Mixture:
         drawn += [self._code(*self._requests.draw(self._rng)) for _ in range(s.code_composed)]
         drawn += [self._pii(e) for e in self._pick("pii", s.pii)]
         drawn += [self._pii(self._filler.draw(self._rng)) for _ in range(s.pii_composed)]
-        if s.fragments:
-            asked = pieces(self._texts, s.fragments // 2, self._rng) + self._rng.sample(self._words, s.fragments // 2)
-            drawn += [Drawn("domain", text, ASKED) for text in asked]
         return drawn
 
     def batches(self, size: int) -> Iterator[Batch]:

@@ -1,10 +1,9 @@
 """Prints the tables of docs/models: figures on left-out sources, both tiers, and the shipped int8 file on unseen rows.
 
     python -m semantic.training.report_heads --data FOLDER --trained DIR --tier0 DIR --model semantic/models/heads \
-        [--plain DIR] [--teacher DIR] SECTION ...
+        [--plain DIR] SECTION ...
 
-Sections: domain, safety, difficulty, code, pii, cascade, shipped. `--plain` holds what `train_heads --plain` left, and
-`--teacher` what `train_heads --as-teacher` did.
+Sections: domain, safety, difficulty, code, pii, cascade, shipped. `--plain` holds what `train_heads --plain` left.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from semantic.training.calibrate import calibration_error, kept_and_right, proba
 from semantic.training.knobs import Fold
 from semantic.training.report_cascade import cascade, shipped
 from semantic.training.report_safety import safety
-from semantic.training.settings import likely, names_of, read_folds
+from semantic.training.settings import likely, names_of
 from semantic.training.tables import auc, confusion, folds_of, plain_of, shown
 from semantic.training.tasks import LABELS, PII_TAGS, Example, bare_source, read_all, split
 from semantic.windows import windows_of
@@ -40,7 +39,6 @@ def main() -> None:
     for name in ("data", "trained", "tier0", "model"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--plain", type=Path)
-    parser.add_argument("--teacher", type=Path)
     parser.add_argument("sections", nargs="+")
     args = parser.parse_args()
     sections: dict[str, Callable[[Any], Iterator[str]]] = {
@@ -59,18 +57,15 @@ def main() -> None:
 
 def _domain(args: Any) -> Iterator[str]:
     folds = folds_of(args, "domain")
-    teachers = {f.name: f for f in read_folds(args.data, args.teacher, args.teacher, "domain")} if args.teacher else {}
-    yield "| fold | rows | plain | teacher | encoder alone | accuracy | mean of categories | calibration error |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| fold | rows | plain | encoder alone | accuracy | mean of categories | calibration error |"
+    yield "|---|---|---|---|---|---|---|"
     for fold in folds:
-        taught = teachers.get(fold.name)
-        teacher = f"{(taught.encoder.argmax(1) == taught.labels).mean():.3f}" if taught else ""
         right = fold.answer.argmax(1) == fold.labels
         macro = np.mean([right[fold.labels == label].mean() for label in set(fold.labels.tolist())])
         error = calibration_error(probabilities(fold.answer, fold.choice.temperature), fold.labels)
         plain = f"{(plain_of(args, 'domain', fold).argmax(1) == fold.labels).mean():.3f}" if args.plain else ""
         alone = (fold.encoder.argmax(1) == fold.labels).mean()
-        said = f"{plain} | {teacher} | {alone:.3f} | {right.mean():.3f} | {macro:.3f} | {error:.3f}"
+        said = f"{plain} | {alone:.3f} | {right.mean():.3f} | {macro:.3f} | {error:.3f}"
         yield f"| {fold.name} | {len(right)} | {said} |"
     yield "\n| category | " + " | ".join(f.name for f in folds) + " |\n|---|" + "---|" * len(folds)
     for label, name in enumerate(LABELS["domain"]):

@@ -1,14 +1,11 @@
 """Trains the multi-head encoder: several trainings from one base, averaged; the same for each left-out fold.
 
-    python -m semantic.training.train_heads --as-teacher --data FOLDER --routing FOLDER --base teacher.safetensors \
-        --tokenizer tokenizer.json --out DIR --keep-soups TEACHERS [--seeds 6] [--fold-seeds 3] [--device cuda]
-    python -m semantic.training.train_heads --teachers TEACHERS --teaching 0.5 --data FOLDER --routing FOLDER \
-        --base model.safetensors --tokenizer tokenizer.json --out DIR --keep-soups SOUPS [--seeds 6] [--fold-seeds 3]
+    python -m semantic.training.train_heads --data FOLDER --routing FOLDER --base model.safetensors \
+        --tokenizer tokenizer.json --out DIR [--seeds 6] [--fold-seeds 3] [--device cuda]
 
 All trainings go in step on one device, each with a process that draws its rows. DIR receives `weights-N.npz` (parts of
 the float16 soup trained on the row split, what `export_heads` turns into the shipped file) and `unseen-FOLD.npz`
-(what the soup of each fold says of the rows it never saw, `measure.predict`). A teacher is a larger base in the same
-training; that of a fold has seen no other rows than those who learn from it. With --plain TASK a plain fine-tune of
+(what the soup of each fold says of the rows it never saw, `measure.predict`). With --plain TASK a plain fine-tune of
 that task alone is measured on each fold instead.
 """
 
@@ -17,9 +14,8 @@ import multiprocessing
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -56,17 +52,11 @@ def main() -> None:
     parser.add_argument("--routing", type=Path, help="folder of routing outcomes: more labelled questions to train on")
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--fold-seeds", type=int, default=3)
-    parser.add_argument("--folds", nargs="*", default=["rows", *FOLDS])
-    parser.add_argument("--epochs", type=float, help="left out, those of the recipe")
+    parser.add_argument("--folds", nargs="*", default=list(FOLDS))
+    parser.add_argument("--epochs", type=float, default=4.0)
     parser.add_argument("--batch", type=int, default=64)
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--plain", metavar="TASK")
-    kind.add_argument("--as-teacher", action="store_true", help="train what others learn from: only soups are kept")
-    kind.add_argument("--teachers", type=Path, help="soup-FOLD.npz of teachers to learn from")
-    parser.add_argument("--teaching", type=float, default=0, help="the teacher's part in what a row's own head learns")
-    parser.add_argument("--elsewhere", type=float, default=0, help="weight of what it says of heads without a label")
-    parser.add_argument("--fragments", type=int, default=0, help="rows an epoch that only the teacher has a label for")
-    parser.add_argument("--keep-soups", type=Path, help="also keep each fold's weights here: others learn from them")
+    parser.add_argument("--plain", metavar="TASK")
+    parser.add_argument("--keep-soups", type=Path, help="also keep each fold's weights here: tier 0 learns from them")
     parser.add_argument("--shrink", type=float, default=1, help="share of an epoch's rows, to try the script out")
     parser.add_argument("--eager", action="store_true", help="do not record the steps of a GPU")
     parser.add_argument("--device", default="cuda")
@@ -77,11 +67,8 @@ def main() -> None:
     more = read_more(args.routing, examples) if args.routing and not args.plain else []
     if args.plain:
         examples = [e for e in examples if e.task == args.plain]
-    jobs = [
-        Job(fold, seed)
-        for fold in args.folds
-        for seed in (range(args.seeds) if fold == "rows" else range(100, 100 + args.fold_seeds))
-    ]
+    jobs = [Job("rows", seed) for seed in range(args.seeds)]
+    jobs += [Job(fold, 100 + seed) for fold in args.folds for seed in range(args.fold_seeds)]
     _run(jobs, examples, more, args)
 
 
@@ -92,15 +79,14 @@ def _run(jobs: list[Job], examples: list[Example], more: list[Example], args: An
         sys.stderr.write(f"[{time.monotonic() - began:6.1f}] {text}\n")
         sys.stderr.flush()
 
-    shares = plain(args.plain, len(examples)) if args.plain else Shares(fragments=args.fragments)
+    shares = plain(args.plain, len(examples)) if args.plain else Shares()
     shares = shares.shrunk(args.shrink / PARTS)
     rows = PARTS * shares.rows
     train = {fold: rows_of(examples, more, fold) for fold in dict.fromkeys(job.fold for job in jobs)}
     steps = _Steps(jobs, train, args.tokenizer, shares, args.batch)
     tune = import_module("semantic.training.tune")  # brings torch; the drawing processes do without
-    recipe = tune.PLAIN if args.plain else tune.TEACHER if args.as_teacher else tune.Recipe()
-    recipe = replace(recipe, teaching=args.teaching, elsewhere=args.elsewhere, recorded=not args.eager)
-    recipe = replace(recipe, epochs=args.epochs or recipe.epochs, batch=args.batch)
+    rate = 5e-5 if args.plain else tune.Recipe().rate
+    recipe = tune.Recipe(epochs=args.epochs, batch=args.batch, rate=rate, recorded=not args.eager)
     total = int(recipe.epochs * (rows // recipe.batch))
     base = read_base(args.base)
     try:
@@ -112,14 +98,13 @@ def _run(jobs: list[Job], examples: list[Example], more: list[Example], args: An
             recipe=recipe,
             device=args.device,
             say=say,
-            teachers=_teachers(args.teachers, jobs) if args.teachers else (),
         )
     finally:
         steps.close()
     say("trained")
     for fold in dict.fromkeys(job.fold for job in jobs):
         weights = tune.soup([model for job, model in zip(jobs, models, strict=True) if job.fold == fold])
-        if fold == "rows" and not args.plain and not args.as_teacher:
+        if fold == "rows" and not args.plain:
             write_parts(weights, args.out)
             _measure(weights, split(examples, "clean")[1], args, "unseen-clean.npz")
         if args.keep_soups and not args.plain:
@@ -130,12 +115,6 @@ def _run(jobs: list[Job], examples: list[Example], more: list[Example], args: An
             continue
         _measure(weights, unseen, args, f"{args.plain or 'unseen'}-{fold}.npz")
         say(f"measured {fold}")
-
-
-def _teachers(folder: Path, jobs: Sequence[Job]) -> list[tuple[Mapping[str, Any], int]]:
-    """Each fold's teacher, and how many of the jobs, which go fold by fold, learn from it."""
-    counts = Counter(job.fold for job in jobs)
-    return [(dict(np.load(folder / f"soup-{fold}.npz")), count) for fold, count in counts.items()]
 
 
 def _measure(weights: Any, unseen: list[Example], args: Any, name: str) -> None:

@@ -28,7 +28,6 @@ from semantic.signals.ngrams import CHARACTER_BUCKETS, WORD_BUCKETS, character_b
 from semantic.signals.tier0 import PIECES
 from semantic.training.calibrate import probabilities
 from semantic.training.checkpoint import read_base
-from semantic.training.fragments import pieces, words_alone
 from semantic.training.mixture import Mixture, Shares
 from semantic.training.more_rows import read_more
 from semantic.training.tasks import (
@@ -55,6 +54,8 @@ EXPERT = 0.3
 """What is best over all folds of 0, 0.3, 0.5, 0.7, 1: more helps the encoder and hurts tier 0 on user-style prompts."""
 
 PIECES_OF_TEXTS = 60_000
+ASKED = ("{}", "what is {}?", "tell me about {}", "how does {} work?", "the {}", "what does {} mean in this context?")
+ASKED_TIMES = 2
 
 FREQUENT = Path(__file__).with_name("language_words.yaml")
 ENGLISH = 5_000
@@ -70,10 +71,6 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--routing", type=Path, help="folder of routing outcomes: more labelled questions to train on")
     parser.add_argument("--soups", type=Path, help="soup-FOLD.npz of `train_heads --keep-soups`")
-    parser.add_argument("--teachers", type=Path, help="soup-FOLD.npz of the teachers of those")
-    parser.add_argument(
-        "--above", type=float, default=0, help="the teachers' part in what is taught; the soups' is the rest"
-    )
     parser.add_argument("--base", type=Path, help="the base checkpoint: where the vectors of word pieces start")
     parser.add_argument("--folds", nargs="*", default=["rows", *FOLDS])
     parser.add_argument("--shrink", type=float, default=1, help="share of the rows, to try the script out")
@@ -87,7 +84,7 @@ def main() -> None:
     for fold in args.folds:
         train = rows_of([*examples, *read_foreign(args.data)], more, fold)
         recipe = import_module("semantic.training.words").Recipe()
-        tables = learned(lesson(train, fold, vectors, args), recipe, args.device)
+        tables = learned(lesson(train, args.soups / f"soup-{fold}.npz", vectors, args), recipe, args.device)
         tables = strengthened(tables, *domain_rows(train, args))
         if fold == "rows":
             tables |= languages(language_rows(args.data, examples))
@@ -105,22 +102,19 @@ class Lesson:
     vectors: Array
 
 
-def lesson(train: Sequence[Example], fold: str, vectors: Array, args: Any) -> Lesson:
-    """Drawn rows, their labels, and what the encoder of the fold and its teacher say of them."""
+def lesson(train: Sequence[Example], soup: Path, vectors: Array, args: Any) -> Lesson:
+    """Drawn rows, their labels, and what the encoder of the fold says of them."""
     shares = replace(SHARES, domain=SHARES.domain + 15_000).shrunk(args.shrink)
     drawn = Mixture(train, read_tokenizer(args.tokenizer), 7, shares).epoch()
     words = import_module("semantic.training.words")  # brings torch
+    measure = import_module("semantic.training.measure")
+    settings = import_module("semantic.training.settings")
     tokenizer = read_tokenizer(args.tokenizer)
-    taught = [
-        *pieces([e.text for e in train], int(PIECES_OF_TEXTS * args.shrink), Random(11)),
-        *words_alone(tokenizer, Random(12)),
-    ]
-    taught = taught if args.shrink >= 1 else taught[:: int(1 / args.shrink)]
+    taught = [*pieces(train, int(PIECES_OF_TEXTS * args.shrink), Random(11)), *words_alone(tokenizer, Random(12))]
+    taught = taught if args.shrink == 1 else taught[:: int(1 / args.shrink)]
     texts = [d.text for d in drawn] + taught
-    teacher = dict.fromkeys(LABELS, np.zeros((), np.float32))
-    for folder, part in ((args.soups, 1 - args.above), (args.teachers, args.above)):
-        for head, likely in (_said(folder / f"soup-{fold}.npz", texts, args) if part else {}).items():
-            teacher[head] = teacher[head] + part * likely
+    found = measure.predict(dict(np.load(soup)), texts, tokenizer, args.device)
+    teacher = {head: np.exp(settings.pooled_of(found, len(texts), head)) for head in LABELS}
     labels = np.full((len(texts), len(words.HEADS)), words.NOTHING, np.int64)
     for n, d in enumerate(drawn):
         if d.task in LABELS:
@@ -130,11 +124,22 @@ def lesson(train: Sequence[Example], fold: str, vectors: Array, args: Any) -> Le
     return Lesson(words.Texts.of(*features_of(texts, args.tokenizer)), labels, teacher, vectors)
 
 
-def _said(soup: Path, texts: Sequence[str], args: Any) -> dict[str, Array]:
-    """The probabilities by head that an encoder has for the texts."""
-    measure, settings = (import_module(f"semantic.training.{name}") for name in ("measure", "settings"))
-    found = measure.predict(dict(np.load(soup)), texts, read_tokenizer(args.tokenizer), args.device)
-    return {head: np.exp(settings.pooled_of(found, len(texts), head)) for head in LABELS}
+def pieces(train: Sequence[Example], count: int, rng: Random) -> list[str]:
+    """Runs of words of the training texts, without a label: what the encoder says of them is learned."""
+    out = []
+    for example in rng.choices(train, k=count):
+        words = example.text.split()
+        size = rng.randint(2, 16)
+        at = rng.randrange(max(1, len(words) - size + 1))
+        out.append(" ".join(words[at : at + size]))
+    return out
+
+
+def words_alone(tokenizer: Any, rng: Random) -> list[str]:
+    """Every word of the vocabulary in a question or two, most of which no training text has."""
+    found = [w for w in tokenizer.get_vocab() if w.isalpha() and w.isascii() and len(w) > 2]
+    found.sort()
+    return [rng.choice(ASKED).format(word) for word in found for _ in range(ASKED_TIMES)]
 
 
 def learned(given: Lesson, recipe: Any, device: str) -> dict[str, Array]:
@@ -190,6 +195,7 @@ def first_vectors(base: Any, device: str) -> Array:
             rows.append(out["embedding"][0].float().cpu())
     full = torch.cat(rows)
     full = full - full.mean(0)
+    torch.manual_seed(0)  # which directions are found hangs on where the search for them starts
     _, _, directions = torch.pca_lowrank(full, q=words.VECTOR, center=False)
     projected = (full @ directions).numpy()
     return np.asarray(projected / projected.std(), dtype=np.float32)

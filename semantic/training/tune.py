@@ -1,9 +1,9 @@
-"""Fine-tunes several multi-head models in step: layer-wise rates, label smoothing, weight averaging, teachers."""
+"""Fine-tunes several multi-head models in step: layer-wise rates, label smoothing, weight averaging."""
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from semantic.training import heads
 from semantic.training.arrays import Weights
 from semantic.training.heads import functional, torch
-from semantic.training.mixture import ASKED, NOTHING, Batch
+from semantic.training.mixture import NOTHING, Batch
 from semantic.training.tasks import LABELS
 
 Array = npt.NDArray[Any]
@@ -35,19 +35,9 @@ class Recipe:
     smoothing: float = 0.1
     average_from: float = 0.5
     """Weights are averaged over the steps after this fraction of the training; 1 turns averaging off."""
-    teaching: float = 0.0
-    """The teacher's part in what a row's own head learns; its label has the rest."""
-    elsewhere: float = 0.0
-    """How much a row counts for heads that it has no label for: there only the teacher speaks."""
-    heat: float = 2.0
-    """Both sides' logits are divided by it where they are compared, so that unlikely labels count, too."""
     recorded: bool = True
     """Whether a GPU plays back recorded steps; without, each kernel is launched by itself, which takes longer."""
 
-
-TEACHER = Recipe(epochs=2.5, rate=4e-5, layer_decay=0.9, smoothing=0.0)
-"""Without label smoothing: it takes from a teacher what it has to teach (Mueller, Kornblith, Hinton, 2019)."""
-PLAIN = Recipe(epochs=3.0, rate=5e-5)
 
 LOSS_WEIGHTS = {"domain": 1.0, "safety": 1.3, "difficulty": 0.7, "reasoning": 0.7, "code": 0.7, "pii": 2.5}
 
@@ -61,17 +51,11 @@ def tune(
     recipe: Recipe,
     device: str,
     say: Callable[[str], None],
-    teachers: Sequence[tuple[Weights, int]] = (),
 ) -> list[dict[str, Array]]:
-    """The tuned tensors of each model. `steps` gives one batch a model.
-
-    A teacher comes with how many models learn from it, in their order; with none, all learn from labels alone.
-    """
+    """The tuned tensors of each model after `total` steps. `steps` gives one batch a model."""
     torch.manual_seed(seeds[0])
     p = heads.parameters(base, len(seeds), device)
-    half = torch.float32 if device == "cpu" else torch.bfloat16
-    held_still = [({k: torch.tensor(v[None]).to(device, half) for k, v in t.items()}, count) for t, count in teachers]
-    stepper = _Stepper(p, recipe, device, held_still)
+    stepper = _Stepper(p, recipe, device)
     mean: dict[str, Any] = {}
     averaged = 0
     began = time.monotonic()
@@ -97,10 +81,8 @@ class _Stepper:
     A step is some thousand small kernels: to launch them one by one takes longer than to run them.
     """
 
-    def __init__(
-        self, p: dict[str, Any], recipe: Recipe, device: str, teachers: Sequence[tuple[Mapping[str, Any], int]]
-    ) -> None:
-        self._p, self._recipe, self._device, self._teachers = p, recipe, device, teachers
+    def __init__(self, p: dict[str, Any], recipe: Recipe, device: str) -> None:
+        self._p, self._recipe, self._device = p, recipe, device
         self._on_gpu = device != "cpu"
         groups = _groups(p, recipe)
         self._rates = [group["lr"] for group in groups]
@@ -152,13 +134,13 @@ class _Stepper:
         torch.cuda.synchronize()
         self._optimiser.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
-        # Memory that another thread pins meanwhile would spoil a recording that minds all threads.
+        # Memory that the thread of `_ahead` pins meanwhile would spoil a recording that minds all threads.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             loss = self._run(inputs)
         self._recorded[length] = graph, inputs, loss
 
     def _run(self, inputs: Sequence[Any]) -> Any:
-        loss = _loss(self._p, inputs, self._recipe, said(self._teachers, inputs))
+        loss = _loss(self._p, inputs, self._recipe)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         _clip(self._p)
@@ -187,20 +169,7 @@ def _ahead(steps: Iterable[list[Batch]]) -> Iterator[tuple[Any, ...]]:
         yield got
 
 
-def said(teachers: Sequence[tuple[Mapping[str, Any], int]], inputs: Sequence[Any]) -> dict[str, Any]:
-    """The logits by head that each model's teacher has for its rows; nothing without teachers."""
-    at = 0
-    parts: list[dict[str, Any]] = []
-    for teacher, count in teachers:
-        ids, mask, shapes = (x[at : at + count].flatten(0, 1)[None] for x in inputs[:3])
-        at += count
-        with torch.no_grad():
-            out = heads.forward(teacher, ids.long(), mask, shapes, 0.0)
-        parts.append({name: value[0].unflatten(0, (count, -1)) for name, value in out.items()})
-    return {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
-
-
-def _loss(p: dict[str, Any], inputs: Sequence[Any], recipe: Recipe, taught: Mapping[str, Any]) -> Any:
+def _loss(p: dict[str, Any], inputs: Sequence[Any], recipe: Recipe) -> Any:
     ids, mask, shapes, labels, tags = inputs
     # One cast of all weights a step, instead of autocast's of every operand: half the kernels and half the traffic.
     half = {name: tensor.to(torch.bfloat16) for name, tensor in p.items()}
@@ -209,36 +178,20 @@ def _loss(p: dict[str, Any], inputs: Sequence[Any], recipe: Recipe, taught: Mapp
     loss = 0.0
     for column, task in enumerate(LABELS):
         wanted = labels[:, :, column].long()
-        each = _hard(out[task], wanted.masked_fill(wanted == ASKED, NOTHING), recipe.smoothing)
-        if taught:
-            weight = torch.where(wanted == NOTHING, recipe.elsewhere, recipe.teaching)
-            each = (1 - recipe.teaching) * each + weight * _soft(out[task], taught[task], recipe.heat)
-        loss = loss + LOSS_WEIGHTS[task] * each.sum() / rows
+        each = functional.cross_entropy(
+            out[task].float().flatten(0, 1),
+            wanted.flatten(),
+            reduction="sum",
+            label_smoothing=recipe.smoothing,
+            ignore_index=NOTHING,
+        )
+        loss = loss + LOSS_WEIGHTS[task] * each / rows
     wanted = tags.long()
-    each = _hard(out["pii"], wanted, 0.0)
-    if taught:
-        soft = _soft(out["pii"], taught["pii"], recipe.heat) * (wanted != NOTHING)
-        each = (1 - recipe.teaching) * each + recipe.teaching * soft
+    each = functional.cross_entropy(
+        out["pii"].float().flatten(0, 2), wanted.flatten(), reduction="none", ignore_index=NOTHING
+    ).view(wanted.shape)
     per_row = each.sum(2) / (wanted != NOTHING).sum(2).clamp(min=1)
     return loss + LOSS_WEIGHTS["pii"] * per_row.sum() / rows
-
-
-def _hard(logits: Any, wanted: Any, smoothing: float) -> Any:
-    """The cross entropy with the labels, nothing where there is none."""
-    each = functional.cross_entropy(
-        logits.float().flatten(0, -2),
-        wanted.flatten(),
-        reduction="none",
-        label_smoothing=smoothing,
-        ignore_index=NOTHING,
-    )
-    return each.view(wanted.shape)
-
-
-def _soft(logits: Any, taught: Any, heat: float) -> Any:
-    """The cross entropy with what a teacher says (Hinton, Vinyals, Dean, 2015); heat^2 keeps its slope comparable."""
-    likely = (taught.float() / heat).softmax(-1)
-    return -(likely * (logits.float() / heat).log_softmax(-1)).sum(-1) * heat**2
 
 
 def _clip(p: dict[str, Any]) -> None:
@@ -272,11 +225,8 @@ def _few(length: int) -> int:
 def _groups(p: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
     """Parameter groups of one rate each, which falls with the distance from the heads."""
     groups: dict[tuple[float, float], list[Any]] = {}
-    layers = heads.layers(p)
     for name, tensor in p.items():
-        if not tensor.requires_grad:
-            continue
-        far = heads.depth(name, layers)
+        far = heads.depth(name)
         rate = recipe.head_rate if far == 0 else recipe.rate * recipe.layer_decay ** (far - 1)
         decay = recipe.weight_decay if tensor.ndim > 2 else 0.0
         groups.setdefault((rate, decay), []).append(tensor)

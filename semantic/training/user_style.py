@@ -3,6 +3,8 @@
 Everything is drawn from a `Random` the caller seeds, so a training run can be repeated.
 """
 
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -95,11 +97,16 @@ ARITHMETIC_TEMPLATES = (
 
 def prompts(count: int, rng: Random) -> list[Row]:
     """`count` prompts of our own, spread evenly over the categories."""
-    phrases = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
-    return [_prompt(LABELS[n % len(LABELS)], phrases, rng) for n in range(count)]
+    return [_prompt(LABELS[n % len(LABELS)], _phrases(), rng) for n in range(count)]
 
 
-def _prompt(label: str, phrases: dict[str, dict[str, list[str]]], rng: Random) -> Row:
+@cache
+def _phrases() -> Mapping[str, Mapping[str, Sequence[str]]]:
+    phrases: Mapping[str, Mapping[str, Sequence[str]]] = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
+    return phrases
+
+
+def _prompt(label: str, phrases: Mapping[str, Mapping[str, Sequence[str]]], rng: Random) -> Row:
     draw = rng.random()
     if label == "math" and draw < 0.35:
         text = rng.choice(ARITHMETIC_TEMPLATES).format(_arithmetic(rng))

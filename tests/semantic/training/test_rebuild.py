@@ -15,12 +15,11 @@ import pytest
 from semantic.cli import run_classify
 from semantic.signals.settings import SHIPPED
 from semantic.training import rebuild
-from semantic.training.arrays import HEADS, INNER, LAYERS, NEARNESS, WIDTH
+from semantic.training.arrays import INNER, LAYERS, WIDTH
 from semantic.training.fewer import write_fewer
 from semantic.training.made import sha256
 from semantic.training.rebuild import Training
 from semantic.training.tasks import LABELS, lines_of
-from semantic.training.teacher import FIRST_PLACE, OWN_PIECES, as_minilm
 
 WORDS = 4_000
 """Of the shipped vocabulary: as many vectors has the base that the chain starts from here."""
@@ -40,20 +39,11 @@ def given(tmp_path: Path) -> dict[str, str]:
             with gzip.open(folder / name, "wt", encoding="utf-8") as lines:
                 lines.writelines(json.dumps(row) + "\n" for row in rows)
     base, tokenizer = tmp_path / "model.safetensors", tmp_path / "tokenizer.json"
-    _write(base, _minilm())
-    teacher = tmp_path / "teacher.safetensors"
-    _write(teacher, _mpnet())
+    _write_base(base)
     content = json.loads((SHIPPED / "tokenizer.json").read_text(encoding="utf-8"))
     content["model"]["vocab"] = {word: n for word, n in content["model"]["vocab"].items() if n < WORDS}
     tokenizer.write_text(json.dumps(content), encoding="utf-8")
-    paths = {
-        "data": data,
-        "routing": routing,
-        "base": base,
-        "teacher": teacher,
-        "tokenizer": tokenizer,
-        "work": tmp_path / "work",
-    }
+    paths = {"data": data, "routing": routing, "base": base, "tokenizer": tokenizer, "work": tmp_path / "work"}
     return {name: str(path) for name, path in paths.items()}
 
 
@@ -81,6 +71,15 @@ def test_one_command_goes_from_rows_to_a_folder_that_classifies(
     assert [line for line in tables.splitlines() if line.startswith("## ")] == [
         f"## {name}" for name in ("domain", "safety", "difficulty", "code", "pii", "cascade", "shipped")
     ]
+    (out / "model.onnx").unlink()
+
+    rebuild.main([*flags, "--out", str(out), "--small", "--device", "cpu"])
+    said = capfd.readouterr().err
+    assert [line.split()[2] for line in said.splitlines() if line.startswith("done before")] == [
+        "train_heads",
+        "train_tier0",
+    ]
+    assert sha256(out / "model.onnx") == meta["made"]["files"]["model.onnx"]
 
 
 def test_the_shipped_folder_is_not_written_over_in_small(given: dict[str, str]) -> None:
@@ -90,34 +89,12 @@ def test_the_shipped_folder_is_not_written_over_in_small(given: dict[str, str]) 
         rebuild.main([*flags, "--small"])
 
 
-def test_a_training_is_done_until_its_files_arguments_or_what_was_before_change(tmp_path: Path) -> None:
-    Training(["train_heads", "--seeds", "6"], "rows", ["train_teacher"]).mark(tmp_path)
+def test_a_training_is_done_until_its_arguments_or_what_it_goes_by_change(tmp_path: Path) -> None:
+    Training(["train_heads", "--seeds", "6"], "these rows").mark(tmp_path)
 
-    assert Training(["train_heads", "--seeds", "6"], "rows", ["train_teacher"]).is_done(tmp_path)
-    assert not Training(["train_heads", "--seeds", "7"], "rows", ["train_teacher"]).is_done(tmp_path)
-    assert not Training(["train_heads", "--seeds", "6"], "rows", ["another"]).is_done(tmp_path)
-    assert not Training(["train_heads", "--seeds", "6"], "other rows", ["train_teacher"]).is_done(tmp_path)
-
-
-def test_a_teacher_reads_the_token_ids_of_the_student() -> None:
-    chance = np.random.default_rng(0)
-    mpnet: Any = {name: chance.normal(0, 1, shape).astype(np.float32) for name, shape in _mpnet().items()}
-    words = mpnet["embeddings.word_embeddings.weight"]
-
-    found = as_minilm(mpnet)
-
-    ours = found["embeddings.word_embeddings.weight"]
-    assert ours.shape[0] == WORDS
-    for own, theirs in ((7, 11), (101, 0), (102, 2), (WORDS - 1, WORDS + 3)):
-        np.testing.assert_allclose(ours[own], words[theirs], atol=np.abs(words).max() / 127)
-    assert found["embeddings.position_embeddings.weight"].shape[0] == 512
-    assert "encoder.layer.0.attention.self.query.weight" in found
-
-
-def test_what_is_no_teacher_comes_back_as_given() -> None:
-    minilm: Any = {"embeddings.word_embeddings.weight": np.ones((3, 2), np.float32)}
-
-    assert as_minilm(minilm) is minilm
+    assert Training(["train_heads", "--seeds", "6"], "these rows").is_done(tmp_path)
+    assert not Training(["train_heads", "--seeds", "7"], "these rows").is_done(tmp_path)
+    assert not Training(["train_heads", "--seeds", "6"], "other rows").is_done(tmp_path)
 
 
 def test_few_rows_keep_every_label_of_every_source(tmp_path: Path) -> None:
@@ -189,8 +166,9 @@ def _person(form: str, n: int) -> dict[str, object]:
     return {"text": form.format(name), "spans": [span], "source": "template(x)/en", "lang": "en"}
 
 
-def _minilm() -> Mapping[str, tuple[int, ...]]:
-    """Shapes under the names of the published checkpoint."""
+def _write_base(path: Path) -> None:
+    """Weights at random under the names of the published checkpoint, as safetensors."""
+    chance = np.random.default_rng(0)
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (WORDS, WIDTH),
         "embeddings.position_embeddings.weight": (512, WIDTH),
@@ -205,31 +183,6 @@ def _minilm() -> Mapping[str, tuple[int, ...]]:
         shapes |= {f"{at}.{part}.bias": (WIDTH,) for part in (*squares, "output.dense")}
         shapes[f"{at}.intermediate.dense.bias"] = (INNER,)
         shapes |= {f"{at}.{part}": (WIDTH,) for part in ("attention.output.LayerNorm", "output.LayerNorm")}
-    return shapes
-
-
-def _mpnet(width: int = 24) -> Mapping[str, tuple[int, ...]]:
-    """The same of a teacher with one narrow layer."""
-    at = "encoder.layer.0"
-    squares = [f"{at}.attention.attn.{part}" for part in "qkvo"]
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (OWN_PIECES + WORDS + 1, width),
-        "embeddings.position_embeddings.weight": (FIRST_PLACE + 512, width),
-        NEARNESS: (32, HEADS),
-        f"{at}.intermediate.dense.weight": (2 * width, width),
-        f"{at}.intermediate.dense.bias": (2 * width,),
-        f"{at}.output.dense.weight": (width, 2 * width),
-    }
-    shapes |= {f"{name}.weight": (width, width) for name in squares}
-    shapes |= {f"{name}.bias": (width,) for name in (*squares, f"{at}.output.dense")}
-    return shapes | dict.fromkeys(
-        ("embeddings.LayerNorm", f"{at}.attention.LayerNorm", f"{at}.output.LayerNorm"), (width,)
-    )
-
-
-def _write(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Weights at random as safetensors."""
-    chance = np.random.default_rng(0)
     tensors: dict[str, Any] = {}
     for name, shape in shapes.items():
         if name.endswith("LayerNorm"):
