@@ -3,7 +3,7 @@
 import gzip
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -95,6 +95,29 @@ def test_a_training_is_done_until_its_arguments_or_what_it_goes_by_change(tmp_pa
     assert Training(["train_heads", "--seeds", "6"], "these rows").is_done(tmp_path)
     assert not Training(["train_heads", "--seeds", "7"], "these rows").is_done(tmp_path)
     assert not Training(["train_heads", "--seeds", "6"], "other rows").is_done(tmp_path)
+
+
+def test_folds_run_at_once_and_only_the_one_that_failed_runs_again(
+    given: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(given["work"]).mkdir()
+    flags = [part for name, value in given.items() for part in (f"--{name}", value)]
+    failing = {"exams"}
+    stages: list[list[str]] = []
+
+    def run(steps: Iterable[Sequence[str]]) -> list[int]:
+        stages.append([f"{step[0]} {step[-1] if step[0] == 'train_tier0' else ''}".strip() for step in steps])
+        return [int(name.split()[-1] in failing) for name in stages[-1]]
+
+    monkeypatch.setattr(rebuild, "_run", run)
+    with pytest.raises(SystemExit):
+        rebuild.main([*flags, "--out", str(tmp_path / "heads"), "--report"])
+    failing.clear()
+    rebuild.main([*flags, "--out", str(tmp_path / "heads"), "--report"])
+
+    folds = [f"train_tier0 {fold}" for fold in ("rows", "books", "user", "exams", "pro")]
+    assert stages[:2] == [["train_heads"], [*folds, "train_heads", "train_heads"]]
+    assert stages[2:] == [[], ["train_tier0 exams"], ["export_heads"], ["report_heads"]]
 
 
 def test_few_rows_keep_every_label_of_every_source(tmp_path: Path) -> None:
