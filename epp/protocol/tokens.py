@@ -6,6 +6,7 @@ import re
 
 BYTES_PER_TOKEN = 4  # the picker's own estimate where no tokenizer is at hand (llm-d's "estimate" backend)
 MEDIA_TOKENS = 1280  # an image of one megapixel in patches of 28 x 28 pixels (Qwen2.5-VL)
+ID_BYTES_MAX = 32  # of a token id with what parts it from the next: one to a line and indented takes less
 PROBE_BYTES = 4096  # smaller media are worth about as much as their bytes as text, so they need not be found
 
 _IDS = re.compile(rb"\[\s*(?:\[\s*)?[0-9]")
@@ -18,9 +19,13 @@ def estimate(raw: bytes) -> int:
     """Tokens of one JSON value: exact for token ids and lists of them, a fourth of the bytes for anything else.
 
     Images, audio and files in base64 count as `MEDIA_TOKENS` each, whatever their size in bytes. Never negative.
+    Numbers that fill more than `ID_BYTES_MAX` each are nobody's ids: the engine, which knows its vocabulary, refuses
+    them, but their bytes have to travel.
     """
     if _IDS.match(raw) and b'"' not in raw:
-        return raw.count(b",") + 1
+        ids = raw.count(b",") + 1
+        if len(raw) <= ids * ID_BYTES_MAX:
+            return ids
     count, size = _media(raw)
     return (len(raw) - size) // BYTES_PER_TOKEN + count * MEDIA_TOKENS
 

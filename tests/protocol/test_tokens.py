@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from epp.protocol.tokens import BYTES_PER_TOKEN, MEDIA_TOKENS, estimate
+from epp.protocol.tokens import BYTES_PER_TOKEN, ID_BYTES_MAX, MEDIA_TOKENS, estimate
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,32 @@ from epp.protocol.tokens import BYTES_PER_TOKEN, MEDIA_TOKENS, estimate
 )
 def test_ids_are_counted_and_text_is_estimated(prompt: object, tokens: int) -> None:
     assert estimate(json.dumps(prompt).encode()) == tokens
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        pytest.param(b"[" + b"7" * 1_000_000 + b"]", id="a number of a megabyte"),
+        pytest.param(b"[0, 1, " + b"7" * 1_000_000 + b", 2]", id="among ids"),
+        pytest.param(b"[[1], [2," + b" " * 1_000_000 + b"3]]", id="much space"),
+        pytest.param(b"[0," + b"[" * 500_000 + b"]" * 500_000 + b"]", id="lists in lists"),
+    ],
+)
+def test_numbers_that_are_nobodys_ids_count_by_their_bytes(listed: bytes) -> None:
+    assert estimate(listed) == len(listed) // BYTES_PER_TOKEN
+
+
+def test_ids_may_stand_on_lines_of_their_own() -> None:
+    ids = [[151_643 + n for n in range(500)] for _ in range(2)]
+
+    assert estimate(json.dumps(ids, indent=8).encode()) == 1000
+
+
+def test_ids_may_take_their_bytes_and_not_one_more() -> None:
+    full = b"[1" + b" " * (2 * ID_BYTES_MAX - 5) + b",2]"
+
+    assert (len(full), estimate(full)) == (2 * ID_BYTES_MAX, 2)
+    assert estimate(full + b" ") == len(full) // BYTES_PER_TOKEN
 
 
 @pytest.mark.parametrize("kib", [16, 300, 2000])
