@@ -31,7 +31,7 @@ from epp.chooser import DefaultModelChooser
 from epp.cli.serve import COLLECTOR_THRESHOLDS
 from epp.datastore.fleet import Fleet
 from epp.datastore.pool import Listed
-from epp.datastore.receipts import Receipts
+from epp.datastore.receipts import Keeping, Receipts
 from epp.director import Director
 from epp.domain import Candidate, Choice, Load, Receipt
 from epp.edge.http2 import frames
@@ -39,6 +39,7 @@ from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.link import Link, Served
 from epp.edge.http2.tally import NoTally
 from epp.edge.methods import Methods
+from epp.edge.otel import Tracing
 from epp.edge.processor import Processor
 from epp.edge.stream import Shared, Stream
 from epp.leaving import Leaving, outlook_of
@@ -107,19 +108,27 @@ class _Socket:
 
 
 class Service:
-    """The service as it runs with no flag but the endpoints'."""
+    """The service as it runs with no flag but the endpoints'; the rest is for who measures what it costs to be seen."""
 
-    def __init__(self, endpoints: int) -> None:
-        self.picking, self.director, self.telemetry = _parts(endpoints)
+    def __init__(
+        self,
+        endpoints: int,
+        *,
+        telemetry: type[Telemetry] = Telemetry,
+        keeping: Keeping | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self.picking, self.director, self.telemetry = _parts(endpoints, telemetry, keeping)
+        self.tracing = tracing
 
     def processor(self) -> Processor:
         """What a transport serves."""
-        shared = Shared(Buffers(1 << 26, 1 << 29))
+        shared = Shared(Buffers(1 << 26, 1 << 29), tracer=self.tracing)
         director, telemetry = self.director, self.telemetry
         return Processor(lambda: Stream(director, telemetry, time.monotonic, shared), telemetry)
 
 
-def _parts(endpoints: int) -> tuple[Picking, Director, Telemetry]:
+def _parts(endpoints: int, kind: type[Telemetry], keeping: Keeping | None) -> tuple[Picking, Director, Telemetry]:
     fleet = Fleet("bench")
     pool = fleet.pool("bench")
     pool.relist([Listed(f"pod-{n}", f"10.0.{n // 90}.{10 + n % 90}:8000") for n in range(endpoints)])
@@ -127,14 +136,14 @@ def _parts(endpoints: int) -> tuple[Picking, Director, Telemetry]:
     for endpoint in fleet.all.endpoints:
         endpoint.models, endpoint.limited = {MODEL: MODEL}, False
         endpoint.load = Load(time.monotonic() + 1e6, 0.0, 1.0, 0.25, 16, 10_000)
-    telemetry, profile, rng, settings = Telemetry(fleet), default_profile(), Random(1), parse(["--discovery-file=none"])
+    telemetry, profile, rng, settings = kind(fleet), default_profile(), Random(1), parse(["--discovery-file=none"])
     telemetry.measure(profile)
     leaving = Leaving(Spill(SpillRules()), outlook_of(profile))
     picking = Picking(fleet.all, profile, rng, leaving=leaving)
     director = Director(
         picking=picking,
         chooser=DefaultModelChooser(fleet.all, None),
-        receipts=Receipts(on_fate=telemetry.receipt),
+        receipts=Receipts(keeping=keeping, on_fate=telemetry.receipt),
         telemetry=telemetry,
         now=time.monotonic,
         wall=time.time,
@@ -184,10 +193,12 @@ def messages(case: str) -> list[list[bytes]]:
 class Run:
     """Requests of one kind, one after the other; `methods` answer them, or the service."""
 
-    def __init__(self, case: str, endpoints: int, methods: Methods | None = None) -> None:
+    def __init__(
+        self, case: str, endpoints: int, methods: Methods | None = None, limits: Http2Limits | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         methods = methods or Service(endpoints).processor().methods()
-        self._link = Link(Served(methods, Http2Limits(), NoTally()), self._loop, lambda link: None)
+        self._link = Link(Served(methods, limits or Http2Limits(), NoTally()), self._loop, lambda link: None)
         self._socket: Any = _Socket()
         self._link.connection_made(self._socket)
         self._encoder = Encoder()

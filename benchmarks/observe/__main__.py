@@ -176,6 +176,8 @@ async def collector() -> AsyncIterator[str]:
         yield (await asyncio.to_thread(process.stdout.readline)).decode().strip()
     finally:
         await end(process)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _started(command: list[str]) -> subprocess.Popen[bytes]:

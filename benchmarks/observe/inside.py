@@ -16,54 +16,35 @@ import math
 import random
 import sys
 import time
-from functools import partial
 from statistics import median
 
 import uvloop
 
-from benchmarks.live import inside
+from benchmarks.live.inside import CHUNKS, WARM, Run, Service
 from benchmarks.observe.__main__ import MUTED, collector
 from benchmarks.observe.muted import Muted
 from epp.cli.serve import COLLECTOR_THRESHOLDS
-from epp.datastore.receipts import Keeping, Receipts
+from epp.datastore.receipts import Keeping
 from epp.edge.http2.limits import Http2Limits
 from epp.edge.otel import Tracing
-from epp.edge.processor import Processor
-from epp.edge.stream import Shared, Stream
-from epp.protocol.exchange import Buffers
-from epp.telemetry import Telemetry
 
-CASES = {"buffered": 1, "duplex": 1, "chunk": inside.CHUNKS}  # case -> what a request is counted as
+ENDPOINTS = 16
+CASES = {"buffered": 1, "duplex": 1, "chunk": CHUNKS}  # case -> what a request is counted as
 SAMPLES = {"not sampled": 0.0, "a tenth traced": 0.1, "all traced": 1.0}
-PATIENT = partial(Http2Limits, preface_s=math.inf, keepalive_s=math.inf)  # each waits while the others have their turns
+PATIENT = Http2Limits(preface_s=math.inf, keepalive_s=math.inf)  # each waits while the others have their turns
 VARIANTS = (MUTED, "metrics and receipts", *SAMPLES)
 
 
-class Seen(inside.Service):
-    """The service, seen as the variant says."""
-
-    def __init__(self, variant: str, collector: str) -> None:
-        kind = Muted if variant == MUTED else Telemetry
-        vars(inside)["Telemetry"] = kind  # the one that `_parts` builds
-        super().__init__(16)
-        vars(inside)["Telemetry"] = Telemetry
-        self.tracing = Tracing(SAMPLES[variant], collector) if variant in SAMPLES else None
-        if variant == MUTED:
-            vars(self.director)["_receipts"] = Receipts(keeping=Keeping(sample=0.0))
-
-    def processor(self) -> Processor:
-        """What a transport serves."""
-        shared = Shared(Buffers(1 << 26, 1 << 29), tracer=self.tracing)
-        return Processor(lambda: Stream(self.director, self.telemetry, time.monotonic, shared), self.telemetry)
-
-
 class Turns:
-    """Requests of one kind to one service."""
+    """Requests of one kind to the service, seen as the variant says."""
 
-    def __init__(self, case: str, seen: Seen) -> None:
-        vars(inside)["Service"] = lambda endpoints: seen  # the one that `Run` builds
-        vars(inside)["Http2Limits"] = PATIENT
-        self._tracing, self._run = seen.tracing, inside.Run(case, 16)
+    def __init__(self, case: str, variant: str, collector: str) -> None:
+        self._tracing = Tracing(SAMPLES[variant], collector) if variant in SAMPLES else None
+        if variant == MUTED:
+            service = Service(ENDPOINTS, telemetry=Muted, keeping=Keeping(sample=0.0))
+        else:
+            service = Service(ENDPOINTS, tracing=self._tracing)
+        self._run = Run(case, ENDPOINTS, service.processor().methods(), PATIENT)
 
     async def used_s(self, count: int) -> float:
         """CPU seconds of so many requests, and of the export of their spans."""
@@ -77,9 +58,9 @@ class Turns:
 async def measured(case: str, turns: int, count: int) -> tuple[float, dict[str, float]]:
     """Least microseconds of the muted one a request (or a chunk), and the median ratio of each other to it."""
     async with collector() as address:
-        runs = {variant: Turns(case, Seen(variant, address)) for variant in VARIANTS}
+        runs = {variant: Turns(case, variant, address) for variant in VARIANTS}
         for run in runs.values():
-            await run.used_s(inside.WARM // CASES[case] + 1)
+            await run.used_s(WARM // CASES[case] + 1)
         gc.freeze()
         gc.set_threshold(*COLLECTOR_THRESHOLDS)  # as the service does
         found: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
