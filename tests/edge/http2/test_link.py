@@ -228,28 +228,56 @@ def _said(raw: socket.socket, what: bytes) -> bool:
     return bool(select.select([raw], [], [], 0)[0]) and what in raw.recv(1 << 20, socket.MSG_PEEK)
 
 
-def test_an_answer_that_lies_unread_while_the_loop_is_busy_counts() -> None:
-    """uvloop calls what time brings between a long piece of work and the reading of what came meanwhile."""
+class Later:
+    """A loop whose clock can be put forward: its timers and sockets stay as they are."""
 
-    async def busy() -> dict[str, int]:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.by_s = 0.0
+        self._loop = loop
+
+    def time(self) -> float:
+        return self._loop.time() + self.by_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+@pytest.mark.parametrize(("answers", "breaches"), [(True, {}), (False, {"keepalive_timeout_s": 1})])
+def test_an_answer_that_lies_unread_while_the_loop_is_busy_counts(answers: bool, breaches: dict[str, int]) -> None:
+    """uvloop calls what time brings between a long piece of work and the reading of what came meanwhile."""
+    counts = Counts()
+
+    async def busy() -> None:
         async def work(read: Read, write: Write) -> None:
             await read()
-            quiet.sendall(frames.frame(frames.PING, frames.ACK, 0, b"alive? \0"))
-            time.sleep(1.2)  # noqa: ASYNC251  # nothing of this loop goes on
+            if answers:
+                quiet.sendall(frames.frame(frames.PING, frames.ACK, 0, b"alive? \0"))
+            later.by_s += 600.0
+            time.sleep(0.05)  # noqa: ASYNC251  # until the next look is due
 
-        async with serving(method=work, keepalive_s=0.1, keepalive_timeout_s=1.0) as site:
-            with socket.create_connection(("127.0.0.1", site.server.port)) as quiet:
+        later: Any = Later(asyncio.get_running_loop())
+        limits = Http2Limits(keepalive_s=0.1, keepalive_timeout_s=300.0)
+        served = Served({PATH: work}, limits, counts)
+        server = await later.create_server(lambda: Link(served, later, lambda _: None), "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        async with server:
+            with socket.create_connection(address) as quiet, socket.create_connection(address) as other:
                 quiet.sendall(frames.PREFACE + frames.settings({}) + frames.SETTINGS_ACK)
                 quiet.setblocking(False)
                 await until(lambda: _said(quiet, b"alive?"))
-                other = await Client.connected(site)
-                other.call()
-                await other.frame(frames.HEADERS)
-                await asyncio.sleep(0.05)
-                other.close()
-        return site.counts.breaches
+                block = Encoder().encode([*HEADERS.items()])
+                other.sendall(
+                    frames.PREFACE
+                    + frames.settings({})
+                    + frames.frame(frames.HEADERS, frames.END_HEADERS, 1, block)
+                    + frames.frame(frames.DATA, frames.END_STREAM, 1, EMPTY)
+                )
+                await until(lambda: later.by_s)
+                await asyncio.sleep(0.1)  # more than two looks
 
-    assert uvloop.run(busy()) == {}
+    uvloop.run(busy())
+
+    assert counts.breaches == breaches
 
 
 async def test_who_takes_slowly_what_waits_is_not_asked_for_more() -> None:
