@@ -99,6 +99,9 @@ def test_bounds(bounds: Bounds, inside: float, outside: float) -> None:
     assert not bounds.hold(outside)
 
 
+MATH_OR_LONG = AnyOf((MATH, LONG))
+
+
 def winner(*decisions: Decision, facts: Facts = SURE, strategy: str = "priority") -> str | None:
     match = decide(decisions, facts, "confidence" if strategy == "confidence" else "priority")
     return match.decision.name if match else None
@@ -146,9 +149,10 @@ def test_leaves_are_every_signal_a_tree_asks_for() -> None:
 
 
 def test_conditions_on_labels_are_found_wherever_they_stand() -> None:
-    tree = AllOf((AnyOf((MATH, Not(RISKY))), Given(RISKY, KEYWORD), Otherwise(AllOf((RISKY,)), Truth.NO)))
+    one, two, three, four = (Scores("classifier", "tools", f"LABEL-{n}", Bounds(gte=0.5)) for n in range(4))
+    tree = AllOf((AnyOf((MATH, Not(one))), Given(two, three), Otherwise(AllOf((four,)), Truth.NO)))
 
-    assert list(scores_in(tree)) == [RISKY] * 3
+    assert list(scores_in(tree)) == [one, two, three, four]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +168,10 @@ def test_conditions_on_labels_are_found_wherever_they_stand() -> None:
         pytest.param([a("math", tier=1), a("long", LONG, tier=0)], "priority", False, id="an earlier tier"),
         pytest.param([a("law", LAW), a("long", LONG)], "priority", False, id="nothing holds yet"),
         pytest.param([a("math"), a("law", LAW)], "confidence", True, id="nothing is open"),
+        pytest.param([a("long", LONG, 9, tier=1), a("math")], "priority", True, id="no tier is the first of tiers"),
+        pytest.param([a("math"), a("or", MATH_OR_LONG)], "priority", False, id="what holds may become surer"),
+        pytest.param([a("or", MATH_OR_LONG), a("law", LAW)], "priority", True, id="it wins whatever it becomes"),
+        pytest.param([a("b"), a("a"), a("long", LONG, -1)], "priority", True, id="equals that both are known"),
     ],
 )
 def test_what_is_settled_without_knowing_the_rest(decisions: list[Decision], strategy: str, done: bool) -> None:

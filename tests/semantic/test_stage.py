@@ -12,7 +12,6 @@ import yaml
 from semantic.asked import Asked
 from semantic.choice import Choice
 from semantic.config import read_config
-from semantic.followup import is_follow_up
 from semantic.judges.known import Known
 from semantic.judges.words import Keywords
 from semantic.router import SemanticRouter
@@ -321,47 +320,6 @@ async def test_conversations_that_are_remembered_are_bounded() -> None:
 
     assert sessions.same(Keys.of(chat("about law"))) is None
     assert sessions.same(Keys.of(chat("about physics"))) is not None
-
-
-@pytest.mark.parametrize(
-    ("turn", "expected"),
-    [
-        ("and why?", True),
-        ("Why?", True),
-        ("what about France?", True),
-        ("Can you explain that in more detail?", True),
-        ("ok, go on", True),
-        ("为什么", True),
-        ("¿por qué?", True),
-        ("Warum ist das so?", True),
-        ("Erklär das genauer", True),
-        ("un autre exemple", True),
-        ("¿puedes explícalo mejor?", True),
-        ("E perché no?", True),
-        ("e por quê?", True),
-        ("kun je dat uitleg geven", False),
-        ("waarom niet?", True),
-        ("dlaczego?", True),
-        ("peki ama neden?", True),
-        ("Объясни подробнее", True),
-        ("再详细一点", True),
-        ("なぜですか", True),
-        ("왜요?", True),
-        ("quelle est la capitale de la France ?", False),
-        ("Was ist Photosynthese?", False),
-        ("¿cuánto es 2+2?", False),
-        ("почему небо голубое?", False),
-        ("der die das la", False),
-        ("Explain photosynthesis", False),
-        ("why is the sky blue?", False),
-        ("What is 2+2?", False),
-        ("define tort", False),
-        ("", False),
-        ("and " * 40, False),
-    ],
-)
-def test_what_says_nothing_of_its_own(turn: str, expected: bool) -> None:
-    assert is_follow_up(turn) is expected
 
 
 GUARDS = [
