@@ -108,9 +108,23 @@ def unsent_answers(peer: RawPeer) -> Iterator[bytes]:
         yield b""
 
 
-def unheard_answers(peer: RawPeer) -> Iterator[bytes]:
+def late_on_answered(peer: RawPeer) -> Iterator[bytes]:
+    """DATA after both sides have ended, which we meet with a reset, on one stream after the other."""
+    for number in range(1, 1000, 2):
+        peer.connection.finish(peer.open(number, end=True), Code.OK)
+        yield peer.data(number, b"x")
+
+
+def resets_of_what_is_gone(peer: RawPeer) -> Iterator[bytes]:
+    yield peer.headers(1)
     for _ in range(1000):
-        yield PING
+        yield frames.reset(1, ErrorCode.CANCEL)
+
+
+def opened_after_goodbye(peer: RawPeer) -> Iterator[bytes]:
+    peer.connection.serve_no_more()
+    for number in range(1, 1000, 2):
+        yield peer.headers(number)
 
 
 BREACHES: list[tuple[str, dict[str, Any], Callable[[RawPeer], Iterator[bytes]]]] = [
@@ -122,7 +136,10 @@ BREACHES: list[tuple[str, dict[str, Any], Callable[[RawPeer], Iterator[bytes]]]]
     ("resets_burst", {"resets_burst": 20}, resets),
     ("resets_burst", {"resets_burst": 20}, made_to_reset),
     ("resets_burst", {"resets_burst": 20}, malformed),
+    ("resets_burst", {"resets_burst": 20}, late_on_answered),
     ("idle_frames_burst", {"idle_frames_burst": 20}, late_data),
+    ("idle_frames_burst", {"idle_frames_burst": 20}, resets_of_what_is_gone),
+    ("idle_frames_burst", {"idle_frames_burst": 20}, opened_after_goodbye),
     ("pings_burst", {"pings_burst": 20}, forever(PING)),
     ("settings_burst", {"settings_burst": 20}, forever(frames.settings({}))),
     ("idle_frames_burst", {"idle_frames_burst": 20}, empty_data),
@@ -155,7 +172,10 @@ def test_beyond_a_bound_the_connection_ends_by_its_name(
     assert peer.frames(frames.GOAWAY)[-1].code is ErrorCode.ENHANCE_YOUR_CALM
     assert not peer.connection.streams
     assert peer.connection._inbound.held == peer.connection.outbound.unsent == 0
+    heard = len(peer.heard)
+    peer.connection.tell_received(0)
     assert peer.say(PING) == []
+    assert peer.heard[heard:] == []
 
 
 def test_answers_that_the_socket_does_not_take_are_bounded() -> None:
@@ -243,8 +263,10 @@ def test_a_stream_too_many_is_refused_and_may_be_asked_for_again() -> None:
     refused = peer.say(peer.headers(5))
     peer.connection.finish(first, Code.OK)
     again = peer.open(7)
+    peer.say(peer.data(5, b"under way"))
 
     assert refused == []
+    assert len(peer.frames(frames.RST_STREAM, 5)) == 1
     assert peer.frames(frames.RST_STREAM, 5)[0].code is ErrorCode.REFUSED_STREAM
     assert again.id == 7
 

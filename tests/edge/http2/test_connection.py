@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from epp.edge.http2 import frames
+from epp.edge.http2 import answers, frames
+from epp.edge.http2.answers import MESSAGE_BYTES_MAX
 from epp.edge.http2.events import Broken, Drained, Ended, Message, Opened, Pong, Reset
 from epp.edge.http2.frames import ErrorCode
 from epp.edge.status import Code
@@ -57,6 +58,10 @@ def test_headers_in_many_pieces_are_one_block() -> None:
     said += frames.frame(frames.CONTINUATION, 0, 1, block[3:5]) + frames.frame(frames.CONTINUATION, 4, 1, block[5:])
 
     assert [type(event) for event in peer.say(said)] == [Opened]
+    assert [type(event) for event in peer.say(peer.data(1, message(b"ask")))] == [Message]
+    peer.say(frames.frame(frames.CONTINUATION, 4, 1, b""))
+    assert peer.lost is not None
+    assert peer.lost.why == "a continuation of nothing"
 
 
 def test_padding_and_priority_are_not_content() -> None:
@@ -145,6 +150,26 @@ def test_a_status_without_an_answer_is_trailers_only() -> None:
     }
 
 
+@pytest.mark.parametrize("length", [1, 126, 127, 128, 254, 255, 256, 341])
+def test_a_status_text_of_any_length_can_be_read(length: int) -> None:
+    """HPACK writes a length of 127 and more in further bytes."""
+    peer = RawPeer()
+    peer.connection.finish(peer.open(end=True), Code.UNKNOWN, "x" * length)
+    peer.listen()
+
+    assert peer.trailers(1)["grpc-message"] == "x" * length
+
+
+def test_a_status_text_is_bounded_however_it_is_written() -> None:
+    peer = RawPeer()
+    for number, text in ((1, "x" * 5000), (3, "%" * 5000)):
+        peer.connection.finish(peer.open(number, end=True), Code.UNKNOWN, text)
+    peer.listen()
+
+    assert peer.trailers(1)["grpc-message"] == "x" * (MESSAGE_BYTES_MAX // 3)
+    assert peer.trailers(3)["grpc-message"] == "%25" * (MESSAGE_BYTES_MAX // 3)
+
+
 def test_a_client_that_is_still_sending_is_told_to_stop_when_we_have_answered() -> None:
     peer = RawPeer()
     stream = peer.open()
@@ -174,6 +199,7 @@ def test_an_answer_waits_for_the_streams_window_and_goes_on_where_it_stopped() -
     assert after == message(b"x" * 20)
     assert events == []
     assert peer.trailers(1) == {"grpc-status": "0"}
+    assert not peer.connection.streams
 
 
 def test_who_waits_to_write_hears_when_all_is_on_its_way() -> None:
@@ -282,6 +308,35 @@ def test_a_stream_gets_more_window_only_as_it_is_read() -> None:
     assert before == []
     assert stream.receive_window == 65_535 - stream.unread
     assert int.from_bytes(after.payload, "big") >= 30_000
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_is_read_is_not_held_any_more_whoever_says_so(answered: bool) -> None:
+    peer = RawPeer(stream_window_bytes=65_535)
+    stream = peer.open()
+    for _ in range(50):
+        peer.say(peer.data(1, message(bytes(10_000))))
+        if answered:
+            peer.connection.answer(stream, 10_000, [b"one", b"two"])
+        else:
+            peer.connection.read(stream, 10_000)
+        assert (stream.unread, peer.connection._inbound.held) == (0, 0)
+    peer.listen()
+
+    assert len(peer.frames(frames.DATA)) == (100 if answered else 0)
+    assert peer.frames(frames.RST_STREAM) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"why"])
+def test_a_stream_that_is_declined_is_over_once_that_is_sent(body: bytes) -> None:
+    peer = RawPeer()
+    stream = peer.open(end=True)
+    peer.connection.decline(stream, answers.http_error(405), body)
+    peer.listen()
+
+    assert peer.trailers(1)[":status"] == "405"
+    assert b"".join(f.payload for f in peer.frames(frames.DATA)) == body
+    assert not peer.connection.streams
 
 
 def test_a_message_larger_than_the_window_gets_through() -> None:
@@ -462,6 +517,10 @@ def test_a_fault_ends_the_connection_with_its_code_and_every_stream(name: str) -
 
 STREAM_FAULTS: dict[str, tuple[ErrorCode, Fault]] = {
     "data after the end": (ErrorCode.STREAM_CLOSED, lambda p: p.data(1, b"", end=True) + p.data(1, b"x")),
+    "trailers that do not end it": (
+        ErrorCode.PROTOCOL_ERROR,
+        lambda p: p.block(1, p.encoder.encode([("x-note", "1")])),
+    ),
     "headers in the middle": (ErrorCode.PROTOCOL_ERROR, lambda p: p.headers(1)),
     "pseudo-headers at the end": (ErrorCode.PROTOCOL_ERROR, lambda p: p.headers(1, end=True)),
     "no window": (ErrorCode.PROTOCOL_ERROR, lambda _: frames.window_update(1, 0)),
@@ -518,6 +577,7 @@ def test_when_we_leave_open_streams_end_and_no_new_ones_begin() -> None:
     late = peer.open(3)
     peer.connection.serve_no_more()
     events = peer.say(peer.headers(5) + peer.data(5, message(b"too late")))
+    peer.connection.serve_no_more()
     first, second = peer.frames(frames.GOAWAY)
     over = [peer.connection.over]
     for one in (stream, late):
@@ -525,6 +585,7 @@ def test_when_we_leave_open_streams_end_and_no_new_ones_begin() -> None:
         over.append(peer.connection.over)
 
     assert events == []
+    assert peer.frames(frames.RST_STREAM, 5) == []
     assert int.from_bytes(first.payload[:4], "big") == frames.STREAM_ID_LARGEST
     assert int.from_bytes(second.payload[:4], "big") == 3
     assert over == [False, False, True]

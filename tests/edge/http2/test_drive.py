@@ -147,6 +147,42 @@ async def test_cancelled_while_it_runs_it_stops_at_its_next_wait() -> None:
     assert isinstance(driven.ended[0], asyncio.CancelledError)
 
 
+async def test_who_takes_a_cancellation_back_goes_on_and_is_not_cancelled_again() -> None:
+    seen: list[str] = []
+
+    async def run() -> None:
+        driven.drive.cancel()
+        for _ in range(2):
+            try:
+                await parked()
+                seen.append("went on")
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+
+    driven = Driven(run())
+    await driven.do(driven.drive.start, driven.drive.go_on)
+
+    assert seen == ["cancelled", "went on"]
+    assert driven.ended == [None]
+
+
+async def test_cancellations_are_counted_as_a_task_counts_them() -> None:
+    counts: list[int] = []
+
+    async def run() -> None:
+        for _ in range(2):
+            try:
+                await parked()
+            except asyncio.CancelledError:
+                counts.append(driven.drive.cancelling())
+        counts.extend(driven.drive.uncancel() for _ in range(3))
+
+    driven = Driven(run())
+    await driven.do(driven.drive.start, driven.drive.cancel, driven.drive.cancel_now)
+
+    assert counts == [1, 2, 1, 0, 0]
+
+
 async def test_what_it_raises_is_told_and_what_it_sets_stays_its_own() -> None:
     async def run() -> None:
         WHO.set("it")

@@ -872,6 +872,7 @@ async def test_what_is_no_call_of_ours_is_answered_so(changed: dict[str, str], s
     [
         (b"name=value", b"405"),  # no message of gRPC, and not looked at
         (bytes([0, 0, 0, 0, 1, 7]), b"405"),
+        (b"a=b", b"405"),  # too short to be told from the beginning of one
         (b"", None),  # less than was announced
     ],
 )
@@ -885,8 +886,11 @@ async def test_what_is_no_call_is_answered_when_it_has_come_whole(body: bytes, a
         early = [heard.kind for heard in client.heard if heard.stream_id]
         client.say(frames.frame(frames.DATA, 1, 1, body))
         told = await client.frame(frames.RST_STREAM if answer is None else frames.HEADERS)
+        client.say(frames.frame(frames.PING, 0, 0, b"no more?"))
+        await client.frame(frames.PING)
         client.close()
 
+        assert sum(heard.kind == frames.HEADERS for heard in client.heard) == (answer is not None)
         assert asked.payload == b"are you?"
         assert early == []
         assert (answer or ErrorCode.PROTOCOL_ERROR.to_bytes(4, "big")) in told.payload
