@@ -75,6 +75,12 @@ async def test_what_a_replica_refuses_goes_to_another_of_the_same_model(tmp_path
         pytest.fail("none was retried")
 
 
+async def ejected(site: Site) -> list[str]:
+    """Addresses of the endpoints that get nothing."""
+    pools = (await site.pools(site.onehops[0]))["pools"]
+    return [one["address"] for pool in pools for one in pool["endpoints"] if one["ejected"]]
+
+
 @pytest.mark.parametrize(("wiring", "told"), [("w1", 0), ("w2", 4), ("w3", 4)])
 async def test_a_503_goes_to_another_of_the_same_model_where_our_filter_asks_for_it(
     tmp_path: Path, wiring: str, told: int
@@ -82,14 +88,19 @@ async def test_a_503_goes_to_another_of_the_same_model_where_our_filter_asks_for
     async with guide_wiring(wiring, tmp_path) as site:
         bad, *_ = of_phi(site)
         bad.status = 503
-        answers = [await site.ask(chat("phi4-mini", f"question {n} " + str(n) * 40)) for n in range(30)]
+        answers = []
+        while len(bad.seen) < (told or 2) and len(answers) < 60:
+            n = len(answers)
+            answers.append(await site.ask(chat("phi4-mini", f"question {n} " + str(n) * 40)))
         seen = len(bad.seen)
-        later = [await site.ask(chat("phi4-mini", f"and now {n} " + str(n) * 40)) for n in range(9)]
+        await site.until(lambda: ejected(site), lambda found: found == [bad.at], "the ejection")
+        # At once: an ejection lasts four seconds, in which a crowded machine may answer few in a row.
+        later = await asyncio.gather(*(site.ask(chat("phi4-mini", f"and now {n} " + str(n) * 40)) for n in range(30)))
 
-        assert Counter(a.status for a in answers) == Counter({200: 30 - told, 503: told})
+        assert Counter(a.status for a in answers)[503] == told
         assert {a.headers["x-replica"][:4] for a in answers if a.status == 200} == {"phi4"}
         assert seen == (told or 2)
-        assert [a.status for a in later] == [200] * 9
+        assert [a.status for a in later] == [200] * 30
         assert len(bad.seen) == seen, "it is ejected, though no client heard of it"
 
 
