@@ -1,7 +1,8 @@
 """What autoscalers go by: how full each model's endpoints are, what waits for them, and how many would do.
 
 Worked out when it is scraped; requests cost two additions. Must stay true: requests that were refused for want of
-room count as demand, or shedding would hide that there is too little; sums over several OneHops are right.
+room count as demand, or shedding would hide that there is too little; sums over several OneHops are right, but for the
+requests that wait in engines, of which each OneHop tells the same.
 """
 
 from __future__ import annotations

@@ -46,9 +46,16 @@ ROWS = [
             ),
             Panel(
                 "Requests that wait",
-                "With us, and in engines.",
+                "With us, and in engines, of whose queues every OneHop tells.",
                 "short",
-                [(f"sum by (model, where) (onehop_queued_requests{{{NS}}})", "{{model}}, {{where}}")],
+                [
+                    (f'sum by (model) (onehop_queued_requests{{{NS}, where="gate"}})', "{{model}}, gate"),
+                    (
+                        "sum by (model) (max by (namespace, inference_pool, model)"
+                        f' (onehop_queued_requests{{{NS}, where="endpoint"}}))',
+                        "{{model}}, engines",
+                    ),
+                ],
             ),
         ],
     ),

@@ -125,6 +125,16 @@ def test_labels_that_are_asked_for_are_those_of_the_metric() -> None:
         assert kept <= set().union(FROM_PROMETHEUS, *has), expression
 
 
+OF_ENGINES = "onehop_endpoint_(?:engine|reachable|ejected)|llm_d_epp_(?:average|std_dev|per_endpoint|ready)"
+QUEUED_THERE = r'onehop_queued_requests\{(?![^}]*where="gate")'
+ADDED_UP = re.compile(rf"\bsum(?: by \([^)]*\))? \((?:rate\()?(?:{OF_ENGINES}|{QUEUED_THERE})")
+
+
+def test_what_every_onehop_tells_of_the_same_engines_is_not_added_up_over_them() -> None:
+    assert ADDED_UP.search("sum by (model, where) (onehop_queued_requests{namespace='a'})")
+    assert [expression for expression in expressions() if ADDED_UP.search(expression)] == []
+
+
 def test_outcomes_that_are_asked_for_exist() -> None:
     told = (CHART.parents[1] / "docs" / "operating.md").read_text()
     asked = {
