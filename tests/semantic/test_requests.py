@@ -16,6 +16,7 @@ from semantic.requests import plugin_edits
 
 QWEN = Card("q", family=Family("chat_template_kwargs", "enable_thinking"))
 GPT = Card("g", family=Family("reasoning_effort", "reasoning_effort"))
+DEEP = Card("d", family=Family("reasoning_effort", "a.b.c"))
 TOP = Card("t", family=Family("top_level_reasoning_effort", "reasoning_effort"))
 NESTED = Card("n", family=Family("reasoning_effort", "reasoning.effort"))
 USER = {"role": "user", "content": "hi"}
@@ -70,6 +71,10 @@ def reasoned(body: dict[str, Any], card: Card, on: bool | None = True, effort: s
         ({}, NESTED, True, {"reasoning": {"effort": "medium"}}),
         ({"reasoning": {"effort": "low"}}, NESTED, True, {"reasoning": {"effort": "low"}}),
         ({"reasoning": {"summary": "auto"}}, NESTED, True, {"reasoning": {"summary": "auto", "effort": "medium"}}),
+        ({"reasoning": "effort"}, NESTED, True, {"reasoning": {"effort": "medium"}}),
+        ({}, DEEP, True, {"a": {"b": {"c": "medium"}}}),
+        ({"a": {"x": 1}}, DEEP, True, {"a": {"x": 1, "b": {"c": "medium"}}}),
+        ({"a": {"x": 1, "b": {"y": 2}}}, DEEP, True, {"a": {"x": 1, "b": {"y": 2, "c": "medium"}}}),
     ],
 )
 def test_reasoning_by_family(body: dict[str, Any], card: Card, on: bool | None, expected: dict[str, Any]) -> None:
@@ -91,6 +96,7 @@ def test_only_chats_have_a_template_to_tell(kind: Kind) -> None:
         (ModelRef("m", use_reasoning=True), QWEN, ModelRef("m", use_reasoning=False)),
         (ModelRef("m", use_reasoning=True, effort="high"), GPT, ModelRef("m", use_reasoning=True, effort="low")),
         (ModelRef("m", use_reasoning=True, effort="low"), GPT, None),
+        (ModelRef("m", use_reasoning=True), GPT, ModelRef("m", use_reasoning=True, effort="low")),
         (ModelRef("m", use_reasoning=False), QWEN, None),
         (ModelRef("m", use_reasoning=True), Card("plain"), None),
     ],
@@ -153,6 +159,25 @@ def test_parameters_are_taken_out_and_held_within_bounds() -> None:
     body = {"logprobs": True, "n": 9, "max_tokens": 5000, "max_completion_tokens": 50, "temperature": 1}
 
     assert limited(body, params) == {"n": 2, "max_tokens": 100, "max_completion_tokens": 50, "temperature": 1}
+
+
+def test_what_is_taken_out_is_not_held_within_bounds_as_well() -> None:
+    params = RequestParams(frozenset({"max_tokens", "n"}), max_tokens=100, max_n=2)
+
+    assert limited({"max_tokens": 5000, "n": 9, "best_of": 9}, params) == {"best_of": 2}
+
+
+@pytest.mark.parametrize("messages", [None, "hi", {"role": "system"}])
+def test_messages_that_are_none_are_left_to_the_engine_to_refuse(messages: object) -> None:
+    assert plugin_edits(Asked(body={"messages": messages}), Plugins(INSERT)) == ()
+
+
+def test_a_message_that_is_none_is_passed_over() -> None:
+    assert prompted(INSERT, messages=["system", OWN, USER])["messages"] == [
+        "system",
+        {"role": "system", "content": "You are a chemist.\n\nBe kind."},
+        USER,
+    ]
 
 
 def test_unknown_parameters_go_only_where_it_is_asked_for() -> None:

@@ -226,6 +226,31 @@ async def test_where_no_model_of_a_decision_can_do_a_task_one_that_can_is_added(
     }
 
 
+@pytest.mark.parametrize(
+    ("prompt_tokens", "limits", "fits"),
+    [
+        (99_000, {"max_tokens": 1000}, True),
+        (99_000, {"max_tokens": 1001}, False),
+        (99_000, {"max_completion_tokens": 1000, "max_tokens": 9999}, True),
+        (99_000, {"max_output_tokens": 1001}, False),
+        (100_000, {"max_tokens": -5}, True),
+        (100_001, {"max_tokens": -5}, False),
+        (99_744, {}, True),
+        (99_745, {}, False),
+        (99_800, {"max_tokens": True}, False),
+        (99_800, {"max_tokens": "1"}, False),
+    ],
+)
+async def test_where_prompt_and_answer_fit_into_no_model_of_a_decision_one_with_room_is_added(
+    prompt_tokens: int, limits: dict[str, object], fits: bool
+) -> None:
+    """`big` reads 100,000 tokens and `eyes` 8,000; of `small` nobody says. An answer is taken for 256 tokens."""
+    router = stage(edited(decisions=[{"name": "all", "modelRefs": [{"model": "big"}]}]))
+    asked = Asked([("user", "about math")], model="auto", body=limits, prompt_tokens=prompt_tokens)
+
+    assert (await router.choose(asked, LONG_S)).models == (("big",) if fits else ("big", "small"))
+
+
 async def test_how_much_a_model_can_read_is_told() -> None:
     refs = [{"model": "eyes"}, {"model": "big"}]
     decisions = [{"name": "all", "modelRefs": refs}]
@@ -440,6 +465,16 @@ async def test_several_factors_order_the_models(multi: dict[str, object], first:
     choice = await stage(factored(**multi)).choose(chat("x"), LONG_S, lambda model: LOADS[model])
 
     assert choice.models[0] == first
+
+
+async def test_a_follow_up_stays_with_its_model_though_another_would_be_better_now() -> None:
+    router = stage(factored(weights=weights(load=1)))
+    turned = {"small": LOADS["big"], "big": LOADS["small"]}
+    first = await router.choose(chat("x"), LONG_S, lambda model: LOADS[model])
+    follow_up = await router.choose(chat("x", "and why?"), LONG_S, lambda model: turned[model])
+    anew = await router.choose(chat("something else"), LONG_S, lambda model: turned[model])
+
+    assert (first.models[0], follow_up.models[0], anew.models[0]) == ("big", "big", "small")
 
 
 async def test_a_decision_may_rather_fail_than_go_over_its_limits() -> None:

@@ -41,6 +41,7 @@ def test_a_worker_that_has_begun_and_carries_nothing_has_nothing_to_tell_twice()
     counts = FarCounts()
     first = told(counts, Port(), Port())
 
+    assert told(FarCounts()) is None
     assert first == {"open": [0, 0], "turned_away": [0, 0]}
     assert told(counts, Port(), Port()) is None
 

@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Callable
 
 import pytest
+from hpack import Encoder
 
 from epp.edge.http2 import answers, frames
 from epp.edge.http2.answers import MESSAGE_BYTES_MAX
@@ -623,6 +624,32 @@ def test_a_block_means_what_the_table_says_now() -> None:
     events = peer.say(peer.block(7, block))
 
     assert not [event for event in events if isinstance(event, Opened) and event.stream.head.path == PATH.encode()]
+
+
+def test_a_block_means_nothing_any_more_once_the_table_has_no_room() -> None:
+    """The same bytes, an index, after the peer has made its table smaller."""
+    peer = RawPeer()
+    for number in (1, 3, 5):
+        peer.open(number)
+    indexed = peer.encoder.encode(list(HEADERS.items()))
+    small = Encoder()
+    small.header_table_size = 0
+    (opened,) = peer.say(peer.block(7, small.encode(list(HEADERS.items()))))
+    events = peer.say(peer.block(9, indexed))
+
+    assert isinstance(opened, Opened)
+    assert not [event for event in events if isinstance(event, Opened)]
+    assert peer.lost is not None
+    assert peer.lost.code is ErrorCode.COMPRESSION_ERROR
+
+
+@pytest.mark.parametrize(("second", "opens"), [("3", True), ("4", False)])
+def test_a_length_that_is_said_twice_is_one_only_if_both_are_the_same(second: str, opens: bool) -> None:
+    peer = RawPeer()
+    twice = [*HEADERS.items(), ("content-length", "3"), ("content-length", second)]
+    events = peer.say(peer.block(1, peer.encoder.encode(twice)))
+
+    assert [type(event) for event in events] == ([Opened] if opens else [])
 
 
 def test_a_stream_that_we_ended_and_the_peer_reset_takes_no_headers() -> None:
