@@ -6,8 +6,12 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 from epp.cli.plugins_page import page
-from epp.domain import Reason
+from epp.datastore.receipts import Receipts
+from epp.domain import Reason, Receipt
+from epp.protocol.headers import SESSION
 from epp.scheduling.refused import REFUSED
 from epp.scheduling.registry import registered
 from epp.telemetry import Telemetry
@@ -22,6 +26,19 @@ def test_every_refusal_is_documented_with_its_status() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", OPERATING, re.MULTILINE))
 
     assert rows == {reason.code: str(reason.status) for reason in Reason}
+
+
+def test_every_field_of_a_receipt_is_documented_and_no_other() -> None:
+    documented = {name for cells in rows("| Field | |") for name in re.findall(r"`(\w+)`", cells[0])}
+
+    assert documented == Receipts().render(Receipt("i", "r", 0.0, "/", None)).keys()
+
+
+@pytest.mark.parametrize("page_name", ["operating.md", "semantic.md"])
+def test_the_headers_that_name_a_conversation_are_all_documented_in_their_order(page_name: str) -> None:
+    (told,) = re.findall(r"the first of (?:the headers )?([^.]*?), (?:or|else) by", (DOCS / page_name).read_text())
+
+    assert tuple(re.findall(r"`([^`]+)`", told)) == SESSION
 
 
 def test_the_page_of_plugins_is_what_they_say_of_themselves() -> None:
