@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from benchmarks.live.loops import SWEEP_S, ClosedLoop, Loop, OpenLoop
 from benchmarks.live.messages import BROKEN, LOST, NO_CONNECTION, NOT_SENT, TIMEOUT, Plan, Sample, Shot
 from epp.cli.stack import free_ports
 from epp.edge.tls import self_signed
+from tests.clock import Later
 from tests.live.server import ANSWER, Reply, ok, serving
 
 
@@ -59,25 +59,6 @@ async def test_a_stall_is_in_the_latency_of_all_who_would_have_asked_meanwhile()
         assert sample.e2e_s >= left * 0.9
     # A client that waits for each answer would have seen it once.
     assert sum((s.e2e_s or 0.0) > stall_s / 2 for s in stalled) >= 8
-
-
-class Later:
-    """The clock, which can be put forward: what a loop does when its time is over needs no waiting for it."""
-
-    def __init__(self) -> None:
-        self.by_s = 0.0
-        self._monotonic = time.monotonic
-
-    def __call__(self) -> float:
-        return self._monotonic() + self.by_s
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    """Everybody's clock from here on, the event loop's too."""
-    clock = Later()
-    monkeypatch.setattr(time, "monotonic", clock)
-    return clock
 
 
 async def test_open_loop_does_not_wait_for_answers() -> None:

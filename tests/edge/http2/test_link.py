@@ -228,7 +228,7 @@ def _said(raw: socket.socket, what: bytes) -> bool:
     return bool(select.select([raw], [], [], 0)[0]) and what in raw.recv(1 << 20, socket.MSG_PEEK)
 
 
-class Later:
+class LaterLoop:
     """A loop whose clock can be put forward: its timers and sockets stay as they are."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -255,7 +255,7 @@ def test_an_answer_that_lies_unread_while_the_loop_is_busy_counts(answers: bool,
             later.by_s += 600.0
             time.sleep(0.05)  # noqa: ASYNC251  # until the next look is due
 
-        later: Any = Later(asyncio.get_running_loop())
+        later: Any = LaterLoop(asyncio.get_running_loop())
         limits = Http2Limits(keepalive_s=0.1, keepalive_timeout_s=300.0)
         served = Served({PATH: work}, limits, counts)
         server = await later.create_server(lambda: Link(served, later, lambda _: None), "127.0.0.1", 0)
