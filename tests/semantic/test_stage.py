@@ -168,7 +168,7 @@ async def test_no_signal_is_begun_beside_the_loop_after_the_deadline(monkeypatch
         return judge(self, known)
 
     monkeypatch.setattr(Keywords, "judge", slowly)
-    late = await router.choose(chat("word " * 2000 + first["keywords"][0] + second["keywords"][0]), 0.05)
+    late = await router.choose(chat("word " * 2000 + first["keywords"][0] + second["keywords"][0]), 0.5)
     ended.set()
     await asyncio.get_running_loop().shutdown_default_executor()  # the thread is through
 

@@ -15,6 +15,7 @@ from semantic.signals.shipped import PROVIDES
 from tests.semantic.conftest import HeldEncoder
 
 LONG_S = 30.0
+SOON_S = 0.25  # enough to begin within, also on a crowded machine
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ async def test_personal_data_is_unknown_until_somebody_looked_for_names(engine: 
     held = HeldEncoder()
     held.open.clear()
     late = HeadSignals(SignalReader(engine, Classifier(held), tier="1"))
-    unknown = await see(late, "please write to Anna Schmidt in Hamburg, my old friend", PII, seconds=0.01)
-    found = await see(late, "please write to Anna Schmidt, anna@mail.example", PII, seconds=0.01)
+    unknown = await see(late, "please write to Anna Schmidt in Hamburg, my old friend", PII, seconds=SOON_S)
+    found = await see(late, "please write to Anna Schmidt, anna@mail.example", PII, seconds=SOON_S)
     held.open.set()
     late.close()
 
@@ -86,7 +87,7 @@ async def test_a_threshold_of_another_replaces_the_own(engine: Engine) -> None:
 async def test_spans_of_a_text_that_was_not_looked_through_are_not_all(engine: Engine) -> None:
     signals = HeadSignals(SignalReader(engine, Classifier(engine.encoder), "0"))
     loop = asyncio.get_running_loop()
-    part = await signals.see("write to ann@mail.example, " * 100_000, frozenset({PII}), loop.time() + 0.05)
+    part = await signals.see("write to ann@mail.example, " * 100_000, frozenset({PII}), loop.time() + SOON_S)
     signals.close()
 
     assert part.spans

@@ -19,6 +19,7 @@ from semantic.windows import PIECE_CHARACTERS
 from tests.semantic.conftest import HeldEncoder
 
 LONG_S = 30.0
+SOON_S = 0.25  # enough to begin within, also on a crowded machine
 PLAIN = "What is 2+2 * (5-1)?"
 Make = Callable[..., SignalReader]
 
@@ -68,7 +69,7 @@ async def test_tier_1_answers_every_head_the_encoder_has(make: Make) -> None:
 async def test_past_the_deadline_heads_are_missing_not_negative(make: Make, held_encoder: HeldEncoder) -> None:
     reader = make("1")
     held_encoder.open.clear()
-    found = await read(reader, PLAIN, 0.01)
+    found = await read(reader, PLAIN, SOON_S)
 
     assert set(found.heads) == {"language"}
     assert found.level == "degraded"
@@ -90,7 +91,7 @@ async def test_without_text_everything_is_skipped(make: Make) -> None:
 
 async def test_detected_data_needs_no_encoder(make: Make, held_encoder: HeldEncoder) -> None:
     held_encoder.open.clear()
-    found = await read(make("1"), "mail a.b@c.example", 0.01)
+    found = await read(make("1"), "mail a.b@c.example", SOON_S)
 
     assert [span.type for span in found.pii] == ["EMAIL_ADDRESS"]
 
@@ -169,7 +170,7 @@ async def test_no_turn_of_a_long_text_is_much_longer_than_that_of_a_short_one(
 
 
 async def test_the_deadline_ends_the_search_and_says_so(make: Make, held_encoder: HeldEncoder) -> None:
-    found = await read(make("0"), MAIL * 100_000, 0.05, "pii")
+    found = await read(make("0"), MAIL * 100_000, SOON_S, "pii")
 
     assert 0 < len(found.pii) < 100_000
     assert (found.level, found.pii_complete) == ("degraded", False)
@@ -210,16 +211,17 @@ async def test_glances_that_come_at_once_leave_turns_to_others(make: Make, monke
 
 
 async def test_whose_turn_comes_after_the_deadline_is_unknown(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "GLANCES_S", SOON_S / 3)
     reader = make("0")
     glance, seen = reader.engine.glance, []
 
     def slow(text: str, *, personal: bool = True) -> Glance:
         seen.append(text)
-        time.sleep(GLANCES_S)
+        time.sleep(SOON_S / 3)
         return glance(text, personal=personal)
 
     monkeypatch.setattr(reader.engine, "glance", slow)
-    found = await asyncio.gather(*(read(reader, f"What is {n} + {n}?", 3 * GLANCES_S) for n in range(20)))
+    found = await asyncio.gather(*(read(reader, f"What is {n} + {n}?", SOON_S) for n in range(20)))
     late = [signals for signals in found if not signals.heads]
 
     assert 1 <= len(seen) <= 5
