@@ -366,3 +366,24 @@ def test_the_rule_that_decides_is_the_first_in_the_documented_order(rewrites: li
 
 def test_what_was_decided_says_where_it_comes_from() -> None:
     assert of(rewrite("r", rule("m", "x"))).rewrite("m", RNG) == Rewritten("x", "ns/r", 0)
+
+
+@pytest.mark.parametrize("targets", [(("a", 1), ("b", 3)), ("a", "b"), ("a",)])
+def test_weights_that_all_have_or_none_are_no_conflict(targets: tuple[str | tuple[str, int], ...]) -> None:
+    assert conflicts(rewrite("r", rule("m", *targets))) == []
+
+
+def test_as_many_rivals_as_are_listed_are_all_there_are() -> None:
+    (found,) = of(*(rewrite(f"r{n}", rule("m", "x")) for n in range(NAMED_MAX + 1))).conflicts()
+
+    assert found.why.endswith("ns/r5 rule 0")
+
+
+def test_the_rules_that_decide_are_shown_with_the_share_of_each_model() -> None:
+    policies = of(rewrite("r", rule("n m", ("x", 1), ("y", 2), ("x", 1)), rule("", "z", "w")))
+
+    assert [(one.model, one.rewrite, one.rule, one.targets) for one in policies.rules()] == [
+        ("m", "ns/r", 0, {"x": 0.5, "y": 0.5}),
+        ("n", "ns/r", 0, {"x": 0.5, "y": 0.5}),
+        (None, "ns/r", 1, {"z": 0.5, "w": 0.5}),
+    ]

@@ -126,6 +126,19 @@ def test_what_is_no_message_ends_its_stream_with_a_status_and_hurts_no_other(
     assert isinstance(came, Message)
 
 
+@pytest.mark.parametrize(("size", "kind"), [(100, Message), (101, Broken)])
+@pytest.mark.parametrize("cut", [1, 3, 4, 5, 6])
+def test_a_message_may_be_as_large_as_its_bound_wherever_its_length_is_cut(size: int, kind: type, cut: int) -> None:
+    peer = RawPeer(receive_bytes_max=100)
+    peer.open()
+    said = message(bytes(size))
+    first = peer.say(peer.data(1, said[:cut]))
+    events = first + peer.say(peer.data(1, said[cut:]) if not first else b"")
+
+    assert [type(event) for event in events] == [kind]
+    assert peer.connection._inbound.held == (size + 5 if kind is Message else 0)
+
+
 def test_a_compressed_message_needs_an_encoding() -> None:
     peer = RawPeer()
     peer.open()
