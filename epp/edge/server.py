@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any
@@ -12,6 +13,7 @@ from epp.edge.methods import DEFAULT_LIMITS, Disconnected, Limits, Method, Metho
 from epp.edge.status import Failed
 from epp.edge.tls import Pair
 
+log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -94,6 +96,11 @@ async def call(method: Method, context: grpc.aio.ServicerContext[bytes, bytes]) 
         await method(read, write)
     except Failed as failed:
         await context.abort(_CODES[failed.code], failed.text)
+    except Disconnected:
+        return  # nobody hears how it ends
+    except Exception as surprise:  # gRPC would log and tell its text, which may hold what a client said
+        log.error("surprise %s ended a call", type(surprise).__name__)
+        await context.abort(grpc.StatusCode.UNKNOWN, type(surprise).__name__)
 
 
 def credentials(current: Callable[[], Pair]) -> grpc.ServerCredentials:

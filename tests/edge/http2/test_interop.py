@@ -100,11 +100,15 @@ async def test_a_call_is_answered_alike(
         assert heard == said
 
 
-async def test_a_surprise_is_unknown_and_shows_nothing_of_what_was_said(port: int) -> None:
+async def test_a_surprise_is_unknown_and_shows_nothing_of_what_was_said(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
     _, code, details = await asyncio.to_thread(tell_blocking, port, [b"surprise"])
 
     assert code is grpc.StatusCode.UNKNOWN
-    assert details is not None
+    assert details == "KeyError"
+    assert "surprise KeyError ended a call" in caplog.text
+    assert "what a client said" not in caplog.text
 
 
 async def test_unknown_methods_are_unimplemented(port: int) -> None:
