@@ -88,3 +88,14 @@ def test_two_pools_that_call_one_pod_and_port_differently_share_it() -> None:
     fleet.relist("ns/phi", [Listed("ns/a-rank-1", "10.0.0.1:8000", pod="ns/a")])
 
     assert fleet.pools["ns/phi"].endpoints == fleet.pools["ns/llama"].endpoints == fleet.all.endpoints
+
+
+def test_room_at_an_endpoint_of_any_pool_is_told_by_whoever_wants_to_hear_of_it_now() -> None:
+    fleet, told = Fleet(), []
+    fleet.relist("ns/llama", [A])
+    leases = [pool.lease(pool.endpoints[0], 7) for pool in (fleet.all, fleet.pools["ns/llama"])]
+    fleet.on_room = lambda: told.append("room")  # set when the pools are there already
+    for lease in leases:
+        lease.close(0.0)
+
+    assert told == ["room"] * 2
