@@ -171,4 +171,4 @@ def _quantiles(values: list[float]) -> dict[str, float] | None:
     if not values:
         return None
     ranked = sorted(values)
-    return {name: ranked[min(len(ranked) - 1, int(part * len(ranked)))] for name, part in (("p50", 0.5), ("p95", 0.95))}
+    return {name: ranked[int(part * len(ranked))] for name, part in (("p50", 0.5), ("p95", 0.95))}

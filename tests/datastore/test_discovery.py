@@ -145,6 +145,34 @@ def test_all_mistakes_are_found_and_the_first_is_raised() -> None:
     assert str(raised.value) == "endpoints[0].name: is required (and 5 more)"
 
 
+def test_a_single_mistake_is_not_said_to_be_one_of_several() -> None:
+    with pytest.raises(ConfigError) as raised:
+        discovery.parse(b"endpoints: [{address: h, port: 1}]")
+
+    assert str(raised.value) == "endpoints[0].name: is required"
+
+
+@pytest.mark.parametrize("missing", ["name", "address", "port"])
+def test_what_is_missing_twice_is_not_taken_twice(missing: str) -> None:
+    both = [{"name": name, "address": f"host-{name}", "port": 8000} for name in "ab"]
+    if missing == "port":
+        both[1]["address"] = both[0]["address"]
+    for one in both:
+        del one[missing]
+    mistakes = discovery.examine(json.dumps({"endpoints": both}).encode())[1]
+
+    assert [str(m) for m in mistakes] == [f"endpoints[{n}].{missing}: is required" for n in (0, 1)]
+
+
+@pytest.mark.parametrize(("last", "good"), [(61, True), (62, False)])
+def test_a_host_name_may_have_253_characters(last: int, good: bool) -> None:
+    host = ".".join(["a" * 63] * 3 + ["a" * last])
+    mistakes = discovery.examine(json.dumps({"endpoints": [{"name": "a", "address": host, "port": 1}]}).encode())[1]
+
+    assert len(host) == 192 + last
+    assert (mistakes == []) is good
+
+
 def test_aliases_are_followed_and_endless_ones_are_harmless() -> None:
     text = (
         b"endpoints: [{name: a, address: h, port: 1, labels: &l {x: 'y'}}, {name: b, address: g, port: 1, labels: *l}]"

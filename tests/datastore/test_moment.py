@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from epp.datastore.moment import LOOKED_AT_MAX, ROWS, ROWS_REFUSED, moment
+import pytest
+
+from epp.datastore.moment import LOOKED_AT_MAX, ROWS, ROWS_REFUSED, UNNAMED, moment
 from epp.datastore.receipts import Keeping, Receipts
 from epp.domain import Candidate, Choice, Spilled, SpillReason
 from tests.datastore.test_receipts import receipt
@@ -87,11 +89,46 @@ def test_first_answers_are_those_of_streams_that_were_answered() -> None:
     for n in range(100):
         routed(receipts, str(n), 99.0, stream=True, first_answer_s=n / 100)
     routed(receipts, "whole", 99.0, stream=False, first_answer_s=50.0)
-    late = receipt("late", 99.0, stream=True, first_answer_s=50.0)
+    late = receipt("late", 99.0, model="m", stream=True, first_answer_s=50.0)
     receipts.add(late)
     late.status = 503  # by the model server, after it was added
 
     assert told(receipts)["first_answer_s"] == {"p50": 0.5, "p95": 0.95}
+
+
+@pytest.mark.parametrize(("status", "counts"), [(399, True), (400, False)])
+def test_a_stream_that_was_refused_or_has_said_nothing_yet_is_no_first_answer(status: int, counts: bool) -> None:
+    receipts = Receipts()
+    routed(receipts, "silent", 99.0, stream=True, first_answer_s=None)
+    answered = receipt("answered", 99.0, model="m", stream=True, first_answer_s=0.5)
+    receipts.add(answered)
+    answered.status = status
+
+    assert told(receipts)["first_answer_s"] == ({"p50": 0.5, "p95": 0.5} if counts else None)
+
+
+def test_waits_are_those_of_whoever_waited() -> None:
+    receipts = Receipts()
+    for n in range(20):
+        routed(receipts, str(n), 99.0, waited_s=n / 10)
+    routed(receipts, "at once", 99.0, waited_s=None)
+
+    assert told(receipts)["waited_s"] == {"p50": 1.0, "p95": 1.9}
+
+
+def test_a_request_without_a_model_has_gone_somewhere_if_it_has_an_endpoint() -> None:
+    receipts = Receipts()
+    routed(receipts, "bodiless", 99.0, model=None, picked="x:1")
+
+    assert [row["name"] for row in told(receipts)["models"]] == [UNNAMED]
+
+
+def test_what_came_just_a_minute_ago_counts() -> None:
+    receipts = Receipts()
+    routed(receipts, "just", at=40.0)
+
+    assert [row["name"] for row in told(receipts, now=100.0)["models"]] == ["m"]
+    assert told(receipts, now=100.1)["models"] == []
 
 
 def test_rows_are_the_newest_and_refusals_are_among_them_whatever_comes() -> None:
