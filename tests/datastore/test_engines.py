@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.scrape.texts import vllm
 from epp.datastore import engines, exposition
-from epp.datastore.engines import BUILT_IN, SIGNALS, Engines, Spec, custom, spec
+from epp.datastore.engines import BUILT_IN, SIGNALS, SPEC_LENGTH_MAX, Engines, Spec, custom, spec
 from epp.domain import Lora, Probe
 
 SGLANG = b"""# HELP sglang:num_running_reqs The number of running requests.
@@ -331,3 +331,18 @@ def test_the_order_of_the_lines_changes_nothing(seed: int, ranks: int) -> None:
     Random(seed).shuffle(lines)
 
     assert exposition.parse(b"".join(lines), 0.0) == exposition.parse(vllm(ranks), 0.0)
+
+
+@pytest.mark.parametrize("text", ["family", "family{label=value}", "family{a=b,c=d}"])
+def test_a_spec_is_shown_as_files_write_it(text: str) -> None:
+    assert str(spec(text)) == text
+
+
+@pytest.mark.parametrize(("length", "good"), [(SPEC_LENGTH_MAX, True), (SPEC_LENGTH_MAX + 1, False)])
+def test_a_spec_may_be_as_long_as_its_bound(length: int, good: bool) -> None:
+    text = "x" * length
+    if good:
+        assert spec(text).family == text
+    else:
+        with pytest.raises(ValueError, match="is longer than"):
+            spec(text)

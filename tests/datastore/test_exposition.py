@@ -77,6 +77,11 @@ def test_the_numbers_of_a_vllm_are_read() -> None:
             b'vllm:cache_config_info{engine="1",block_size="16",num_gpu_blocks="101"} 1\n',
             {"block_size": 16, "num_blocks": 201},
         ),
+        (
+            b'vllm:cache_config_info{engine="0",block_size="16",num_gpu_blocks="100"} 1\n'
+            b'vllm:cache_config_info{engine="1",block_size="32",num_gpu_blocks="100"} 1\n',
+            {"block_size": 32, "num_blocks": 200},
+        ),
     ],
 )
 def test_odd_but_valid_texts(text: bytes, expected: dict[str, float]) -> None:
@@ -181,3 +186,10 @@ def test_tokens_are_counted_over_all_ranks_and_are_no_load_by_themselves() -> No
     assert (both.prompt_tokens, both.generated_tokens) == (120, 7)
     with pytest.raises(exposition.BadMetrics, match="is this the port of a model server"):
         exposition.parse(tokens, 0.0)
+
+
+def test_a_series_is_found_that_is_there_and_a_label_only_if_it_has_a_number() -> None:
+    text = b'vllm:num_requests_waiting NaN\nvllm:cache_config_info{block_size="16",num_gpu_blocks="None"} 1\n'
+    found = dict(exposition.read(text, 1.0).series)
+
+    assert found == {"waiting": "vllm:num_requests_waiting", "block_size": "vllm:cache_config_info"}
