@@ -19,8 +19,8 @@ from epp.edge.health import EXT_PROC
 from epp.edge.methods import Read, Write
 from tests.cli.test_serve import PLAIN, headers, running
 from tests.edge.http2.peer import PATH
+from tests.edge.http2.site import serving
 from tests.edge.http2.test_interop import LIMITS, odd
-from tests.edge.http2.test_link import serving
 from tests.edge.transports import TRANSPORTS, served
 from tests.edge.until import until
 from tests.make import chat

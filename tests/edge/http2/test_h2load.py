@@ -12,7 +12,7 @@ import pytest
 
 from epp.edge import tls
 from tests.edge.http2.peer import PATH, message
-from tests.edge.http2.test_link import serving
+from tests.edge.http2.site import serving
 
 H2LOAD = shutil.which("h2load")
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from epp.edge import tls
-from tests.edge.http2.test_link import serving
+from tests.edge.http2.site import serving
 
 H2SPEC = os.environ.get("ONEHOP_H2SPEC", "")
 # h2spec asks with GET for a page, which no gRPC server has: we answer with 405 and a line of text.
