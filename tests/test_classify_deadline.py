@@ -15,7 +15,7 @@ from epp.app import App
 from epp.flow.settings import GatewayTimeouts
 from epp.settings import parse
 from tests.make import request
-from tests.semantic.test_stage import FILE
+from tests.semantic.stage import FILE
 
 UNBOUNDED = "--message-timeout=0"
 

@@ -17,7 +17,7 @@ from semantic.router import SemanticRouter
 from semantic.signals.api import DOMAIN, PII
 from tests.make import POST, FixedChooser, chat, director, pool
 from tests.semantic.fakes import Told
-from tests.semantic.test_stage import GUARDS, edited, stage
+from tests.semantic.stage import GUARDS, edited, stage
 
 MODELS = {"a": ["big", "small", "small-law"], "b": ["eyes-7b-instruct"]}
 LONG_S = 30.0

@@ -15,8 +15,8 @@ from tests.edge.until import running as kept_running
 from tests.edge.until import until
 from tests.semantic.fakes import LONG_S, Told, chat
 from tests.semantic.onnx_files import classifier
+from tests.semantic.stage import FILE
 from tests.semantic.test_own_models import RISK, WORDS, with_classifier
-from tests.semantic.test_stage import FILE
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests import make
 from tests.replay.record import Recording, epc
 from tests.replay.test_endpoints import made, rules
 from tests.semantic.fakes import EVERYTHING, LONG_S, Told
-from tests.semantic.test_stage import FILE, GUARDS, edited, stage
+from tests.semantic.stage import FILE, GUARDS, edited, stage
 
 SAID = ("about math", "about law", "about physics", "about nothing", "urgent: about math", "forbidden", "hola math")
 MODELS = {"a": ["big", "small", "small-law"], "b": ["big", "small"], "c": ["eyes-7b-instruct"]}

@@ -17,7 +17,7 @@ from semantic.rules import NO, Facts, yes
 from semantic.signals.api import DOMAIN, SAFETY, Answer
 from semantic.watch import ABOUT, HISTORY, LAST
 from tests.semantic.fakes import EVERYTHING, answer
-from tests.semantic.test_stage import FILE, GUARDS, RECIPES, edited
+from tests.semantic.stage import FILE, GUARDS, RECIPES, edited
 
 SIGNALS = yaml.safe_load(FILE)["routing"]["signals"]
 ATTACK, MAIL = ("jailbreak", "attack"), ("pii", "mail")

@@ -13,9 +13,9 @@ from semantic.signals.api import NOTHING, PII, SAFETY, Seen
 from tests.clock import Later
 from tests.semantic.fakes import Told
 from tests.semantic.onnx_files import classifier
+from tests.semantic.stage import GUARDS, edited, stage
 from tests.semantic.test_config import BASE
 from tests.semantic.test_own_models import MODULES, RISK, SIGNALS, TAGS, WORDS
-from tests.semantic.test_stage import GUARDS, edited, stage
 
 
 def service(told: Told | None = None, **changes: object) -> ClassificationService:
