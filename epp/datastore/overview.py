@@ -164,7 +164,8 @@ def _conditions(pool: Pool, now: float) -> list[str]:
     if silent == count:
         said.append("no endpoint answers us; all of them are tried all the same, since our network may be what failed")
     elif silent:
-        said.append(f"{silent} of {count} endpoints {'does' if silent == 1 else 'do'} not answer and get no requests")
+        answer = "does not answer and gets" if silent == 1 else "do not answer and get"
+        said.append(f"{silent} of {count} endpoints {answer} no requests")
     failing = sum(endpoint.reachable and endpoint.ejected_until > now for endpoint in pool.endpoints)
     if failing:
         fail = "fails requests and is" if failing == 1 else "fail requests and are"
