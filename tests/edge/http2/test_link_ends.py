@@ -18,6 +18,7 @@ from epp.edge.http2.limits import Http2Limits
 from epp.edge.http2.link import Link, Served
 from epp.edge.http2.stream import Http2Stream
 from epp.edge.http2.tally import NoTally
+from epp.edge.methods import Read, Write
 from tests.edge.http2.peer import message
 from tests.edge.http2.site import Client, anybody, serving
 from tests.edge.until import until
@@ -36,6 +37,22 @@ async def test_a_reset_cancels_its_call_and_no_other() -> None:
         client.close()
 
         assert site.ended == ["cancelled", "ended"]
+
+
+async def test_a_call_that_cancels_itself_is_reset_and_the_connection_stays() -> None:
+    async def gives_up(read: Read, write: Write) -> None:
+        await read()
+        raise asyncio.CancelledError
+
+    async with serving(method=gives_up) as site:
+        client = await Client.connected(site)
+        client.call(1)
+        reset = await client.frame(frames.RST_STREAM)
+        client.call(3)
+        again = await client.frame(frames.RST_STREAM)
+        client.close()
+
+        assert [(one.stream_id, one.code) for one in (reset, again)] == [(n, ErrorCode.CANCEL) for n in (1, 3)]
 
 
 @pytest.mark.parametrize("how", ["close", "half close", "breach"])

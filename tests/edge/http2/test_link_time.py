@@ -36,6 +36,15 @@ async def test_who_does_not_greet_in_time_is_left(said: bytes) -> None:
         assert site.counts.breaches == {"preface_s": 1}
 
 
+async def test_who_has_not_said_anything_is_greeted() -> None:
+    async with serving(preface_s=1000.0) as site:
+        client = await Client.connected(site, greet=False)
+        settings = await client.frame(frames.SETTINGS)
+        client.close()
+
+        assert not settings.flags
+
+
 async def test_who_does_not_shake_hands_in_time_is_left() -> None:
     pair = tls.self_signed([])
     async with serving(preface_s=0.05, contexts=tls.Contexts(lambda: pair)) as site:
