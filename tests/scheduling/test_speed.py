@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, inf, log
 from random import Random
 
 import pytest
 
 from epp.domain import Load
 from epp.scheduling.speed import Fit, Speed, Typical, shape
+from epp.scheduling.unseen import Sent
 
 
 @pytest.mark.parametrize("k", [0.3, 1.0, 5.0, 14.0])
@@ -147,3 +148,86 @@ def test_a_tokens_part_of_the_cache_is_known_where_its_size_is(
     speed.look(Load(at=0.0, num_blocks=blocks, block_size=size), 0)
 
     assert speed.per_token == part
+
+
+def counted(at: float, tokens: float, seconds: float, **more: float) -> Load:
+    return Load(at=at, first_tokens=tokens, first_token_seconds=seconds, **more)
+
+
+@pytest.mark.parametrize(("at", "learned"), [(59.9, False), (60.0, True)])
+def test_while_we_see_first_tokens_ourselves_the_engines_count_of_them_teaches_nothing(
+    at: float, learned: bool
+) -> None:
+    """For a minute: those that the gateway shows tell more."""
+    speed, work = Speed(Typical()), shape(10_000, 0)
+    speed.look(counted(0.0, 0.0, 0.0), 0)
+    speed.seen(Sent(0.0, work), 0.0)
+    before = speed.seconds(work)
+    speed.send(Sent(0.0, work))
+    speed.look(counted(at, 1.0, 6 * work), 1)
+
+    assert (speed.seconds(work) > before) is learned
+    assert len(speed.unseen) == 0
+
+
+@pytest.mark.parametrize(("others", "learned"), [(0.0, True), (1.0, False)])
+def test_where_others_send_too_the_engines_count_teaches_nothing(others: float, learned: bool) -> None:
+    speed, work = Speed(Typical()), shape(10_000, 0)
+    speed.look(counted(0.0, 0.0, 0.0, running=others), 0)
+    before = speed.seconds(work)
+    speed.send(Sent(0.0, work))
+    speed.look(counted(9.0, 1.0, 6 * work, running=1.0 + others), 1)
+
+    assert (speed.seconds(work) > before) is learned
+
+
+def test_a_prompt_is_noted_only_where_the_engine_counts_first_tokens() -> None:
+    speed = Speed(Typical())
+    speed.send(Sent(0.0, 1.0))
+    speed.look(Load(at=1.0), 0)
+    speed.send(Sent(1.0, 1.0))
+    silent = len(speed.unseen)
+    speed.look(counted(2.0, 0.0, 0.0), 0)
+    speed.send(Sent(2.0, 1.0))
+
+    assert (silent, len(speed.unseen)) == (0, 1)
+
+
+def test_without_a_sample_its_moment_is_not_known() -> None:
+    speed = Speed(Typical())
+    speed.look(Load(at=5.0, waiting=3, kv_usage=0.5), 0)
+    told = (speed.sampled_at, speed.waiting, speed.held)
+    speed.look(None, 0)
+
+    assert told == (5.0, 3, 0.5)
+    assert speed.sampled_at == -inf
+
+
+def test_others_are_told_half_by_the_last_sample() -> None:
+    """Requests end between a sample and the look at it."""
+    speed = Speed(Typical())
+    speed.look(Load(at=0.0, waiting=4, running=4), 0)
+    speed.look(Load(at=1.0), 0)
+
+    assert (speed.others, speed.others_waiting) == (4.0, 0.0)
+
+
+def test_samples_of_one_endpoint_that_differ_are_noted_as_noise() -> None:
+    typical, work = Typical(), shape(10_000, 0)
+    speed = Speed(typical)
+    for n in range(20):
+        speed.computed(work, 100.0 * n, 100.0 * n + work * (1 + n % 2))
+
+    assert typical.noise > 0.01
+
+
+def test_old_prompts_fade_from_a_fit() -> None:
+    """A hundred times as many prompts as one counts for: nothing is left of the hardware of before."""
+    fit, small, large = Fit(), shape(1_000, 0), shape(20_000, 0)
+    for k in (1.0, 3.0):
+        for _ in range(2_000):
+            for work in (small, large):
+                fit.learn(work, 0.02 + k * work)
+
+    assert fit.seconds(small) == pytest.approx(0.02 + 3.0 * small, rel=0.02)
+    assert fit.seconds(large) == pytest.approx(0.02 + 3.0 * large, rel=0.02)

@@ -42,6 +42,7 @@ def test_what_a_chat_needs(body: dict[str, object], need: Need | None) -> None:
 
 def test_a_tool_that_has_answered_needs_tools_again() -> None:
     assert needs(Asked([("user", "hi"), ("tool", "42")])) == {"tools"}
+    assert needs(Asked([("system", "Be kind."), ("user", "hi"), ("assistant", "Well.")])) == set()
 
 
 def test_one_request_may_need_everything() -> None:

@@ -42,6 +42,7 @@ def test_of_several_earlier_turns_the_nearest_is_whole_and_the_next_gets_the_roo
     room = CONTEXT_CHARACTERS_MAX - 200
 
     assert to_classify([*earlier, ("user", "why?")]) == "b" * room + "\n" + "c" * 200 + "\nwhy?"
+    assert to_classify([("user", "ab"), ("user", "c" * 599), ("user", "why?")]) == "b\n" + "c" * 599 + "\nwhy?"
     assert to_classify([*earlier[1:], ("user", "why?")]) == "b" * 400 + "\n" + "c" * 200 + "\nwhy?"
 
 

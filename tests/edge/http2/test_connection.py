@@ -350,6 +350,10 @@ def test_a_stream_that_is_declined_is_over_once_that_is_sent(body: bytes) -> Non
 
     assert peer.trailers(1)[":status"] == "405"
     assert b"".join(f.payload for f in peer.frames(frames.DATA)) == body
+    *before, last = [bool(f.flags & frames.END_STREAM) for f in peer.heard if f.stream_id == 1]
+    assert last
+    assert not any(before)
+    assert peer.connection.outbound.unsent == 0
     assert not peer.connection.streams
 
 
