@@ -216,6 +216,20 @@ def test_an_answer_waits_for_the_streams_window_and_goes_on_where_it_stopped() -
     assert not peer.connection.streams
 
 
+def test_a_small_message_does_not_overtake_a_large_one() -> None:
+    """The large one goes in several frames, when it is its stream's turn; the small one would fit at once."""
+    peer = RawPeer()
+    stream = peer.open()
+    said = [b"a" * 20_000, b"small", b"b" * 20_000, b""]
+    for each in said:
+        peer.connection.send(stream, each)
+    peer.connection.finish(stream, Code.OK)
+    peer.listen()
+
+    assert b"".join(f.payload for f in peer.frames(frames.DATA)) == b"".join(map(message, said))
+    assert peer.heard[-2].kind == frames.HEADERS  # and a reset, as the client has not ended
+
+
 def test_who_waits_to_write_hears_when_all_is_on_its_way() -> None:
     peer = RawPeer({frames.INITIAL_WINDOW_SIZE: 10})
     stream = peer.open()
