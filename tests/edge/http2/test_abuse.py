@@ -246,6 +246,19 @@ def test_windows_for_what_we_send_are_no_flood() -> None:
     assert peer.lost is None
 
 
+@pytest.mark.parametrize(("message_bytes", "window"), [(300_000, 256), (10, 15)])
+def test_pieces_that_are_large_enough_or_whole_are_no_crumbs(message_bytes: int, window: int) -> None:
+    peer = RawPeer({frames.INITIAL_WINDOW_SIZE: 0}, crumbs_burst=5, crumb_bytes=256)
+    stream = peer.open(1)
+    for _ in range(200):
+        if not stream.unsent:
+            peer.connection.send(stream, bytes(message_bytes))
+        peer.say(frames.window_update(1, window))
+
+    assert peer.lost is None
+    assert [len(f.payload) for f in peer.frames(frames.DATA)] == [window] * 200
+
+
 def test_streams_that_were_answered_may_be_reset_at_any_rate() -> None:
     """As gateways do when clients leave."""
     peer = RawPeer(resets_burst=5)

@@ -12,6 +12,7 @@ from epp.edge.http2 import answers, frames
 from epp.edge.http2.answers import MESSAGE_BYTES_MAX
 from epp.edge.http2.events import Broken, Drained, Ended, Message, Opened, Pong, Reset
 from epp.edge.http2.frames import ErrorCode
+from epp.edge.http2.outbound import TURN_BYTES
 from epp.edge.status import Code
 from tests.edge.http2.peer import HEADERS, PATH, RawPeer, message
 
@@ -259,6 +260,19 @@ def test_streams_that_share_a_window_take_turns() -> None:
     peer.listen()
 
     assert [f.stream_id for f in peer.frames(frames.DATA)][:4] == [1, 3, 1, 3]
+
+
+def test_one_write_takes_a_bounded_part_of_what_waits_and_the_next_ones_the_rest() -> None:
+    peer = RawPeer({frames.INITIAL_WINDOW_SIZE: 1 << 22})
+    stream = peer.open()
+    peer.say(frames.window_update(0, 1 << 22))
+    peer.connection.send(stream, bytes(1 << 20))
+    writes = []
+    while data := peer.connection.take(peer.now):
+        writes.append(len(data))
+
+    assert TURN_BYTES <= max(writes) < TURN_BYTES + 2 * frames.FRAME_BYTES_DEFAULT
+    assert sum(writes) > 1 << 20
 
 
 def test_small_messages_of_all_streams_together_keep_to_the_connections_window() -> None:
