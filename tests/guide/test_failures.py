@@ -97,7 +97,7 @@ async def test_a_503_goes_to_another_of_the_same_model_where_our_filter_asks_for
         # At once: an ejection lasts four seconds, in which a crowded machine may answer few in a row.
         later = await asyncio.gather(*(site.ask(chat("phi4-mini", f"and now {n} " + str(n) * 40)) for n in range(30)))
 
-        assert Counter(a.status for a in answers)[503] == told
+        assert Counter(a.status for a in answers) == Counter({200: len(answers) - told, 503: told})
         assert {a.headers["x-replica"][:4] for a in answers if a.status == 200} == {"phi4"}
         assert seen == (told or 2)
         assert [a.status for a in later] == [200] * 30
