@@ -168,7 +168,7 @@ class Stream:
         if self._interruptible is not None:
             return None
         answer = self._answer
-        if self._exchange.echoes and not answer.restores:
+        if self._exchange.echoes and answer.restorer is None:
             piece = piece_in(data)
             if piece is not None:  # as nearly all: the same as below, without the values in between
                 began, pace = self._now(), self._pace
@@ -291,7 +291,7 @@ class Stream:
             if routed is not None:
                 self._begin_answer(event, routed)
             self._answer.see(event)
-            if self._answer.restores:
+            if self._answer.restorer is not None:
                 exchange.response_length_may_change()
             replies = exchange.respond(event)
             if routed is not None:

@@ -22,8 +22,8 @@ class AnswerReader:
 
     `served` and `asked` are the model's two names, None where nothing is to be put back. `bytes_seen` is the size of
     the answer's body as the server sent it, None where no body was shown; `is_stream` says that its headers called it
-    one; `restores` that its bytes may change, which is known once its headers were seen; `defect` is what went wrong in
-    reading it.
+    one; `restorer`, known once these were seen, changes its bytes, and where it is None nothing does; `defect` is what
+    went wrong in reading it.
     """
 
     def __init__(self, served: str | None = None, asked: str | None = None) -> None:
@@ -33,19 +33,18 @@ class AnswerReader:
         self._names = (served, asked)
         self._reader: UsageReader | None = None
         self._legible = False
-        self.restores = False
-        self._restorer: ModelRestorer | None = None
+        self.restorer: ModelRestorer | None = None
 
     def see(self, event: Event) -> list[Event]:
         """The event, or what it becomes: restored bytes, and what was held back before the trailers."""
         if type(event) is Body:  # first, as the most
             self.note(event.data)
-            if self._restorer is not None:
-                event = replace(event, data=self._restorer.feed(event.data, end=event.end))
+            if self.restorer is not None:
+                event = replace(event, data=self.restorer.feed(event.data, end=event.end))
         elif type(event) is Headers:
             self._begin(event)
-        elif self._restorer is not None:
-            return [Body(Side.RESPONSE, self._restorer.feed(b"", end=True), False), event]
+        elif self.restorer is not None:
+            return [Body(Side.RESPONSE, self.restorer.feed(b"", end=True), False), event]
         return [event]
 
     def note(self, data: bytes) -> None:
@@ -77,4 +76,4 @@ class AnswerReader:
             return
         served, asked = self._names
         if served is not None and asked is not None and served != asked:
-            self._restorer, self.restores = ModelRestorer(served, asked), True
+            self.restorer = ModelRestorer(served, asked)

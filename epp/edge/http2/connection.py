@@ -358,7 +358,7 @@ class Connection:
     def answer(self, stream: Http2Stream, size: int, messages: Sequence[bytes]) -> None:
         """A message of this size was read, and these answer it: `read` and `send` in one."""
         if stream.id in self.streams:
-            size += PREFIX_BYTES
+            size += PREFIX_BYTES  # from here to the loop as `read`, without its call
             stream.unread -= size
             self._inbound.held -= size
             if not stream.ended_by_peer and stream.receive_window + stream.unread <= self._credit_at:
